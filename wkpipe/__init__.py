@@ -1,0 +1,1 @@
+"""Image stacks to WEBKNOSSOS datasets, as a resumable Snakemake workflow."""

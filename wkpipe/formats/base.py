@@ -1,0 +1,239 @@
+"""What every storage format offers: reading any region, and streaming one unit of proof at a time.
+
+Words: a *chunk* is what is compressed at once; a *storage shard* is one file that holds many chunks; a *unit* (of
+proof) is what is written, committed and recorded at once: a storage shard, or, where every chunk is a file of its
+own (Zarr 2, unsharded Zarr 3), an aligned block of about 1024³ voxels of chunk files.
+
+All positions and shapes are in array order, one value per entry of `ArraySpec.axes`, and count voxels of the array's
+own mag from its origin. All blocks of voxels are numpy arrays with these axes, Fortran-contiguous where wkpipe makes
+them: the first axis lies closest in memory, as in the files.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from wkpipe.storage.commit import Scratch
+
+Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Position: TypeAlias = tuple[int, ...]
+
+UNIT_EDGE = 1024
+
+
+class DataFormat(enum.StrEnum):
+    """The storage formats, by their names in datasource-properties.json."""
+
+    WKW = "wkw"
+    ZARR = "zarr"
+    ZARR3 = "zarr3"
+    N5 = "n5"
+    PRECOMPUTED = "neuroglancerPrecomputed"
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether wkpipe writes this format; the others are read only."""
+        return self in (DataFormat.WKW, DataFormat.ZARR, DataFormat.ZARR3)
+
+
+@dataclass(frozen=True)
+class Compression:
+    """How chunks are compressed: ``none``, ``zstd``, ``lz4``, ``lz4hc``, or the name of another codec that is only read."""
+
+    kind: str
+    level: int | None = None
+
+    @property
+    def is_on(self) -> bool:
+        return self.kind != "none"
+
+
+NO_COMPRESSION = Compression("none")
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """How one mag of one layer lies on disk. Shapes are in array order; `dtype` is little-endian."""
+
+    data_format: DataFormat
+    axes: tuple[str, ...]
+    shape: Position
+    dtype: np.dtype[Any]
+    chunk_shape: Position
+    shard_shape: Position
+    compression: Compression
+    fill_value: int | float = 0
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether one file holds a whole shard; else every chunk is a file of its own."""
+        return self.data_format is DataFormat.WKW or self.chunk_shape != self.shard_shape
+
+    @property
+    def unit_shape(self) -> Position:
+        """The shape of a unit of proof; see the module's text."""
+        if self.is_sharded:
+            return self.shard_shape
+        return tuple(
+            chunk * max(1, UNIT_EDGE // chunk) if axis in "xyz" else chunk for axis, chunk in zip(self.axes, self.chunk_shape, strict=True)
+        )
+
+    @property
+    def unit_grid(self) -> Position:
+        """How many units the array has along every axis."""
+        return tuple(-(-n // u) for n, u in zip(self.shape, self.unit_shape, strict=True))
+
+    @property
+    def chunks_per_unit(self) -> Position:
+        """How many chunks a unit has along every axis."""
+        return tuple(u // c for u, c in zip(self.unit_shape, self.chunk_shape, strict=True))
+
+    @property
+    def chunk_bytes(self) -> int:
+        """The size of one chunk, decoded."""
+        return math.prod(self.chunk_shape) * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class UnitFacts:
+    """What can be seen of a unit's files without reading them: how many, their bytes in all, the newest mtime."""
+
+    files: int
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class UnitProof:
+    """What identifies the content of a unit: `UnitFacts` and a checksum.
+
+    For a storage shard `crc32c` is the CRC-32C of the file. For a block of chunk files it is the CRC-32C of a table
+    with one line ``<chunk key> <size> <crc32c, 8 hex digits>\\n`` per file, sorted by key (the path below the array).
+    A unit that holds nothing but the fill value has no files: `files` = `size` = `crc32c` = `mtime_ns` = 0.
+    """
+
+    files: int
+    size: int
+    crc32c: int
+    mtime_ns: int
+
+    @property
+    def is_fill(self) -> bool:
+        return self.files == 0
+
+
+class UnitWriter(ABC):
+    """Writes one unit as a stream of encoded chunks; nothing is visible before `commit`.
+
+    `encode` may be called from many threads; the other methods from one. Used as a context manager, leaving without
+    a commit discards what was written. The same chunks appended in the same order give the same bytes.
+    """
+
+    @abstractmethod
+    def encode(self, chunk: Voxels) -> bytes | None:
+        """Encode one whole chunk (`chunk_shape`); None where it holds nothing but the fill value."""
+
+    @abstractmethod
+    def append(self, chunk: Position, encoded: bytes | None) -> None:
+        """Append an encoded chunk at its position within the unit (in chunks); each position at most once.
+
+        Positions that are never appended hold the fill value. Formats that prescribe an order of chunks in the file
+        keep early ones aside in a file without a name, so that any order is allowed and memory stays bounded.
+        """
+
+    @abstractmethod
+    def commit(self) -> UnitProof:
+        """Make the unit durable and visible, replacing an earlier one; see `wkpipe.storage.commit`.
+
+        Files of the earlier unit that the new one does not have (now fill) are removed.
+        """
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what was written; harmless after `commit`."""
+
+    def __enter__(self) -> UnitWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
+class StoredArray(ABC):
+    """One mag's array, opened. Reading is thread-safe."""
+
+    def __init__(self, path: Path, spec: ArraySpec) -> None:
+        self.path = path
+        self.spec = spec
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, start: Sequence[int], shape: Sequence[int]) -> Voxels:
+        """Return a region as a Fortran-contiguous array.
+
+        Chunks and files that are not there, and positions outside of the array, read as the fill value.
+
+        Raises:
+            DamagedShard: a stored chunk or shard can not be decoded; names the file.
+            ValueError: a negative start or size.
+        """
+
+    @abstractmethod
+    def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:
+        """Tell from file names and shard indices alone whether a region has no stored chunk (False if in doubt)."""
+
+    @abstractmethod
+    def read_encoded(self, chunk: Sequence[int]) -> bytes | None:
+        """Return the stored bytes of a chunk (position in chunks, from the array's origin); None where absent."""
+
+    # -- units --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def stored_units(self) -> Iterator[Position]:
+        """Yield the positions (in units) that have at least one file, found by listing directories."""
+
+    @abstractmethod
+    def unit_files(self, unit: Sequence[int]) -> list[Path]:
+        """Return the existing files of a unit, sorted by chunk key."""
+
+    def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
+        """Return what can be seen of a unit without reading it; None where it has no file."""
+        stats = [path.stat() for path in self.unit_files(unit)]
+        if not stats:
+            return None
+        return UnitFacts(len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats))
+
+    @abstractmethod
+    def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
+        """Read a unit's files and return their proof; None where it has no file."""
+
+    @abstractmethod
+    def check_unit(self, unit: Sequence[int]) -> None:
+        """Decode every chunk of a unit.
+
+        Raises:
+            DamagedShard: something can not be decoded; names the file and, where known, the chunk.
+        """
+
+    # -- writing ------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
+        """Start to write a unit anew.
+
+        Raises:
+            InputRefused: the array has a codec that wkpipe only reads.
+        """
+
+    @abstractmethod
+    def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
+        """Change the array's shape in its metadata; stored data stay as they are."""

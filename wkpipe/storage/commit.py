@@ -1,0 +1,208 @@
+"""The commit protocol: how a file of a dataset comes into being.
+
+1. The data are written to a temporary file with a unique name in the scratch directory, which lies on the same
+   file system as the dataset.
+2. The file is synced: its bytes are on the disk.
+3. It is renamed to its final name: readers see nothing or the whole file, never a part.
+4. The directory that holds the final name is synced: the name is on the disk.
+
+A crash leaves at most temporary files, which the next run removes. Groups of small files share one sync (2) and one
+sync per directory (4). Every pending file knows its size and CRC-32C, which is what the ledger records.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from wkpipe.storage import disk
+
+_READ_BACK = 4 << 20
+
+
+@dataclass(frozen=True)
+class FileProof:
+    """What identifies a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds."""
+
+    size: int
+    crc32c: int
+    mtime_ns: int
+
+
+def crc32c_of_file(path: Path) -> int:
+    """Return the CRC-32C of a file's content, read in pieces."""
+    crc = 0
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(_READ_BACK):
+            crc = google_crc32c.extend(crc, piece)
+    return crc
+
+
+class Scratch:
+    """The directory for temporary files of one process; the files in it have unique names."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._made = False
+
+    def new_path(self) -> Path:
+        """Return a fresh name in the directory, making the directory at the first call."""
+        if not self._made:
+            disk.make_directory(self.directory)
+            self._made = True
+        return self.directory / f"{uuid.uuid4().hex}.tmp"
+
+    def unlinked_file(self) -> int:
+        """Return the descriptor of a file without a name: it vanishes with the process, however that ends."""
+        path = self.new_path()
+        descriptor = disk.create(path)
+        disk.unlink(path)
+        return descriptor
+
+
+class PendingFile:
+    """A file that is written under a temporary name, until `commit` gives it its final one.
+
+    Not thread-safe: one thread appends. Used as a context manager, leaving without a commit discards the file.
+    """
+
+    def __init__(self, final: Path, scratch: Scratch) -> None:
+        self.final = final
+        self.size = 0
+        self._crc = 0
+        self._crc_is_current = True
+        self._temporary = scratch.new_path()
+        self._descriptor = disk.create(self._temporary)
+
+    def append(self, data: Any) -> int:
+        """Append a bytes-like object and return the offset at which it lies."""
+        offset = self.size
+        disk.write_at(self._descriptor, data, offset, self.final)
+        self.size += memoryview(data).nbytes
+        if self._crc_is_current:
+            self._crc = google_crc32c.extend(self._crc, bytes(data) if not isinstance(data, bytes) else data)
+        return offset
+
+    def append_hole(self, length: int) -> int:
+        """Leave `length` zero bytes, to be filled by `overwrite` or to stay zero; return their offset."""
+        offset = self.size
+        self.size += length
+        disk.truncate(self._descriptor, self.size, self.final)
+        self._crc_is_current = False
+        return offset
+
+    def overwrite(self, offset: int, data: Any) -> None:
+        """Write a bytes-like object at `offset`, which must end within what was appended."""
+        if offset + memoryview(data).nbytes > self.size:
+            raise ValueError(f"{self.final}: write of {memoryview(data).nbytes} bytes at {offset} is past the end {self.size}")
+        disk.write_at(self._descriptor, data, offset, self.final)
+        self._crc_is_current = False
+
+    def append_from(self, descriptor: int, offset: int, length: int) -> int:
+        """Append `length` bytes of another open file and return the offset at which they lie."""
+        start = self.size
+        while length:
+            piece = os.pread(descriptor, min(length, _READ_BACK), offset)
+            if not piece:
+                raise ValueError(f"{self.final}: the file to copy from ended {length} bytes early")
+            self.append(piece)
+            offset, length = offset + len(piece), length - len(piece)
+        return start
+
+    def commit(self) -> FileProof:
+        """Make the file durable and visible under its final name; see the module's text."""
+        disk.sync(self._descriptor, self.final)
+        proof = self._proof_and_rename()
+        disk.sync_directory(self.final.parent)
+        return proof
+
+    def _proof_and_rename(self) -> FileProof:
+        """Rename the synced file into place; its directory entry is not durable yet."""
+        if not self._crc_is_current:
+            self._crc = crc32c_of_file(self._temporary)
+        disk.make_directory(self.final.parent)
+        proof = FileProof(self.size, self._crc, os.fstat(self._descriptor).st_mtime_ns)
+        disk.rename(self._temporary, self.final)
+        self._close()
+        return proof
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def discard(self) -> None:
+        """Remove the temporary file; harmless after `commit`."""
+        if self._descriptor >= 0:
+            self._close()
+            disk.unlink(self._temporary)
+
+    def __enter__(self) -> PendingFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.discard()
+
+
+class PendingGroup:
+    """Many small files that become durable and visible together: one sync of the file system for all of them."""
+
+    def __init__(self, scratch: Scratch) -> None:
+        self._scratch = scratch
+        self._written: list[tuple[Path, Path, int, int]] = []  # temporary, final, size, crc32c
+
+    def add(self, final: Path, data: Any) -> None:
+        """Write one file of the group under a temporary name."""
+        temporary = self._scratch.new_path()
+        descriptor = disk.create(temporary)
+        try:
+            disk.write(descriptor, data, final)
+        finally:
+            os.close(descriptor)
+        raw = data if isinstance(data, bytes) else bytes(data)
+        self._written.append((temporary, final, len(raw), google_crc32c.value(raw)))
+
+    def commit(self) -> dict[Path, FileProof]:
+        """Make all files durable, then visible; return the proof of each by its final name."""
+        if self._written:
+            disk.sync_file_system(self._scratch.directory)
+        proofs = {}
+        directories = {final.parent for _, final, _, _ in self._written}
+        for directory in sorted(directories):
+            disk.make_directory(directory)
+        for temporary, final, size, crc in self._written:
+            proofs[final] = FileProof(size, crc, os.stat(temporary).st_mtime_ns)
+            disk.rename(temporary, final)
+        for directory in sorted(directories):
+            disk.sync_directory(directory)
+        self._written = []
+        return proofs
+
+    def discard(self) -> None:
+        """Remove the temporary files; harmless after `commit`."""
+        for temporary, *_ in self._written:
+            disk.unlink(temporary)
+        self._written = []
+
+
+def replace_file(path: Path, data: bytes, scratch: Scratch) -> FileProof:
+    """Write a small file as a whole, atomically and durably."""
+    with PendingFile(path, scratch) as file:
+        file.append(data)
+        return file.commit()
+
+
+
+
+def remove_files(paths: Sequence[Path]) -> None:
+    """Remove files durably: their directories are synced."""
+    for path in paths:
+        disk.unlink(path)
+    for directory in sorted({path.parent for path in paths if path.parent.is_dir()}):
+        disk.sync_directory(directory)
