@@ -22,9 +22,22 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.proof import Position, UnitFacts, UnitProof
 
 Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
-Position: TypeAlias = tuple[int, ...]
+
+__all__ = [
+    "NO_COMPRESSION",
+    "ArraySpec",
+    "Compression",
+    "DataFormat",
+    "Position",
+    "StoredArray",
+    "UnitFacts",
+    "UnitProof",
+    "UnitWriter",
+    "Voxels",
+]
 
 UNIT_EDGE = 1024
 
@@ -100,34 +113,6 @@ class ArraySpec:
     def chunk_bytes(self) -> int:
         """The size of one chunk, decoded."""
         return math.prod(self.chunk_shape) * self.dtype.itemsize
-
-
-@dataclass(frozen=True)
-class UnitFacts:
-    """What can be seen of a unit's files without reading them: how many, their bytes in all, the newest mtime."""
-
-    files: int
-    size: int
-    mtime_ns: int
-
-
-@dataclass(frozen=True)
-class UnitProof:
-    """What identifies the content of a unit: `UnitFacts` and a checksum.
-
-    For a storage shard `crc32c` is the CRC-32C of the file. For a block of chunk files it is the CRC-32C of a table
-    with one line ``<chunk key> <size> <crc32c, 8 hex digits>\\n`` per file, sorted by key (the path below the array).
-    A unit that holds nothing but the fill value has no files: `files` = `size` = `crc32c` = `mtime_ns` = 0.
-    """
-
-    files: int
-    size: int
-    crc32c: int
-    mtime_ns: int
-
-    @property
-    def is_fill(self) -> bool:
-        return self.files == 0
 
 
 class UnitWriter(ABC):

@@ -1,0 +1,195 @@
+"""The ledger: which units of a mag are proven, by which parameters, from which input, with which content.
+
+A ledger is a directory of segments. A segment is written by one process in one attempt and never changed after it:
+every line is one record, ``<crc32c of the JSON, 8 hex digits> <JSON>\\n``, synced before the next unit begins. A line
+that a crash cut short fails its CRC and is left out: the unit then counts as not proven and is made again. The newest
+record of a unit holds. `fold` merges all segments into one, atomically, so that reading stays quick.
+
+Records name units by position, never by path, so that a copied or moved dataset keeps its proofs.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+
+from wkpipe.storage import disk
+from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.proof import Position, UnitFacts, UnitProof
+
+SEGMENT_SUFFIX = ".segment"
+
+MADE = "made"  # by a task of wkpipe, with parameters and inputs
+WRITTEN = "written"  # through the library's `write`
+ADOPTED = "adopted"  # found in a dataset that has no ledger; known by size and mtime, not by checksum
+DIRTY = "dirty"  # a write has begun and not ended: the content is not known
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of one unit.
+
+    `params` is the hash of what defines its voxels and layout, `inputs` the identity of what it was made from,
+    `token` the identity of its content, which stays while the content provably stays. `stats` holds facts on the
+    voxels that later steps need (smallest and largest value).
+    """
+
+    unit: Position
+    origin: str
+    proof: UnitProof
+    token: str
+    params: str = ""
+    inputs: str = ""
+    stats: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    time_ns: int = 0
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Orders the records of one unit: the largest is the newest."""
+        return (self.epoch, self.time_ns)
+
+    def matches(self, facts: UnitFacts | None) -> bool:
+        """Tell whether files with these facts can be the recorded ones (size and mtime agree, or both absent)."""
+        if facts is None:
+            return self.proof.is_fill
+        return (facts.files, facts.size, facts.mtime_ns) == (self.proof.files, self.proof.size, self.proof.mtime_ns)
+
+    def to_line(self) -> bytes:
+        proof = [self.proof.files, self.proof.size, self.proof.crc32c, self.proof.mtime_ns]
+        values = {
+            "unit": self.unit,
+            "origin": self.origin,
+            "proof": proof,
+            "token": self.token,
+            "params": self.params,
+            "inputs": self.inputs,
+            "stats": dict(self.stats),
+            "epoch": self.epoch,
+            "time": self.time_ns,
+        }
+        text = json.dumps(values, separators=(",", ":")).encode()
+        return b"%08x %s\n" % (google_crc32c.value(text), text)
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Record | None:
+        """Parse a line; None where it was cut short or damaged."""
+        try:
+            crc, text = line.rstrip(b"\n").split(b" ", 1)
+            if int(crc, 16) != google_crc32c.value(text):
+                return None
+            values = json.loads(text)
+            return cls(
+                unit=tuple(values["unit"]),
+                origin=values["origin"],
+                proof=UnitProof(*values["proof"]),
+                token=values["token"],
+                params=values["params"],
+                inputs=values["inputs"],
+                stats=values["stats"],
+                epoch=values["epoch"],
+                time_ns=values["time"],
+            )
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def content_token(proof: UnitProof) -> str:
+    """Return the token of a unit whose checksum is known."""
+    return "fill" if proof.is_fill else f"{proof.crc32c:08x}-{proof.size}-{proof.files}"
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """The newest record of every unit, and how many damaged lines were left out."""
+
+    records: Mapping[Position, Record]
+    damaged_lines: int = 0
+
+    @classmethod
+    def load(cls, directory: Path) -> Ledger:
+        """Read all segments of a ledger; one that does not exist is empty."""
+        records: dict[Position, Record] = {}
+        damaged = 0
+        for line in _lines(_segments(directory)):
+            record = Record.from_line(line)
+            if record is None:
+                damaged += 1
+            elif record.unit not in records or records[record.unit].age <= record.age:
+                records[record.unit] = record
+        return cls(records, damaged)
+
+    def get(self, unit: Position) -> Record | None:
+        return self.records.get(unit)
+
+    def __bool__(self) -> bool:
+        return bool(self.records)
+
+
+def _segments(directory: Path) -> list[Path]:
+    try:
+        return sorted(Path(entry.path) for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
+def _lines(segments: Iterable[Path]) -> Iterator[bytes]:
+    for segment in segments:
+        try:
+            yield from segment.read_bytes().splitlines(keepends=True)
+        except FileNotFoundError:  # folded by a publish step meanwhile; its records are in the folded segment
+            continue
+
+
+class LedgerWriter:
+    """Appends records to a segment of its own; each record is durable when `add` returns."""
+
+    def __init__(self, directory: Path, epoch: int, name: str = "") -> None:
+        self._path = directory / f"{epoch:06d}-{name or 'write'}-{uuid.uuid4().hex[:8]}{SEGMENT_SUFFIX}"
+        self._epoch = epoch
+        self._descriptor = -1
+
+    def add(self, *records: Record) -> None:
+        """Append records, stamped with the epoch and the time."""
+        if not records:
+            return
+        if self._descriptor < 0:
+            disk.make_directory(self._path.parent)
+            self._descriptor = disk.open_append(self._path)
+            disk.sync_directory(self._path.parent)
+        now = time.time_ns()
+        data = b"".join(replace(record, epoch=self._epoch, time_ns=now + i).to_line() for i, record in enumerate(records))
+        disk.write(self._descriptor, data, self._path)
+        disk.sync(self._descriptor, self._path)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __enter__(self) -> LedgerWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fold(directory: Path, epoch: int, scratch: Scratch) -> None:
+    """Merge all segments into one; the old ones are removed after the new one is durable."""
+    segments = _segments(directory)
+    if len(segments) < 2:
+        return
+    records = Ledger.load(directory).records
+    data = b"".join(records[unit].to_line() for unit in sorted(records))
+    replace_file(directory / f"{epoch:06d}-folded-{uuid.uuid4().hex[:8]}{SEGMENT_SUFFIX}", data, scratch)
+    for segment in segments:
+        disk.unlink(segment)
+    disk.sync_directory(directory)
