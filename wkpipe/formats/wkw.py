@@ -1,0 +1,156 @@
+"""WKW arrays: cubes of blocks in Morton order, with a jump table where blocks are compressed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wkpipe.errors import MetadataError
+from wkpipe.formats import wkw_header
+from wkpipe.formats.array_json import MAX_CHUNK_BYTES
+from wkpipe.formats.base import ArraySpec, DataFormat, Position, UnitWriter, Voxels
+from wkpipe.formats.chunk_coder import ChunkCoder
+from wkpipe.formats.file_names import Level, NestedNames
+from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex, read_whole
+from wkpipe.formats.sharded import ShardedArray
+from wkpipe.formats.wkw_header import BLOCK_TYPES, BadHeader, WkwHeader
+from wkpipe.formats.wkw_writer import CompressedWkwWriter, RawWkwWriter
+from wkpipe.geometry.grid import morton_order
+from wkpipe.storage.commit import Scratch
+
+FILE_NAME = "header.wkw"
+AXES = ("c", "x", "y", "z")
+MAX_BLOCKS = 1 << 21
+"""More blocks in a file are refused: their order and jump table would take too much memory (128 per edge are allowed)."""
+
+
+def read_wkw_header(directory: Path) -> WkwHeader:
+    """Read header.wkw.
+
+    Raises:
+        MetadataError: it is missing or broken, or its blocks or files are absurdly large.
+    """
+    path = directory / FILE_NAME
+    try:
+        raw = read_whole(str(path), 1 << 16)
+        if raw is None:
+            raise MetadataError(f"can not read {path}: there is no such file")
+        header = WkwHeader.parse(raw)
+    except (BadHeader, Damage) as error:
+        raise MetadataError(f"{path}: {error}") from error
+    if header.block_bytes > MAX_CHUNK_BYTES or header.blocks > MAX_BLOCKS:
+        raise MetadataError(
+            f"{path}: found blocks of {header.block_bytes} bytes and {header.blocks} blocks in a file, "
+            f"expected at most {MAX_CHUNK_BYTES} and {MAX_BLOCKS}"
+        )
+    return header
+
+
+class WkwArray(ShardedArray):
+    """A WKW array; what files hold beyond `spec.shape` can be read as well, as there is no shape on disk."""
+
+    def __init__(self, path: Path, header: WkwHeader, shape: Sequence[int] | None) -> None:
+        edge = header.block_edge
+        chunk = (header.channels, edge, edge, edge)
+        file_edge = edge * header.file_edge
+        names = NestedNames(path, 4, [Level(3, "z"), Level(2, "y"), Level(1, "x", ".wkw")])
+        if shape is None:
+            shape = _shape_of_files(names, header.channels, file_edge)
+        spec = ArraySpec(
+            data_format=DataFormat.WKW,
+            axes=AXES,
+            shape=tuple(map(int, shape)),
+            dtype=header.dtype,
+            chunk_shape=chunk,
+            shard_shape=(header.channels, file_edge, file_edge, file_edge),
+            compression=header.codec.compression,
+        )
+        coder = ChunkCoder(chunk, header.dtype.newbyteorder("<"), (3, 2, 1, 0), header.codec, 0)
+        super().__init__(path, spec, coder, names, is_bounded=False)
+        self.header = header
+        self._zero_blocks: dict[int, bytes] = {}
+
+    def zero_block(self, header: WkwHeader) -> bytes:
+        """Return the stored bytes of a block of zeros; made once."""
+        if header.block_type not in self._zero_blocks:
+            self._zero_blocks[header.block_type] = header.codec.encode(bytes(header.block_bytes))
+        return self._zero_blocks[header.block_type]
+
+    def _load_shard(self, file: OpenFile) -> OpenShard:
+        try:
+            header = WkwHeader.parse(file.read(0, min(wkw_header.SIZE, file.size)))
+        except BadHeader as error:
+            raise Damage(str(error)) from error
+        if not self.header.fits(header):
+            raise Damage(f"its header {header.pack().hex()} contradicts header.wkw {self.header.pack().hex()}")
+        if not header.first_block_offset <= header.data_offset <= file.size:
+            raise Damage(f"the header puts the first block at {header.data_offset}, expected {header.first_block_offset}")
+        starts, sizes = _jump_table(file, header) if header.is_compressed else _fixed_offsets(file, header)
+        grid = (1, *[header.file_edge] * 3)
+        cells = (0, *morton_order(grid[1:]).T)
+        offsets_grid, sizes_grid = np.empty(grid, np.int64), np.empty(grid, np.int64)
+        offsets_grid[cells] = starts
+        sizes_grid[cells] = sizes
+        return OpenShard(file, ShardIndex(offsets_grid, sizes_grid), header)
+
+    def _decode(self, shard: OpenShard, data: bytes) -> Voxels | None:
+        header: WkwHeader = shard.extra
+        if header.is_compressed and data == self.zero_block(header):
+            return None
+        if header.block_type == self.header.block_type:
+            return self.coder.decode(data)
+        return ChunkCoder(self.spec.chunk_shape, self.coder.dtype, self.coder.order, header.codec, 0).decode(data)
+
+    def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
+        position = self._writable_unit(unit)
+        if position[0] != 0:
+            raise ValueError(f"{self.path}: no unit at {position}: WKW files hold all channels")
+        final = Path(self.names.path(position))
+        if self.header.is_compressed:
+            return CompressedWkwWriter(final, self.header, self.coder, self.zero_block(self.header), scratch)
+        return RawWkwWriter(final, self.header, self.coder, scratch)
+
+    def resize(self, shape: Sequence[int], scratch: Scratch) -> None:  # noqa: ARG002  (nothing on disk knows the shape)
+        self._set_shape(shape)
+
+
+def _shape_of_files(names: NestedNames, channels: int, file_edge: int) -> Position:
+    """Return the shape that just covers the stored files."""
+    end = [0, 0, 0, 0]
+    for position in names.all_present():
+        end = [max(e, p + 1) for e, p in zip(end, position, strict=True)]
+    return (channels, *(n * file_edge for n in end[1:]))
+
+
+def _jump_table(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
+    """Return offset and size of every block in Morton order, out of the table of their end offsets."""
+    raw = file.read(wkw_header.SIZE, 8 * header.blocks)
+    ends = np.frombuffer(raw, "<u8")
+    wrong = ends > np.uint64(file.size)
+    if not wrong.any():
+        bounds = np.concatenate(([np.int64(header.data_offset)], ends.astype(np.int64)))
+        sizes = np.diff(bounds)
+        wrong = (sizes <= 0) | (sizes > header.codec.max_encoded_size(header.block_bytes))
+        if not wrong.any():
+            return bounds[:-1], sizes
+    block = int(np.argmax(wrong))
+    raise Damage(f"block {block} of the jump table ends at {ends[block]}, which can not be; the file has {file.size} bytes")
+
+
+def _fixed_offsets(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
+    """Return offset and size of every block of a raw file."""
+    need = header.data_offset + header.blocks * header.block_bytes
+    if file.size < need:
+        raise Damage(f"the file has {file.size} bytes, expected {need}")
+    starts = header.data_offset + np.arange(header.blocks, dtype=np.int64) * header.block_bytes
+    return starts, np.full(header.blocks, header.block_bytes, np.int64)
+
+
+def wkw_files(spec: ArraySpec) -> tuple[str, bytes]:
+    """Return the name and the content of a new array's metadata file."""
+    edge = spec.chunk_shape[1]
+    return FILE_NAME, WkwHeader(
+        edge, spec.shard_shape[1] // edge, BLOCK_TYPES[spec.compression.kind], spec.dtype, spec.chunk_shape[0]
+    ).pack()

@@ -1,0 +1,180 @@
+"""Writing WKW files: blocks lie in Morton order, whatever order they come in."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from wkpipe.formats.base import Position, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.chunk_coder import ChunkCoder
+from wkpipe.formats.chunk_files import check_inside
+from wkpipe.formats.chunked import FILL_PROOF
+from wkpipe.formats.wkw_header import WkwHeader
+from wkpipe.geometry.grid import morton_bits
+from wkpipe.storage import disk
+from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+
+_ZERO_RUN = 1 << 20
+_UNKNOWN, _ZERO, _SPOOLED = 0, 1, 2
+
+
+def morton_code(cell: Sequence[int], bits: Sequence[int]) -> int:
+    """Return a cell's place in Morton order; `bits` are those of its grid."""
+    left = list(cell)
+    code = 0
+    for place, axis in enumerate(bits):
+        code |= (left[axis] & 1) << place
+        left[axis] >>= 1
+    return code
+
+
+class _WkwWriter(UnitWriter):
+    """What raw and compressed files share: the file comes into being with the first block that is not zero."""
+
+    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, scratch: Scratch) -> None:
+        self._final = final
+        self._header = header
+        self._coder = coder
+        self._scratch = scratch
+        self._grid = (1, *[header.file_edge] * 3)
+        self._bits = morton_bits(self._grid[1:])
+        self._seen = np.zeros(header.blocks, np.bool_)
+        self._file: PendingFile | None = None
+
+    def encode(self, chunk: Voxels) -> bytes | None:
+        return self._coder.encode(chunk)
+
+    def _code(self, chunk: Position) -> int:
+        """Return a chunk's place in the file and note that it came."""
+        check_inside(chunk, self._grid)
+        code = morton_code(chunk[1:], self._bits)
+        if self._seen[code]:
+            raise ValueError(f"{self._final}: chunk {chunk} was appended twice")
+        self._seen[code] = True
+        return code
+
+    def _started(self) -> PendingFile:
+        """Return the file, begun with its header."""
+        if self._file is None:
+            self._file = PendingFile(self._final, self._scratch)
+            self._file.append(self._header.pack(self._header.first_block_offset))
+        return self._file
+
+    def _finish(self) -> UnitProof:
+        """Commit the file; without one, remove that of an earlier unit."""
+        if self._file is None:
+            if self._final.exists():
+                remove_files([self._final])
+            return FILL_PROOF
+        proof = self._file.commit()
+        return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+
+
+class RawWkwWriter(_WkwWriter):
+    """Blocks have fixed places, so they are written where they belong; the rest stays a hole."""
+
+    def append(self, chunk: Position, encoded: bytes | None) -> None:
+        code = self._code(chunk)
+        if encoded is None:
+            return
+        size = self._header.block_bytes
+        if len(encoded) != size:
+            raise ValueError(f"{self._final}: a raw block has {size} bytes, not {len(encoded)}")
+        if self._file is None:
+            self._started().append_hole(self._header.blocks * size)
+        self._started().overwrite(self._header.first_block_offset + code * size, encoded)
+
+    def commit(self) -> UnitProof:
+        return self._finish()
+
+
+class CompressedWkwWriter(_WkwWriter):
+    """Blocks whose turn it is are appended; early ones wait in a file without a name. Memory holds only their extents."""
+
+    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, zero_block: bytes, scratch: Scratch) -> None:
+        super().__init__(final, header, coder, scratch)
+        self._zero_block = zero_block
+        self._next = 0
+        self._ends = np.zeros(header.blocks, "<u8")
+        self._state = np.zeros(header.blocks, np.uint8)
+        self._spool = -1
+        self._spool_end = 0
+        self._spool_offset = np.zeros(header.blocks, np.int64)
+        self._spool_size = np.zeros(header.blocks, np.int64)
+
+    def append(self, chunk: Position, encoded: bytes | None) -> None:
+        code = self._code(chunk)
+        if encoded is None:
+            self._state[code] = _ZERO
+        elif not encoded:
+            raise ValueError(f"{self._final}: chunk {chunk} has no bytes")
+        elif code == self._next and self._is_started():
+            self._ends[code] = self._started().append(encoded) + len(encoded)
+            self._next += 1
+        else:
+            self._is_started()
+            self._keep(code, encoded)
+        if self._file is not None:
+            self._drain()
+
+    def _is_started(self) -> bool:
+        """Begin the file where it is not; there is at least one block that is not zero."""
+        if self._file is None:
+            self._started().append_hole(8 * self._header.blocks)
+        return True
+
+    def _keep(self, code: int, encoded: bytes) -> None:
+        """Put a block that came early aside."""
+        if self._spool < 0:
+            self._spool = self._scratch.unlinked_file()
+        disk.write_at(self._spool, encoded, self._spool_end, self._final)
+        self._spool_offset[code], self._spool_size[code] = self._spool_end, len(encoded)
+        self._spool_end += len(encoded)
+        self._state[code] = _SPOOLED
+
+    def _drain(self) -> None:
+        """Append the blocks whose turn has come."""
+        file = self._started()
+        blocks = self._header.blocks
+        while self._next < blocks and (state := self._state[self._next]) != _UNKNOWN:
+            if state == _ZERO:
+                self._append_zeros()
+                continue
+            size = int(self._spool_size[self._next])
+            self._ends[self._next] = file.append_from(self._spool, int(self._spool_offset[self._next]), size) + size
+            self._next += 1
+
+    def _append_zeros(self) -> None:
+        """Append the run of zero blocks whose turn has come, many at a time."""
+        first = self._next
+        end = min(self._header.blocks, first + max(1, _ZERO_RUN // len(self._zero_block)))
+        others = np.nonzero(self._state[first:end] != _ZERO)[0]
+        count = int(others[0]) if len(others) else end - first
+        offset = self._started().append(self._zero_block * count)
+        self._ends[first : first + count] = offset + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(len(self._zero_block))
+        self._next = first + count
+
+    def commit(self) -> UnitProof:
+        if self._file is not None:
+            self._state[~self._seen] = _ZERO
+            self._drain()
+            self._file.overwrite(16, self._ends.tobytes())
+        proof = self._finish()
+        self._close_spool()
+        return proof
+
+    def _close_spool(self) -> None:
+        if self._spool >= 0:
+            os.close(self._spool)
+            self._spool = -1
+
+    def discard(self) -> None:
+        self._close_spool()
+        super().discard()

@@ -1,0 +1,140 @@
+"""Zarr 3 arrays with the codecs that WEBKNOSSOS uses: read and written here, without another library in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import google_crc32c
+import numpy as np
+
+from wkpipe.formats.array_json import as_json, write_shape
+from wkpipe.formats.base import ArraySpec, Position, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.chunk_coder import ChunkCoder
+from wkpipe.formats.chunk_files import ChunkFilesArray, check_inside
+from wkpipe.formats.chunked import FILL_PROOF
+from wkpipe.formats.file_names import zarr_names
+from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex
+from wkpipe.formats.sharded import ShardedArray
+from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_json
+from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+
+_ABSENT = np.uint64(2**64 - 1)
+
+
+def native_zarr3(path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> Zarr3Shards | Zarr3ChunkFiles:
+    """Return the opened array of a layout whose codecs are native."""
+    return Zarr3Shards(path, layout, codecs) if layout.is_sharded else Zarr3ChunkFiles(path, layout, codecs)
+
+
+def _coder(layout: Zarr3Layout, codecs: ChunkCodecs) -> ChunkCoder:
+    return ChunkCoder(layout.spec.chunk_shape, codecs.stored_dtype, codecs.order, codecs.codec, layout.spec.fill_value)
+
+
+class Zarr3ChunkFiles(ChunkFilesArray):
+    """A Zarr 3 array without shards."""
+
+    def __init__(self, path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
+        names = zarr_names(path, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
+        super().__init__(path, layout.spec, _coder(layout, codecs), names)
+        self._layout = layout
+
+    def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
+        write_shape(self._layout.json.path, shape, scratch)
+        self._set_shape(shape)
+
+
+class Zarr3Shards(ShardedArray):
+    """A Zarr 3 array with ``sharding_indexed``."""
+
+    def __init__(self, path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
+        names = zarr_names(path, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
+        super().__init__(path, layout.spec, _coder(layout, codecs), names)
+        self.index_at_start = layout.index_at_start
+        self.index_has_crc = layout.index_has_crc
+        self._layout = layout
+
+    def _load_shard(self, file: OpenFile) -> OpenShard:
+        grid = self.spec.chunks_per_unit
+        size = 16 * math.prod(grid)
+        stored = size + (4 if self.index_has_crc else 0)
+        if file.size < stored:
+            raise Damage(f"the shard has {file.size} bytes, its index alone has {stored}")
+        raw = file.read(0 if self.index_at_start else file.size - stored, stored)
+        if self.index_has_crc and google_crc32c.value(raw[:size]) != int.from_bytes(raw[size:], "little"):
+            raise Damage("the checksum of the shard's index is wrong")
+        return OpenShard(file, self._checked_index(np.frombuffer(raw, "<u8", count=size // 8).reshape(*grid, 2), file.size))
+
+    def _checked_index(self, index: Voxels, file_size: int) -> ShardIndex:
+        offsets, sizes = index[..., 0], index[..., 1]
+        absent = offsets == _ABSENT
+        stored = ~absent
+        limit = np.uint64(min(file_size, self.coder.max_encoded_size))
+        # The order of the comparisons keeps sums within 64 bits: both terms are at most the file's size by then.
+        wrong = (stored & ((sizes > limit) | (offsets > np.uint64(file_size)))) | (absent & (sizes != _ABSENT))
+        wrong |= stored & ~wrong & (offsets + sizes > np.uint64(file_size))
+        if wrong.any():
+            cell = np.argwhere(wrong)[0]
+            first = tuple(cell.tolist())
+            raise Damage(f"chunk {first} of the shard's index lies at {offsets[first]} with {sizes[first]} bytes; the file has {file_size}")
+        return ShardIndex(np.where(absent, np.int64(-1), offsets.astype(np.int64)), np.where(absent, 0, sizes.astype(np.int64)))
+
+    def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
+        return Zarr3ShardWriter(self, self._writable_unit(unit), scratch)
+
+    def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
+        write_shape(self._layout.json.path, shape, scratch)
+        self._set_shape(shape)
+
+
+class Zarr3ShardWriter(UnitWriter):
+    """Appends chunks as they come, the index last (or over the hole left in front, where the array has it there)."""
+
+    def __init__(self, array: Zarr3Shards, unit: Position, scratch: Scratch) -> None:
+        self._array = array
+        self._grid = array.spec.chunks_per_unit
+        self._final = Path(array.names.path(unit))
+        self._scratch = scratch
+        self._file: PendingFile | None = None
+        self._index = np.full((*self._grid, 2), _ABSENT, dtype="<u8")
+        self._index_size = self._index.nbytes + (4 if array.index_has_crc else 0)
+
+    def encode(self, chunk: Voxels) -> bytes | None:
+        return self._array.coder.encode(chunk)
+
+    def append(self, chunk: Position, encoded: bytes | None) -> None:
+        check_inside(chunk, self._grid)
+        if self._index[chunk][0] != _ABSENT:
+            raise ValueError(f"{self._final}: chunk {chunk} was appended twice")
+        if encoded is None:
+            return
+        if self._file is None:
+            self._file = PendingFile(self._final, self._scratch)
+            if self._array.index_at_start:
+                self._file.append_hole(self._index_size)
+        self._index[chunk] = self._file.append(encoded), len(encoded)
+
+    def commit(self) -> UnitProof:
+        if self._file is None:
+            if self._final.exists():
+                remove_files([self._final])
+            return FILL_PROOF
+        raw = self._index.tobytes()
+        if self._array.index_has_crc:
+            raw += google_crc32c.value(raw).to_bytes(4, "little")
+        if self._array.index_at_start:
+            self._file.overwrite(0, raw)
+        else:
+            self._file.append(raw)
+        proof = self._file.commit()
+        return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)
+
+    def discard(self) -> None:
+        if self._file is not None:
+            self._file.discard()
+
+
+def zarr3_files(spec: ArraySpec) -> tuple[str, bytes]:
+    """Return the name and the content of a new array's metadata file."""
+    return "zarr.json", as_json(make_zarr3_json(spec))
