@@ -1,0 +1,1 @@
+"""Metadata of datasets: datasource-properties.json, its parts, and the group files of OME-NGFF."""

@@ -1,0 +1,99 @@
+"""MagProperties: the entry of one mag of a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from wkpipe.geometry import Mag
+from wkpipe.metadata.axis_order import AxisOrder
+from wkpipe.metadata.json_node import JsonNode, merged
+
+_KEYS: Final = ("mag", "path", "cubeLength", "axisOrder", "channelIndex")
+_OLD_KEYS: Final = ("resolution", "cubeLength")
+_MAX_MAG: Final = 2**30
+_MAX_CHANNEL: Final = 2**16
+
+
+@dataclass(frozen=True)
+class MagProperties:
+    """A mag as datasource-properties.json names it.
+
+    path: text as in the file (relative to the dataset, absolute, or a URL); None in old files: the layer's directory
+    holds it under the mag's short or long name. cube_length: edge of a WKW file in voxels. axis_order: None = the
+    layer's. channel_index: the first channel in the array. extra: unknown keys, kept as they are.
+    """
+
+    mag: Mag
+    path: str | None = None
+    cube_length: int | None = None
+    axis_order: AxisOrder | None = None
+    channel_index: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, node: JsonNode) -> MagProperties:
+        """Read an entry of ``mags``.
+
+        Raises:
+            MetadataError: a key is missing, or its value can not be.
+        """
+        path, cube_length = node.get("path"), node.get("cubeLength")
+        axis_order, channel_index = node.get("axisOrder"), node.get("channelIndex")
+        return cls(
+            mag=mag_from_json(node.child("mag")),
+            path=None if path is None else path.text(),
+            cube_length=None if cube_length is None else cube_length.integer(1),
+            axis_order=None if axis_order is None else AxisOrder.from_json(axis_order),
+            channel_index=0 if channel_index is None else channel_index.integer(0, _MAX_CHANNEL),
+            extra=node.unknown(_KEYS),
+        )
+
+    @classmethod
+    def from_old_json(cls, node: JsonNode) -> MagProperties:
+        """Read an entry of ``wkwResolutions``, as files of before 2022 have it.
+
+        Raises:
+            MetadataError: a key is missing, or its value can not be.
+        """
+        cube_length = node.get("cubeLength")
+        return cls(
+            mag=mag_from_json(node.child("resolution")),
+            cube_length=None if cube_length is None else cube_length.integer(1),
+            extra=node.unknown(_OLD_KEYS),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the entry to write."""
+        known: dict[str, Any] = {"mag": self.mag.to_list()}
+        if self.path is not None:
+            known["path"] = self.path
+        if self.cube_length is not None:
+            known["cubeLength"] = self.cube_length
+        if self.axis_order is not None:
+            known["axisOrder"] = self.axis_order.to_json()
+        if self.channel_index:
+            known["channelIndex"] = self.channel_index
+        return merged(known, self.extra)
+
+
+def mag_from_json(node: JsonNode) -> Mag:
+    """Read a mag: ``[2, 2, 1]``, ``2``, or ``"2-2-1"``.
+
+    Raises:
+        MetadataError: anything else, or a component that is not a power of two up to 2^30.
+    """
+    expected = "a mag such as [2, 2, 1], every component a power of two"
+    try:
+        if isinstance(node.value, str):
+            mag = Mag(node.value)
+        elif isinstance(node.value, list):
+            mag = Mag([item.integer(1, _MAX_MAG) for item in node.items(3)])
+        else:
+            mag = Mag(node.integer(1, _MAX_MAG))
+    except ValueError:
+        raise node.error(expected) from None
+    if mag.max_dim > _MAX_MAG:
+        raise node.error(expected)
+    return mag

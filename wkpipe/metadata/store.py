@@ -1,0 +1,92 @@
+"""PropertiesFile: the datasource-properties.json of a dataset, changed by one process at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from wkpipe.errors import AlreadyExists
+from wkpipe.metadata.ome import refresh_group_files
+from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties, read_properties
+from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.lock import MetadataLock
+
+Change: TypeAlias = Callable[[DatasetProperties], DatasetProperties | None]
+
+
+class PropertiesFile:
+    """The properties of the dataset in `dataset_root`.
+
+    Readers need no lock: the file is replaced as a whole. Writers meet at the lock in ``locks/`` of the state
+    directory, which is `state_dir` or ``<dataset>/.wkpipe``; all writers of one dataset must use the same. `timeout`:
+    seconds to wait for the lock.
+    """
+
+    def __init__(self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0) -> None:
+        self.root = dataset_root
+        self.path = dataset_root / PROPERTIES_FILE_NAME
+        self._state = state_dir or dataset_root / ".wkpipe"
+        self._timeout = timeout
+
+    def exists(self) -> bool:
+        """Tell whether the file is there."""
+        return self.path.is_file()
+
+    def read(self) -> DatasetProperties:
+        """Return the properties as they are now.
+
+        Raises:
+            UnreadableInput: the file is not there, or can not be read.
+            MetadataError: it is broken.
+        """
+        return read_properties(self.path)
+
+    def update(self, function: Change) -> DatasetProperties:
+        """Read the properties under the lock, let `function` change them, save them, and return them.
+
+        `function` returns the new properties, or None to leave them as they are. It must be quick and must not touch
+        this file. Nothing is written where the content stays the same; group files are brought up to date anyway.
+
+        Raises:
+            UnreadableInput, MetadataError: see `read`.
+            TryAgain: another process holds the lock for too long.
+            NotWritable: the dataset is read-only, or the disk is full.
+        """
+        with self._lock():
+            before = self.read()
+            after = function(before)
+            if after is None:
+                return before
+            self._save(after)
+            return after
+
+    def create(self, properties: DatasetProperties) -> DatasetProperties:
+        """Write the properties of a new dataset, making its directory where it is missing.
+
+        Raises:
+            AlreadyExists: the file is there already.
+            TryAgain, NotWritable: see `update`.
+        """
+        with self._lock():
+            # lexists: a dangling link is somebody's file too.
+            if self.path.exists() or self.path.is_symlink():
+                raise AlreadyExists(f"{self.path} exists already; open the dataset, or choose another directory")
+            self._save(properties)
+            return properties
+
+    def _lock(self) -> MetadataLock:
+        return MetadataLock(self._state / "locks", Scratch(self._state / "tmp"), self._timeout)
+
+    def _save(self, properties: DatasetProperties) -> None:
+        scratch = Scratch(self._scratch_directory())
+        content = properties.to_bytes()
+        if not self.exists() or self.path.read_bytes() != content:
+            replace_file(self.path, content, scratch)
+        refresh_group_files(self.root, properties, scratch)
+
+    def _scratch_directory(self) -> Path:
+        """Return where temporary files of the dataset lie: a rename can not leave a file system."""
+        if self._state.is_dir() and self.root.is_dir() and self._state.stat().st_dev == self.root.stat().st_dev:
+            return self._state / "tmp"
+        return self.root / ".wkpipe" / "tmp"

@@ -1,0 +1,202 @@
+"""MetadataLock: one process at a time changes the metadata of a dataset.
+
+The lock is a file that is made by an exclusive hard link of a complete, synced one: that is atomic on local disks, NFS
+and Lustre alike, and the lock always tells who holds it. A lock whose holder is surely dead is taken over. For that the
+one who takes over first takes a lock of its own that is named after the dead one's token; only its holder may remove a
+lock with that token, after it looked again. So a slow process can never remove the lock of one that was faster.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import functools
+import json
+import os
+import random
+import re
+import socket
+import time
+import uuid
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from wkpipe.errors import TryAgain
+from wkpipe.storage import disk
+from wkpipe.storage.commit import Scratch
+
+LOCK_FILE_NAME: Final = "metadata.lock"
+_TOKEN = re.compile("[0-9a-f]{32}")
+_FIRST_PAUSE: Final = 0.005
+_LONGEST_PAUSE: Final = 0.1
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: host, machine and boot of the system, process (in its pid namespace) and its start, since when.
+
+    start_ticks: start of the process in clock ticks since boot, which tells it from a later one with the same pid; 0
+    where the system does not tell. token: unique for every time a lock is taken.
+    """
+
+    host: str
+    machine_id: str
+    boot_id: str
+    pid_namespace: str
+    pid: int
+    start_ticks: int
+    since: str
+    token: str
+
+    @classmethod
+    def myself(cls) -> Holder:
+        """Describe this process, with a fresh token."""
+        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        pid = os.getpid()
+        return cls(*_this_system(), _pid_namespace(), pid, _start_ticks(pid) or 0, now, uuid.uuid4().hex)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Holder | None:
+        """Read the content of a lock; None where it is not one."""
+        try:
+            content = json.loads(data)
+            holder = cls(**content)
+        except (ValueError, TypeError, RecursionError):
+            return None
+        kinds = {"pid": int, "start_ticks": int}
+        is_sound = all(isinstance(value, kinds.get(key, str)) for key, value in content.items())
+        return holder if is_sound and _TOKEN.fullmatch(holder.token) else None
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self), indent=4).encode()
+
+    def is_surely_dead(self) -> bool:
+        """Tell whether the process is gone: on this system, in this pid namespace, or before a reboot of this host."""
+        host, machine_id, boot_id = _this_system()
+        if (self.host, self.machine_id) != (host, machine_id):
+            return False
+        if self.boot_id != boot_id:
+            return True
+        if self.pid_namespace != _pid_namespace():
+            return False
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        except (PermissionError, OverflowError):
+            pass
+        ticks = _start_ticks(self.pid)
+        return ticks is not None and self.start_ticks != 0 and ticks != self.start_ticks
+
+    def __str__(self) -> str:
+        return f"process {self.pid} on host {self.host} since {self.since}"
+
+
+class MetadataLock:
+    """A short lock for the metadata of a dataset, as a context manager.
+
+    >>> with MetadataLock(dataset / ".wkpipe" / "locks"):  # doctest: +SKIP
+    ...     ...  # read, change, write
+
+    Not re-entrant: a thread that takes it twice waits for itself. `directory` is made where it is missing; `scratch` is
+    a directory for temporary files on the same file system (default: `directory`); `timeout` is in seconds.
+
+    Raises:
+        TryAgain: on entering, the lock was not free within `timeout`; names the holder and since when.
+        NotWritable: on entering, the directory can not be written.
+    """
+
+    def __init__(self, directory: Path, scratch: Scratch | None = None, timeout: float = 30.0, name: str = LOCK_FILE_NAME) -> None:
+        self.path = directory / name
+        self._scratch = scratch or Scratch(directory)
+        self._timeout = timeout
+        self._holder: Holder | None = None
+
+    def __enter__(self) -> MetadataLock:
+        self._holder = self._acquire(time.monotonic() + self._timeout)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        mine, self._holder = self._holder, None
+        found = _read(self.path)
+        if mine is not None and found is not None and found.token == mine.token:
+            disk.unlink(self.path)
+
+    def _acquire(self, deadline: float) -> Holder:
+        disk.make_directory(self.path.parent)
+        mine = Holder.myself()
+        temporary = self._scratch.new_path()
+        try:
+            _write(temporary, mine)
+            pause = _FIRST_PAUSE
+            # The second question is for NFS, where the answer to a link that was made may be lost.
+            while not disk.link(temporary, self.path) and temporary.stat().st_nlink != 2:
+                holder = _read(self.path)
+                if holder is not None and holder.is_surely_dead():
+                    self._remove_dead(holder, deadline)
+                    continue
+                if time.monotonic() >= deadline:
+                    raise self._busy(holder)
+                time.sleep(pause * random.uniform(0.5, 1.0))
+                pause = min(pause * 1.5, _LONGEST_PAUSE)
+        finally:
+            disk.unlink(temporary)
+        return mine
+
+    def _remove_dead(self, dead: Holder, deadline: float) -> None:
+        """Remove the lock of a dead holder, unless somebody else did so already."""
+        left = max(deadline - time.monotonic(), 0.0)
+        with MetadataLock(self.path.parent, self._scratch, left, f"{LOCK_FILE_NAME}.{dead.token}"):
+            found = _read(self.path)
+            if found is not None and found.token == dead.token:
+                disk.unlink(self.path)
+
+    def _busy(self, holder: Holder | None) -> TryAgain:
+        who, mend = holder or "an unknown process", "try again later, or remove that file if the process is gone"
+        return TryAgain(f"{self.path}: the metadata are locked by {who}; waited {self._timeout:g} s; {mend}")
+
+
+def _write(path: Path, holder: Holder) -> None:
+    descriptor = disk.create(path)
+    try:
+        disk.write(descriptor, holder.to_bytes(), path)
+        disk.sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Path) -> Holder | None:
+    try:
+        return Holder.from_bytes(path.read_bytes())
+    except OSError:
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _this_system() -> tuple[str, str, str]:
+    """Return host name, machine id and boot id; ids are empty where the system has none."""
+    return socket.gethostname(), _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id")
+
+
+def _pid_namespace() -> str:
+    # Containers may share host name and boot, but see each other's processes under other ids, or not at all.
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _first_line(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    return ""
+
+
+def _start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; -1 for a zombie; None where that can not be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return -1 if fields[0] in "ZX" else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
