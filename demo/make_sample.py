@@ -168,19 +168,24 @@ def _warped_points(tissue: Tissue, z: int) -> Floats:
     points = np.empty((3, height, width), np.float32)
     points[0], points[1], points[2] = np.arange(width), np.arange(height)[:, None], depth
     for (wavelength, _), grid in zip(WARPS, tissue.warps, strict=True):
-        along_z = _spline(np.array([depth]), wavelength, grid.shape[1])[0]
-        along_y = _spline(np.arange(height), wavelength, grid.shape[2])
-        along_x = _spline(np.arange(width), wavelength, grid.shape[3])
-        points += along_y @ np.tensordot(grid, along_z, axes=(1, 0)) @ along_x.T
+        grid = _interpolated(grid, np.array([depth]), wavelength, axis=1)[:, 0]
+        grid = _interpolated(grid, np.arange(height), wavelength, axis=1)
+        points += _interpolated(grid, np.arange(width), wavelength, axis=2)
     return points
 
 
-def _spline(positions: Any, wavelength: float, nodes: int) -> Floats:
-    """Return the weights (positions, nodes) of a cubic B-spline whose nodes lie a wavelength apart."""
-    t = np.abs(positions[:, None] / wavelength + 1 - np.arange(nodes))
-    near, far = (4 - 6 * t**2 + 3 * t**3) / 6, (2 - t).clip(0) ** 3 / 6
-    weights: Floats = np.where(t < 1, near, far).astype(np.float32)
-    return weights
+def _interpolated(grid: Floats, positions: Any, wavelength: float, axis: int) -> Floats:
+    """Return the cubic B-spline through a grid whose nodes lie a wavelength apart, at positions along one axis."""
+    first, t = np.divmod(positions / wavelength, 1)
+    pieces = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
+    broadcast = [1] * grid.ndim
+    broadcast[axis] = -1
+    parts = [
+        grid.take(first.astype(np.intp) + node, axis) * (piece / 6).astype(np.float32).reshape(broadcast)
+        for node, piece in enumerate(pieces)
+    ]
+    between: Floats = parts[0] + parts[1] + parts[2] + parts[3]
+    return between
 
 
 def _nearest_cells(tissue: Tissue, points: Floats) -> tuple[Labels, Floats]:
@@ -236,7 +241,7 @@ def _draw_mitochondria(image: Any, tissue: Tissue, cut: Cut) -> None:
             continue
         points = cut.points[:, window[0], window[1]] - start[:, None, None]
         axis = end - start
-        along = np.tensordot(axis, points, axes=(0, 0)) / (axis @ axis)
+        along = (axis[:, None, None] * points).sum(axis=0) / (axis**2).sum()
         distance = np.sqrt(((points - axis[:, None, None] * along.clip(0, 1)) ** 2).sum(axis=0))
         centre = _cell_at(tissue, (start + end) / 2)
         depth = np.minimum(radius - distance, cut.membrane[window] - 5)
