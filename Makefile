@@ -18,12 +18,13 @@ REFERENCE := $(CACHE)/reference-$(REFERENCE_VERSION)-$(shell { $(PYTHON) -V; } 2
 REFERENCE_READY := $(REFERENCE)/.ready
 
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
-SOURCES := wkpipe demo tests
+SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-workflow test-reference lint bench clean distclean
+.PHONY: help venv demo test test-slow test-workflow test-reference bench clean distclean
+.PHONY: lint lint-style lint-format lint-types lint-imports lint-rules lint-workflow
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
@@ -46,12 +47,24 @@ test-workflow: $(READY) ## the workflow from end to end, slow tests too
 test-reference: $(READY) $(REFERENCE_READY) ## compare with the reference package, in an environment of its own
 	WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" $(PYTEST) -m reference $(ARGS)
 
-lint: $(READY) ## style, types, direction of imports, the workflow's form
+lint: lint-style lint-format lint-types lint-imports lint-rules lint-workflow ## style, types, direction of imports, the workflow's form
+
+lint-style: $(READY)
 	$(BIN)/ruff check $(SOURCES)
+
+lint-format: $(READY)
 	$(BIN)/ruff format --check $(SOURCES)
+
+lint-types: $(READY)
 	$(BIN)/mypy
+
+lint-imports: $(READY)
 	$(BIN)/lint-imports --no-cache
+
+lint-rules: $(READY)
 	$(BIN)/snakefmt --check Snakefile workflow
+
+lint-workflow: $(READY)
 	PATH="$(BIN):$$PATH" $(BIN)/snakemake --lint --snakefile Snakefile
 
 bench: $(READY) $(REFERENCE_READY) ## measure speed and memory beside the reference package
@@ -59,7 +72,7 @@ bench: $(READY) $(REFERENCE_READY) ## measure speed and memory beside the refere
 
 clean: ## remove what the targets above left in the repository
 	rm -rf demo/out bench/out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .snakemake
-	find $(SOURCES) bench workflow -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
+	find $(SOURCES) workflow -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## clean, and remove the environments from the cache
 	rm -rf "$(CACHE)"/venv-$(KEY) "$(REFERENCE)"

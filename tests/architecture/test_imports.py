@@ -33,11 +33,7 @@ def test_module_fits_on_a_few_screens(path: Path) -> None:
 @pytest.mark.parametrize("path", [path for path in MODULES if "cli" not in path.parts], ids=_id)
 def test_nobody_inside_imports_the_public_root(path: Path) -> None:
     """`from wkpipe import Dataset` within wkpipe would go round the one-way rule, for the root knows everything."""
-    offences = [
-        f"{_id(path)}:{node.lineno}"
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if _imports_the_root(node)
-    ]
+    offences = [f"{_id(path)}:{node.lineno}" for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _imports_the_root(node)]
     assert not offences
 
 
