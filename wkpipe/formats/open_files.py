@@ -67,10 +67,11 @@ class OpenFile:
             raise Damage(f"the file ends {size} bytes too early")
         return b"".join(pieces)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # `close` is bound here: at the interpreter's end, the module may be gone before the last file.
         descriptor = getattr(self, "_descriptor", -1)
         if descriptor >= 0:
-            os.close(descriptor)
+            close(descriptor)
 
 
 class OpenShard:

@@ -1,0 +1,111 @@
+"""What the tests of formats share: fixtures of the reference package, specs, writing a whole array."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wkpipe.formats import create_array, make_spec
+from wkpipe.formats.base import ArraySpec, Compression, DataFormat, StoredArray, UnitProof, Voxels
+from wkpipe.storage.commit import Scratch
+
+SHARED = Path(__file__).parents[2].parent / "shared"
+
+DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
+
+
+def shared(name: str) -> Path:
+    """Return a directory of fixtures, or skip the test where they are not installed."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"the fixtures {name} are not installed beside the repository")
+    return path
+
+
+def noise(shape: Sequence[int], dtype: Any, seed: int = 0, holes: bool = True) -> Voxels:
+    """Return full-range noise, Fortran-contiguous, with empty regions unless `holes` is off."""
+    rng = np.random.default_rng(seed)
+    dtype = np.dtype(dtype)
+    raw = rng.integers(0, 256, int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
+    if dtype.kind == "f":
+        data = rng.normal(size=shape).astype(dtype)
+    else:
+        data = raw.view(dtype).reshape(shape)
+    data = np.asfortranarray(data)
+    if holes:
+        data[..., : shape[-1] // 3] = 0
+        data[..., : shape[-2] // 4, :] = 0
+    return data
+
+
+def write_array(array: StoredArray, data: Voxels, scratch: Scratch, seed: int | None = None) -> dict[tuple[int, ...], UnitProof]:
+    """Write all units of an array; chunks in a random order if there is a seed. Data are padded with zeros."""
+    spec = array.spec
+    padded = np.zeros([g * u for g, u in zip(spec.unit_grid, spec.unit_shape, strict=True)], spec.dtype, order="F")
+    padded[tuple(map(slice, data.shape))] = data
+    proofs = {}
+    for unit in np.ndindex(*spec.unit_grid):
+        chunks = list(np.ndindex(*spec.chunks_per_unit))
+        if seed is not None:
+            random.Random(f"{seed} {unit}").shuffle(chunks)
+        with array.unit_writer(unit, scratch) as writer:
+            for chunk in chunks:
+                first = [u * n + p * c for u, n, p, c in zip(unit, spec.unit_shape, chunk, spec.chunk_shape, strict=True)]
+                cut = tuple(slice(a, a + c) for a, c in zip(first, spec.chunk_shape, strict=True))
+                encoded = writer.encode(np.asfortranarray(padded[cut]))
+                if encoded is not None:
+                    writer.append(chunk, encoded)
+            proofs[unit] = writer.commit()
+    return proofs
+
+
+def new_array(
+    path: Path,
+    data_format: str,
+    shape: Sequence[int],
+    dtype: Any = "uint8",
+    axes: Sequence[str] = ("c", "x", "y", "z"),
+    chunk: int | Sequence[int] = 8,
+    shard: int | Sequence[int] = 16,
+    compression: Compression | bool = True,
+) -> StoredArray:
+    """Create an array in the canonical layout."""
+    return create_array(path, spec_of(data_format, shape, dtype, axes, chunk, shard, compression), scratch_of(path))
+
+
+def spec_of(
+    data_format: str,
+    shape: Sequence[int],
+    dtype: Any = "uint8",
+    axes: Sequence[str] = ("c", "x", "y", "z"),
+    chunk: int | Sequence[int] = 8,
+    shard: int | Sequence[int] = 16,
+    compression: Compression | bool = True,
+) -> ArraySpec:
+    """Return a spec in the canonical layout; Zarr 2 gets chunks in place of shards."""
+    chunk = (chunk,) * 3 if isinstance(chunk, int) else chunk
+    shard = (shard,) * 3 if isinstance(shard, int) else shard
+    if data_format == "zarr":
+        shard = chunk
+    channels = shape[list(axes).index("c")] if "c" in axes else 1
+    return make_spec(DataFormat(data_format), axes, shape, dtype, channels, chunk, shard, compression)
+
+
+def scratch_of(path: Path) -> Scratch:
+    """Return a scratch directory beside an array."""
+    return Scratch(path.parent / "scratch")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Return the temporary files beside an array."""
+    return list((path.parent / "scratch").glob("*")) + [p for p in path.rglob("*") if p.suffix == ".tmp"]
+
+
+def files_of(path: Path) -> dict[str, bytes]:
+    """Return all files below a directory."""
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
