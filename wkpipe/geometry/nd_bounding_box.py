@@ -133,14 +133,16 @@ class NDBoundingBox:
             ValueError: a corner is not a multiple of `mag`.
         """
         steps = self._per_axis(mag.to_tuple())
-        if any(v % m for v, m in zip(self._topleft + self.bottomright, steps * 2, strict=True)):
+        if any(v % m for v, m in zip((*self._topleft, *self.bottomright), steps * 2, strict=True)):
             raise ValueError(f"{self} is not aligned with mag {mag}: its corners must be multiples of it")
-        return self._with([t // m for t, m in zip(self._topleft, steps, strict=True)], [s // m for s, m in zip(self._size, steps, strict=True)])
+        topleft = [t // m for t, m in zip(self._topleft, steps, strict=True)]
+        return self._with(topleft, [s // m for s, m in zip(self._size, steps, strict=True)])
 
     def from_mag_to_mag1(self: Box, mag: Mag) -> Box:
         """Return a box given in voxels of `mag` in mag-1 voxels."""
         steps = self._per_axis(mag.to_tuple())
-        return self._with([t * m for t, m in zip(self._topleft, steps, strict=True)], [s * m for s, m in zip(self._size, steps, strict=True)])
+        topleft = [t * m for t, m in zip(self._topleft, steps, strict=True)]
+        return self._with(topleft, [s * m for s, m in zip(self._size, steps, strict=True)])
 
     def _same_axes(self, other: NDBoundingBox) -> None:
         if other.axes != self._axes:

@@ -56,7 +56,9 @@ class Vec3Int(tuple[int, int, int]):
     @classmethod
     def from_vec_or_int(cls, value: int | Vec3IntLike) -> Vec3Int:
         """Return the vector itself, or an integer n as (n, n, n)."""
-        return cls.full(operator.index(value)) if isinstance(value, SupportsIndex) else cls(value)
+        if isinstance(value, np.ndarray) or not isinstance(value, SupportsIndex):  # an array has __index__ too
+            return cls(value)
+        return cls.full(operator.index(value))
 
     @classmethod
     def from_str(cls, text: str) -> Vec3Int:
@@ -147,7 +149,7 @@ class Vec3Int(tuple[int, int, int]):
     def to_np(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         return np.array(self, dtype=np.int64)
 
-    def __getnewargs__(self) -> tuple[Iterable[int]]:  # type: ignore[override]
+    def __getnewargs__(self) -> tuple[Iterable[int]]:
         return (tuple(self),)
 
     def __repr__(self) -> str:
