@@ -1,0 +1,105 @@
+"""Category: whether a layer shows images (color) or ids (segmentation), recognised from its data, else from its name.
+
+Ids repeat: of the voxels in a small box, few values are distinct. So boxes of about 4096 voxels are taken at fixed places, spread
+over three slabs of planes and all of their area; the same input always gives the same answer.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from wkpipe.images.layers import COLOR, DTYPES, SEGMENTATION
+from wkpipe.images.reader import Voxels
+from wkpipe.images.stack import ImageStack
+
+SLABS = 3
+SLAB_PLANES = 8
+BOX_VOXELS = 4096
+GRID = 8
+BOXES_PER_BAND = 2
+BOXES_PER_SLAB = 7
+LEAST_VOXELS = 1000
+DISTINCT_SHARE = 1 / 200
+NAME_MARKS = ("segmentation", "labels")
+
+
+def recognise_category(stack: ImageStack) -> str:
+    """Return ``color`` or ``segmentation``.
+
+    Several channels and floats are color; 64-bit integers are segmentation, as no color layer can hold them. Else the data decide:
+    more than one distinct value per 200 voxels means color. With fewer than 1000 voxels that are neither 0 nor the largest value of
+    the dtype, the name decides: ``segmentation`` or ``labels`` in the last two parts of the first file's path.
+
+    Raises:
+        UnreadableInput: a sampled file can not be decoded.
+    """
+    dtype = stack.files[0].dtype
+    if dtype not in DTYPES[COLOR]:
+        return SEGMENTATION
+    if len(stack.channels) > 1 or dtype not in DTYPES[SEGMENTATION]:
+        return COLOR
+    distinct = voxels = 0
+    for box in _boxes(stack):
+        distinct += len(np.unique(box))
+        voxels += box.size
+    if voxels < LEAST_VOXELS:
+        return category_from_name(stack.files[0].path)
+    return COLOR if distinct / voxels > DISTINCT_SHARE else SEGMENTATION
+
+
+def category_from_name(path: Path) -> str:
+    """Return the category that the last two parts of a path speak for; the parents above them say nothing about the images."""
+    text = "/".join(path.parts[-2:]).lower()
+    return SEGMENTATION if any(mark in text for mark in NAME_MARKS) else COLOR
+
+
+def _boxes(stack: ImageStack) -> Iterator[Voxels]:
+    """Yield the usable voxels (not 0, not the dtype's largest value) of boxes at fixed places, where there are any."""
+    sizes, largest = stack.sizes, np.iinfo(stack.dtype).max
+    planes = min(SLAB_PLANES, sizes.z)
+    edge = math.isqrt(BOX_VOXELS // planes - 1) + 1
+    rows, columns = min(edge, sizes.y), min(edge, sizes.x)
+    t = sizes.t // 2
+    for z0 in dict.fromkeys((sizes.z - planes) * (2 * i + 1) // (2 * SLABS) for i in range(SLABS)):
+        found = 0
+        for boxes in _bands(stack, t, z0, planes, rows, columns):
+            usable = [kept for box in boxes if (kept := box[(box != 0) & (box != largest)]).size]
+            # the middle ones of a band first, and few of each band, so that the boxes come from all over the slab
+            for kept in usable[:BOXES_PER_BAND]:
+                found += 1
+                yield kept
+            if found >= BOXES_PER_SLAB:
+                break
+
+
+def _bands(stack: ImageStack, t: int, z0: int, planes: int, rows: int, columns: int) -> Iterator[list[Voxels]]:
+    """Yield for each of the slab's bands of rows its boxes, axes (z, y, x), in a fixed order from the middle outwards.
+
+    Where a band costs whole planes, each plane is decoded once, one at a time, and all boxes are cut from it.
+    """
+    sizes = stack.sizes
+    tops, lefts = _starts(sizes.y, rows), _starts(sizes.x, columns)
+    if not stack.whole_planes:
+        for top in tops:
+            band = stack.read(t, z0, z0 + planes, top, top + rows)
+            yield [band[:, :, left : left + columns, 0] for left in lefts]
+        return
+    cut: list[list[list[Voxels]]] = [[[] for _ in lefts] for _ in tops]
+    for z in range(z0, z0 + planes):
+        plane = stack.read(t, z, z + 1, 0, sizes.y)[0, :, :, 0]
+        for i, top in enumerate(tops):
+            for j, left in enumerate(lefts):
+                cut[i][j].append(plane[top : top + rows, left : left + columns].copy())
+    for band_boxes in cut:
+        yield [np.stack(pieces) for pieces in band_boxes]
+
+
+def _starts(size: int, length: int) -> list[int]:
+    """Return up to `GRID` evenly spread first positions of pieces of `length` within `size`, from the middle outwards."""
+    places = [(size - length) * (2 * i + 1) // (2 * GRID) for i in range(GRID)]
+    outwards = sorted(range(GRID), key=lambda i: abs(2 * i + 1 - GRID))
+    return list(dict.fromkeys(places[i] for i in outwards))

@@ -1,0 +1,43 @@
+"""Layer names: which are allowed, and how a file's or folder's name becomes one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from wkpipe.errors import UsageError
+
+_FORBIDDEN = re.compile(r"[^A-Za-z0-9_$@.\-]")
+FALLBACK_NAME = "layer"
+
+
+def clean_name(text: str) -> str:
+    """Return a text without the characters that a layer name may not have (``x y/v.tif`` → ``xyv.tif``), never empty."""
+    return _FORBIDDEN.sub("", text).lstrip(".") or FALLBACK_NAME
+
+
+def check_name(name: str) -> str:
+    """Return a layer name that a user gave.
+
+    Raises:
+        UsageError: it is empty, starts with a dot, or has characters that are not allowed.
+    """
+    if not name or name != clean_name(name):
+        raise UsageError(f"layer name {name!r} is not allowed: use ASCII letters, digits, _ $ @ - and dots (not in front)")
+    return name
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """Return the names in order; a name that came before gets ``_2``, ``_3`` and so on, the first number that is free."""
+    wanted = list(names)
+    taken = set(wanted)
+    seen: set[str] = set()
+    result = []
+    for name in wanted:
+        candidate, number = name, 1
+        while candidate in seen or (number > 1 and candidate in taken):
+            number += 1
+            candidate = f"{name}_{number}"
+        seen.add(candidate)
+        result.append(candidate)
+    return result
