@@ -1,0 +1,27 @@
+"""Sampling: which mags to make, and how one voxel of a coarser mag is made of finer ones. Numpy only.
+
+``ladder`` decides on the mags; ``sample`` computes any box of one of them from source voxels, with ``borders`` (mirror
+images outside the layer), ``kernels`` (median, mode, max, min) and ``interpolation`` (nearest, bilinear, bicubic).
+"""
+
+from wkpipe.sampling.borders import read_reflected
+from wkpipe.sampling.interpolation import halo, interpolate_block
+from wkpipe.sampling.interpolation_mode import InterpolationMode
+from wkpipe.sampling.kernels import reduce_block
+from wkpipe.sampling.ladder import Ladder, SamplingMode, default_coarsest_mag, downsample_ladder, upsample_ladder
+from wkpipe.sampling.sample import sample_box, working_bytes
+
+__all__ = [
+    "InterpolationMode",
+    "Ladder",
+    "SamplingMode",
+    "default_coarsest_mag",
+    "downsample_ladder",
+    "halo",
+    "interpolate_block",
+    "read_reflected",
+    "reduce_block",
+    "sample_box",
+    "upsample_ladder",
+    "working_bytes",
+]

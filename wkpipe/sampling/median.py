@@ -169,3 +169,23 @@ def blocks_as_rows(source: Voxels, factors: tuple[int, int, int]) -> np.ndarray[
     z, y, x = source.shape
     split = source.reshape(z // fz, fz, y // fy, fy, x // fx, fx)
     return np.ascontiguousarray(split.transpose(0, 2, 4, 1, 5, 3)).reshape(z // fz, y // fy, x // fx, fz * fy * fx)
+
+
+def median_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> int:
+    """Return an upper estimate of the temporary memory of `median_piece`, for factors (fx, fy, fz) and `piece` source bytes."""
+    fx, fy, fz = (int(f) for f in factors)
+    n = fx * fy * fz
+    flags = piece // dtype.itemsize
+    if n > LARGEST_NETWORK:
+        return 2 * piece + 4 * piece // n + flags
+    lists = sum((2**level + 1) * piece // 2**level for level in (1, 2) if n > 2**level)
+    middle = (6 if fx > 1 else 3) * piece // n
+    halves = piece + piece // (fy * fz) if fx > 2 else 0
+    return lists + middle + halves + 5 * piece // n + flags
+
+
+def extreme_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> int:
+    """Return an upper estimate of the temporary memory of `extreme_piece`, for factors (fx, fy, fz) and `piece` source bytes."""
+    fx, fy, fz = (int(f) for f in factors)
+    pairs = piece // (fy * fz) if fx > 1 else 0
+    return (piece // 2 + piece // 4 if fx * fy * fz > 2 else 0) + pairs + piece // dtype.itemsize

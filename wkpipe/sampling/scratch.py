@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import sys
+import threading
 from typing import Any, TypeAlias
 
 import numpy as np
 
 Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
-_WIDER = {1: np.dtype(np.uint16), 2: np.dtype(np.uint32), 4: np.dtype(np.uint64)}
-_UNSIGNED = {1: np.dtype(np.uint8), 2: np.dtype(np.uint16), 4: np.dtype(np.uint32), 8: np.dtype(np.uint64)}
+_WIDER: dict[int, np.dtype[Any]] = {1: np.dtype(np.uint16), 2: np.dtype(np.uint32), 4: np.dtype(np.uint64)}
+_UNSIGNED: dict[int, np.dtype[Any]] = {1: np.dtype(np.uint8), **{2 * size: wider for size, wider in _WIDER.items()}}
 
 
 class Scratch:
@@ -34,6 +35,21 @@ class Scratch:
     def rows(self, name: str, count: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> list[Voxels]:
         """Return `count` uninitialised C-contiguous arrays of one shape."""
         return list(self.array(name, (count, *shape), dtype))
+
+
+_of_thread = threading.local()
+
+
+def thread_scratch() -> Scratch:
+    """Return the calling thread's scratch.
+
+    It is kept from call to call (a few MB, see `sample.working_bytes`), as the kernel has to clear every page of
+    fresh memory, which would take longer than most reductions.
+    """
+    scratch: Scratch | None = getattr(_of_thread, "scratch", None)
+    if scratch is None:
+        _of_thread.scratch = scratch = Scratch()
+    return scratch
 
 
 def unsigned(itemsize: int) -> np.dtype[Any]:

@@ -1,0 +1,164 @@
+"""Kernels: reduce whole arrays by integer factors, voxel by voxel the same as the reference (behaviour of its 4.3.3).
+
+The work is cut into pieces that fit a core's second-level cache together with their temporary arrays. How it is cut
+never shows in the result.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from wkpipe.errors import InputRefused
+from wkpipe.sampling.interpolation_mode import InterpolationMode
+from wkpipe.sampling.median import extreme_bytes, extreme_piece, median_bytes, median_piece
+from wkpipe.sampling.mode import mode_bytes, mode_piece
+from wkpipe.sampling.scratch import Scratch, Voxels, thread_scratch
+
+PIECE_BYTES = 1 << 20
+"""Source bytes of one piece; measured: smaller ones are dominated by the cost of calls, larger ones leave the cache."""
+_MODE_PIECE_BYTES = 2 << 20
+"""The same for mode, whose temporary arrays are mostly booleans."""
+
+_MODES = (InterpolationMode.MEDIAN, InterpolationMode.MODE, InterpolationMode.MAX, InterpolationMode.MIN)
+
+
+def reduce_block(block: Voxels, factors: Sequence[int], mode: InterpolationMode) -> Voxels:
+    """Reduce every fx·fy·fz voxels of `block` to one.
+
+    Args:
+        block: axes (..., x, y, z), spatial sizes multiples of the factors; leading axes (c, t, …) are independent
+            of each other. Any memory layout; Fortran-contiguous without leading axes longer than 1 is fastest.
+        factors: (fx, fy, fz), powers of two.
+        mode: median, mode, max or min.
+
+    Returns:
+        An array (..., x / fx, y / fy, z / fz) of the same dtype, Fortran-contiguous, never a view of `block`.
+
+    Raises:
+        InputRefused: another mode, factors that are no powers of two, sizes that are no multiples of them, or a
+            dtype that is not an integer of 8 to 64 bits, float32 or float64.
+    """
+    mode = InterpolationMode(mode)
+    if mode not in _MODES:
+        raise InputRefused(f"interpolation {mode} does not reduce whole blocks; expected one of: {', '.join(_MODES)}")
+    fx, fy, fz = checked_factors(block, factors)
+    n = fx * fy * fz
+    shape = (*block.shape[:-3], *(size // factor for size, factor in zip(block.shape[-3:], (fx, fy, fz), strict=True)))
+    out: Voxels = np.empty(shape, block.dtype.newbyteorder("="), order="F")
+    if n == 1:
+        np.copyto(out, block)
+        return out
+    if not out.size:
+        return out
+    scratch = thread_scratch()
+    with np.errstate(all="ignore"):
+        for lead in np.ndindex(*shape[:-3]):
+            _reduce_one(block[lead], (fx, fy, fz), mode, out[lead], scratch)
+    return out
+
+
+def checked_factors(block: Voxels, factors: Sequence[int]) -> tuple[int, int, int]:
+    """Return the factors as integers (fx, fy, fz).
+
+    Raises:
+        InputRefused: see `reduce_block`.
+    """
+    if len(factors) != 3 or any(f < 1 or int(f) & (int(f) - 1) for f in factors):
+        raise InputRefused(f"factors {tuple(factors)} are not valid: expected three powers of two")
+    if block.ndim < 3 or any(size % f for size, f in zip(block.shape[-3:], factors, strict=True)):
+        raise InputRefused(f"a block of shape {block.shape} can not be reduced by {tuple(factors)}: sizes must be multiples of the factors")
+    if not (block.dtype.kind in "ui" or (block.dtype.kind == "f" and block.dtype.itemsize in (4, 8))):
+        raise InputRefused(f"voxels of type {block.dtype} can not be sampled; expected integers of 8 to 64 bits, float32 or float64")
+    return int(factors[0]), int(factors[1]), int(factors[2])
+
+
+def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: InterpolationMode, out: Voxels, scratch: Scratch) -> None:
+    """Reduce one array (x, y, z) into `out`, which may lie in memory in any way."""
+    constant = constant_value(block, scratch)
+    if constant is not None:
+        # adding 0 turns -0.0 into the 0.0 that all modes but the one which never computes give
+        out[...] = constant if mode is InterpolationMode.MODE else constant + block.dtype.type(0)
+        return
+    fzyx = (factors[2], factors[1], factors[0])
+    lines, target = block.T, out.T
+    for source_box, target_box in _pieces(lines.shape, fzyx, block.dtype.itemsize, _piece_bytes(mode)):
+        source = lines[source_box]
+        if source.strides[2] != source.itemsize or not source.dtype.isnative or not source.flags.aligned:
+            buffer = scratch.array("source", source.shape, out.dtype)
+            np.copyto(buffer, source)
+            source = buffer
+        piece = target[target_box]
+        result = piece if piece.strides[2] == piece.itemsize else scratch.array("result", piece.shape, out.dtype)
+        if mode is InterpolationMode.MEDIAN:
+            median_piece(source, fzyx, result, scratch)
+        elif mode is InterpolationMode.MODE:
+            mode_piece(source, fzyx, result, scratch)
+        else:
+            extreme_piece(source, fzyx, np.maximum if mode is InterpolationMode.MAX else np.minimum, result, scratch)
+        if result is not piece:
+            np.copyto(piece, result)
+
+
+def constant_value(block: Voxels, scratch: Scratch) -> Any | None:
+    """Return the value of all voxels of `block` (x, y, z), or None if they differ or are NaN.
+
+    A few voxels spread over the block decide nearly always that they differ, so the full comparison is rare.
+    """
+    first = block[0, 0, 0]
+    if block[-1, -1, -1] != first:
+        return None
+    probe = block[tuple(slice(size // 8, None, max(size // 4, 1)) for size in block.shape)]
+    if (probe != first).any():
+        return None
+    lines = block.T
+    for source_box, _ in _pieces(lines.shape, (1, 1, 1), block.dtype.itemsize, PIECE_BYTES):
+        piece = lines[source_box]
+        differs = scratch.array("constant", piece.shape, np.dtype(np.bool_))
+        if np.not_equal(piece, first, out=differs).any():
+            return None
+    if block.dtype.kind == "f" and first == 0 and len({bool(sign) for sign in np.unique(np.signbit(block))}) > 1:
+        return None
+    return first
+
+
+def _pieces(
+    shape: Sequence[int], factors: tuple[int, int, int], itemsize: int, piece_bytes: int
+) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
+    """Cut (z, y, x) into boxes of at most about `piece_bytes`, whole blocks each; yield every box in source and in target voxels.
+
+    z is cut first: slabs of Fortran-ordered voxels are contiguous in memory. x is cut only where single lines of
+    blocks are longer than a piece.
+    """
+    budget = max(piece_bytes // itemsize, math.prod(factors))
+    steps = [0, 0, 0]
+    rest = budget
+    for axis in (2, 1, 0):
+        blocks = max(rest // math.prod(factors[:axis]) // factors[axis], 1)
+        steps[axis] = min(blocks * factors[axis], shape[axis])
+        rest = max(rest // steps[axis], 1)
+    ranges = [range(0, size, step) for size, step in zip(shape, steps, strict=True)]
+    for corner in itertools.product(*ranges):
+        ends = [min(c + step, size) for c, step, size in zip(corner, steps, shape, strict=True)]
+        source = [slice(c, e) for c, e in zip(corner, ends, strict=True)]
+        target = [slice(c // f, e // f) for c, e, f in zip(corner, ends, factors, strict=True)]
+        yield (source[0], source[1], source[2]), (target[0], target[1], target[2])
+
+
+def _piece_bytes(mode: InterpolationMode) -> int:
+    return _MODE_PIECE_BYTES if mode is InterpolationMode.MODE else PIECE_BYTES
+
+
+def kernel_bytes(mode: InterpolationMode, factors: Sequence[int], source_bytes: int, dtype: np.dtype[Any]) -> int:
+    """Return an upper estimate of the temporary memory of `reduce_block` besides its argument and result."""
+    n = math.prod(int(f) for f in factors)
+    if n == 1:
+        return 0
+    piece = min(source_bytes, max(_piece_bytes(mode), n * dtype.itemsize))
+    if mode is InterpolationMode.MODE:
+        return mode_bytes(factors, piece, dtype)
+    return median_bytes(factors, piece, dtype) if mode is InterpolationMode.MEDIAN else extreme_bytes(factors, piece, dtype)
