@@ -75,6 +75,18 @@ class PropertiesFile:
             self._save(properties)
             return properties
 
+    def create_or_update(self, properties: DatasetProperties, function: Change) -> DatasetProperties:
+        """Update the properties; where there are none yet, begin with the given ones.
+
+        Raises:
+            see `update`.
+        """
+        with self._lock():
+            before = self.read() if self.exists() else properties
+            after = function(before) or before
+            self._save(after)
+            return after
+
     def _lock(self) -> MetadataLock:
         return MetadataLock(self._state / "locks", Scratch(self._state / "tmp"), self._timeout)
 

@@ -119,7 +119,7 @@ class MetadataLock:
 
     def __exit__(self, *_: object) -> None:
         mine, self._holder = self._holder, None
-        found = _read(self.path)
+        found = read_holder(self.path)
         if mine is not None and found is not None and found.token == mine.token:
             disk.unlink(self.path)
 
@@ -132,8 +132,8 @@ class MetadataLock:
             pause = _FIRST_PAUSE
             # The second question is for NFS, where the answer to a link that was made may be lost.
             while not disk.link(temporary, self.path) and temporary.stat().st_nlink != 2:
-                holder = _read(self.path)
-                if holder is not None and holder.is_surely_dead():
+                holder = read_holder(self.path)
+                if holder is not None and self._is_dead(holder):
                     self._remove_dead(holder, deadline)
                     continue
                 if time.monotonic() >= deadline:
@@ -144,11 +144,14 @@ class MetadataLock:
             disk.unlink(temporary)
         return mine
 
+    def _is_dead(self, holder: Holder) -> bool:
+        return holder.is_surely_dead()
+
     def _remove_dead(self, dead: Holder, deadline: float) -> None:
         """Remove the lock of a dead holder, unless somebody else did so already."""
         left = max(deadline - time.monotonic(), 0.0)
-        with MetadataLock(self.path.parent, self._scratch, left, f"{LOCK_FILE_NAME}.{dead.token}"):
-            found = _read(self.path)
+        with MetadataLock(self.path.parent, self._scratch, left, f"{self.path.name}.{dead.token}"):
+            found = read_holder(self.path)
             if found is not None and found.token == dead.token:
                 disk.unlink(self.path)
 
@@ -166,7 +169,8 @@ def _write(path: Path, holder: Holder) -> None:
         os.close(descriptor)
 
 
-def _read(path: Path) -> Holder | None:
+def read_holder(path: Path) -> Holder | None:
+    """Return who holds the lock in a file; None where nobody does."""
     try:
         return Holder.from_bytes(path.read_bytes())
     except OSError:

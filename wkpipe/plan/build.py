@@ -1,0 +1,202 @@
+"""Make the plan of a run from its config: everything that can be refused is refused here, before a byte is written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wkpipe.errors import AlreadyExists, InputRefused, NotWritable
+from wkpipe.geometry import Mag
+from wkpipe.metadata.layer_json import layer_to_json
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.plan.config import Config
+from wkpipe.plan.conversion import Conversion, plan_conversion
+from wkpipe.plan.grouping import PendingMag, group_tasks
+from wkpipe.plan.mag_plan import DOWNSAMPLE, MagPlan
+from wkpipe.plan.plan import LayerPlan, Plan, Preparation
+from wkpipe.plan.pyramid import chain, ladder_of, refreshed
+from wkpipe.plan.recipe import inherited_config, load_recipe
+from wkpipe.plan.resources import Sizing
+from wkpipe.plan.survey import LayerSurvey, survey_layer
+from wkpipe.storage.ledger import Record
+from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.locations import Locations
+
+
+def make_plan(config: Config, sizing: Sizing) -> Plan:
+    """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
+
+    Raises:
+        InputRefused: the source or the target can not be worked on.
+        IntegrityError: a source has lost shards or is damaged.
+    """
+    draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
+    _check_writable(draft.locations.dataset)
+    _check_writable(draft.locations.state)
+    publish = [layer.name for layer in draft.layers if layer.publish or layer.new is not None]
+    return Plan(
+        dataset=draft.locations.dataset,
+        state=draft.locations.state,
+        layers=tuple(draft.layers),
+        tasks=group_tasks(draft.pending, publish, sizing),
+        new_dataset=draft.new_dataset,
+        conversion=draft.conversion,
+        notes=tuple(draft.notes),
+        preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), draft.remove_target),
+    )
+
+
+@dataclass
+class _Draft:
+    """A plan in the making."""
+
+    locations: Locations
+    layers: list[LayerPlan] = field(default_factory=list)
+    pending: dict[str, Sequence[PendingMag]] = field(default_factory=dict)
+    adopted: dict[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    reset: list[tuple[str, Mag]] = field(default_factory=list)
+    unpublish: list[tuple[str, Mag]] = field(default_factory=list)
+    remove_target: bool = False
+    new_dataset: Mapping[str, Any] | None = None
+    conversion: Mapping[str, Any] | None = None
+
+    def add(self, layer: LayerPlan, survey: LayerSurvey) -> None:
+        self.layers.append(layer)
+        self.pending[layer.name] = survey.pending
+        self.adopted |= survey.adopted
+        self.notes += survey.notes
+
+
+# -- an existing dataset --------------------------------------------------------------------------------------------
+
+
+def _plan_existing(config: Config) -> _Draft:
+    dataset = StoredDataset.open(config.target, config.state_dir)
+    draft = _Draft(dataset.locations)
+    inherited = inherited_config(dataset.locations, config)
+    layers = [dataset.layer(config.layer_name)] if config.layer_name is not None else list(dataset.properties.layers)
+    if not layers:
+        raise InputRefused(f"{config.target} has no layer to downsample; convert images or add a layer first")
+    made: dict[str, list[Mag]] = {layer.name: [entry.mag for entry in layer.mags] for layer in dataset.properties.layers}
+    for layer in layers:
+        _plan_layer(config, inherited, dataset, layer, made, draft)
+    return draft
+
+
+def _plan_layer(
+    config: Config, inherited: Config, dataset: StoredDataset, layer: LayerProperties, made: dict[str, list[Mag]], draft: _Draft
+) -> None:
+    """Bring the derived mags of a layer up to date, then extend its ladder."""
+    locations = dataset.locations
+    existing = list(made[layer.name])
+    discarded: list[Mag] = []
+    if config.overwrite_existing and existing:
+        finest = min(existing)
+        discarded = [mag for mag in existing if mag != finest]
+        existing = [finest]
+        made[layer.name] = existing
+        for mag in discarded:
+            if not dataset.owns(layer, layer.mag(mag)):
+                raise InputRefused(f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first")
+    derived = _derived(config, locations, layer, existing)
+    others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
+    from_mag, mags = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
+    extension = chain(config, layer, from_mag, mags, inherited)
+    made[layer.name] = [*existing, *mags]
+    for plan in extension:
+        _clear_way(plan, locations, config.overwrite_existing, draft)
+    draft.unpublish += [(layer.name, mag) for mag in discarded]
+    draft.reset += [(layer.name, mag) for mag in discarded if (layer.name, mag) not in draft.reset]
+    plans = [*derived, *extension]
+    removed = [mag for name, mag in draft.reset if name == layer.name]
+    survey = survey_layer(config, locations, plans, layer, dataset, discarded=removed)
+    draft.add(LayerPlan(layer.name, tuple(plans), tuple(plan.mag for plan in extension), tuple(survey.found)), survey)
+
+
+def _derived(config: Config, locations: Locations, layer: LayerProperties, existing: Sequence[Mag]) -> list[MagPlan]:
+    """Return the existing mags that wkpipe made from finer ones, from fine to coarse."""
+    plans = []
+    for mag in sorted(existing, key=lambda m: m.to_tuple()):
+        recipe = load_recipe(locations, layer.name, mag)
+        if recipe is None or recipe.kind != DOWNSAMPLE or recipe.from_mag not in existing:
+            continue
+        wanted = config.interpolation_mode
+        if wanted != "default" and recipe.interpolation is not None and recipe.interpolation.value != wanted:
+            raise AlreadyExists(
+                f"layer {layer.name}: mag {mag} was made with interpolation mode {recipe.interpolation.value}, not {wanted}; "
+                f"pass --overwrite-existing to make it and all coarser mags again"
+            )
+        plans.append(refreshed(recipe, layer))
+    return plans
+
+
+def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Draft) -> None:
+    """See what lies where an unpublished mag is to be made: leftovers of another run are removed, those of another tool refused."""
+    path = locations.array(plan.layer, plan.mag)
+    recipe = load_recipe(locations, plan.layer, plan.mag)
+    if recipe is not None:
+        if recipe.params != plan.params:
+            draft.reset.append((plan.layer, plan.mag))
+    elif path.exists() and any(path.iterdir()):
+        if not overwrite:
+            raise AlreadyExists(f"{path} exists but is not a mag of layer {plan.layer}; remove it, or pass --overwrite-existing")
+        draft.reset.append((plan.layer, plan.mag))
+
+
+# -- images ---------------------------------------------------------------------------------------------------------
+
+
+def _plan_from_images(config: Config) -> _Draft:
+    conversion = plan_conversion(config)
+    draft = _Draft(conversion.locations, remove_target=conversion.remove_target, conversion=conversion.identity)
+    draft.new_dataset = conversion.new_dataset
+    made: list[Mag] = []
+    for index in range(len(conversion.stacks)):
+        _plan_converted_layer(config, conversion, index, made, draft)
+    return draft
+
+
+def _plan_converted_layer(config: Config, conversion: Conversion, index: int, made: list[Mag], draft: _Draft) -> None:
+    stack, layer, finest = conversion.stacks[index], conversion.layers[index], conversion.finest[index]
+    plans = [finest]
+    if config.downsample:
+        from_mag, mags = ladder_of(config, layer, conversion.voxel_size_nm, [finest.mag], made)
+        plans += chain(config, layer, from_mag, mags, config)
+    made += [plan.mag for plan in plans]
+    registered = conversion.registered(layer.name)
+    for plan in plans:
+        if plan.mag not in registered:
+            if not conversion.remove_target:
+                _clear_way(plan, conversion.locations, config.overwrite_existing, draft)
+        elif (recipe := load_recipe(conversion.locations, layer.name, plan.mag)) is None or recipe.params != plan.params:
+            raise AlreadyExists(f"layer {layer.name}: mag {plan.mag} of {config.target} was made with other parameters; choose another target, or pass --overwrite-existing")
+    removed = [plan.mag for plan in plans] if conversion.remove_target else [mag for name, mag in draft.reset if name == layer.name]
+    survey = survey_layer(
+        config,
+        conversion.locations,
+        plans,
+        layer,
+        None,
+        images=stack,
+        discarded=removed,
+    )
+    publish = tuple(plan.mag for plan in plans if plan.mag not in registered)
+    new = None if registered else layer_to_json(layer)
+    draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack.to_json()), survey)
+
+
+def _check_writable(path: Path) -> None:
+    existing = path
+    while not existing.exists():
+        existing = existing.parent
+    if not existing.is_dir():
+        raise NotWritable(f"{existing} is a file, not a directory; choose another target")
+    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
+        raise NotWritable(f"{existing} is not writable; choose another target or make it writable")
+
+
+

@@ -1,0 +1,128 @@
+"""The configuration of a run: one typed value behind the config file, the command line and the library alike."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from wkpipe.errors import UsageError
+from wkpipe.geometry import Mag, Vec3Int
+
+
+def _shape(value: Any) -> tuple[int, int, int] | None:
+    """Accept ``32``, ``"32"``, ``"32,32,32"`` and ``[32, 32, 32]``."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str):
+            shape = Vec3Int.from_str(value) if "," in value else Vec3Int.full(int(value))
+        else:
+            shape = Vec3Int.from_vec_or_int(value)
+    except (ValueError, TypeError):
+        shape = Vec3Int.zeros()
+    if not shape.is_positive():
+        raise ValueError("expected a positive number like 32, or three like 32,32,32")
+    return shape.to_tuple()
+
+
+def _voxel_size(value: Any) -> tuple[float, ...] | None:
+    """Accept ``"11,11,25"`` and ``[11, 11, 25]``."""
+    if value is None:
+        return None
+    try:
+        parts = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
+    except (ValueError, TypeError):
+        parts = ()
+    if len(parts) != 3 or not all(0 < part < math.inf for part in parts):
+        raise ValueError("expected three positive numbers like 11,11,25")
+    return parts
+
+
+def _mag_text(value: Any) -> Any:
+    return None if value is None else str(Mag(value))
+
+
+Shape = Annotated[tuple[int, int, int], BeforeValidator(_shape)]
+VoxelSizeFactor = Annotated[tuple[float, float, float], BeforeValidator(_voxel_size)]
+MagText = Annotated[str, BeforeValidator(_mag_text)]
+
+
+class Config(BaseModel):
+    """What to do with which data.
+
+    With `source`, images are converted into the dataset `target`; without, the layers of an existing dataset are
+    downsampled. Shapes and sizes are in the order x, y, z.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    target: Path = Field(description="Directory of the dataset.")
+    source: Path | None = Field(None, description="Image file or directory to convert; leave out to work on an existing dataset.")
+
+    voxel_size: VoxelSizeFactor | None = Field(None, description="Size of a voxel along x, y, z; needed with a source.")
+    unit: str = Field("nanometer", description="Length unit of voxel_size.")
+    name: str | None = Field(None, description="Name of the dataset; default: last part of the target's path.")
+    layer_name: str | None = Field(None, description="Convert: name of the layer to make. Downsample: the only layer to work on; default: all.")
+    category: Literal["color", "segmentation"] | None = Field(None, description="Category of converted layers; default: recognised from the data.")
+    data_format: Literal["wkw", "zarr", "zarr3"] = Field("zarr3", description="Storage format of converted layers.")
+    chunk_shape: Shape | None = Field(None, description="Voxels per chunk; default 32,32,32.")
+    shard_shape: Shape | None = Field(None, description="Voxels per storage shard (one file).")
+    compress: bool = Field(True, description="Compress chunks (zstd, WKW: LZ4-HC).")
+    compression_level: int = Field(5, ge=1, le=22, description="zstd level; higher is smaller and slower.")
+    batch_size: int | None = Field(None, ge=1, description="Images per job at least; a multiple of the shard's depth (WKW: of the chunk's).")
+    overwrite_existing: bool = Field(False, description="Delete an existing target (convert) or existing mags (downsample) first.")
+
+    downsample: bool = Field(True, description="Make coarser mags.")
+    coarsest_mag: MagText | None = Field(None, description="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")
+    sampling_mode: Literal["anisotropic", "isotropic", "constant_z"] = Field("anisotropic", description="How the axes take part in downsampling.")
+    interpolation_mode: Literal["default", "median", "mode", "nearest", "bilinear", "bicubic", "max", "min"] = Field(
+        "default", description="How a voxel is made from finer ones; default: median for color, mode for segmentation."
+    )
+
+    missing_shards: Literal["fill", "error"] = Field("fill", description="What absent shards of a dataset without a ledger mean.")
+    trust_empty: bool = Field(False, description="Accept a mag without any shard although a finer one has data.")
+    ignore_disk_space: bool = Field(False, description="Start even if the result is expected not to fit on the disk.")
+    state_dir: Path | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
+
+    @property
+    def chunk(self) -> Vec3Int | None:
+        return None if self.chunk_shape is None else Vec3Int(self.chunk_shape)
+
+    @property
+    def shard(self) -> Vec3Int | None:
+        return None if self.shard_shape is None else Vec3Int(self.shard_shape)
+
+    @property
+    def coarsest(self) -> Mag | None:
+        return None if self.coarsest_mag is None else Mag(self.coarsest_mag)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the values that differ from the defaults, as JSON."""
+        return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def load_config(values: Any, where: str) -> Config:
+    """Check a config file's or command line's values.
+
+    Raises:
+        UsageError: something is missing, unknown or wrong; one line names `where`, the key, found and expected.
+    """
+    if not isinstance(values, dict):
+        raise UsageError(f"{where}: expected keys and values, found {type(values).__name__}")
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UsageError("; ".join(_explain(problem, where) for problem in error.errors()[:3])) from None
+
+
+def _explain(problem: Any, where: str) -> str:
+    key = str(problem["loc"][0]) if problem["loc"] else "config"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key}; known are {', '.join(Config.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{where}: {key} is missing ({Config.model_fields[key].description})"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {key} = {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,148 @@
+"""Group pending units into tasks: enough to keep all cores busy, few enough to keep overheads small."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wkpipe.formats.base import ArraySpec, Position
+from wkpipe.geometry import Mag
+from wkpipe.images import ImageStack
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.memory import part_bytes
+from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
+from wkpipe.plan.task import PUBLISH, Part, Task
+
+
+@dataclass(frozen=True)
+class PendingMag:
+    """A mag with what is still to be made of it, and the array or the images that it is made from."""
+
+    plan: MagPlan
+    units: Sequence[Position]
+    source: ArraySpec | ImageStack
+
+    @property
+    def seconds(self) -> float:
+        return len(self.units) * unit_seconds(self.plan)
+
+
+@dataclass
+class _Draft:
+    """A task in the making."""
+
+    pending: list[PendingMag]
+    parts: list[Part]
+    seconds: float = 0.0
+    inputs: set[int] = field(default_factory=set)
+
+
+def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[str], sizing: Sizing) -> tuple[Task, ...]:
+    """Return the tasks of a run, each after those that it needs.
+
+    `layers` gives for every layer its pending mags from fine to coarse; `publish` names the layers that have mags to
+    be made visible. A mag's units are cut into ranges; the cheap end of a layer's ladder stays in one task, and such
+    ends of many layers share tasks.
+    """
+    drafts: list[_Draft] = []
+    owner: dict[tuple[str, Mag], dict[Position, int]] = defaultdict(dict)
+    ranges_left = sizing.most_tasks
+    total = sum(mag.seconds for mags in layers.values() for mag in mags)
+    shared: int | None = None
+    for mags in layers.values():
+        tail = _tail_start(mags, sizing.least_seconds)
+        for mag in mags[:tail]:
+            for units in _ranges(mag, sizing, ranges_left, total):
+                drafts.append(_Draft([mag], [Part(mag.plan.layer, mag.plan.mag, tuple(units))], len(units) * unit_seconds(mag.plan)))
+                _own(owner, drafts, len(drafts) - 1)
+        if tail == len(mags):
+            continue
+        parts = [Part(mag.plan.layer, mag.plan.mag, tuple(mag.units)) for mag in mags[tail:]]
+        seconds = sum(mag.seconds for mag in mags[tail:])
+        if tail == 0 and shared is not None and drafts[shared].seconds < sizing.least_seconds:
+            drafts[shared].pending += mags
+            drafts[shared].parts += parts
+            drafts[shared].seconds += seconds
+            _own(owner, drafts, shared)
+        else:
+            drafts.append(_Draft(list(mags[tail:]), parts, seconds))
+            _own(owner, drafts, len(drafts) - 1)
+            shared = len(drafts) - 1 if tail == 0 else shared
+    tasks = _finished(drafts, owner, sizing)
+    return (*tasks, *_publish_tasks(tasks, publish))
+
+
+def _tail_start(mags: Sequence[PendingMag], least_seconds: float) -> int:
+    """Return the index from which on all coarser mags together cost less than a task is worth."""
+    seconds = 0.0
+    for index in range(len(mags) - 1, -1, -1):
+        seconds += mags[index].seconds
+        if seconds > least_seconds:
+            return index + 1
+    return 0
+
+
+def _ranges(mag: PendingMag, sizing: Sizing, most: int, total_seconds: float) -> list[Sequence[Position]]:
+    """Cut a mag's units into runs of about equal length."""
+    share = max(1, int(most * mag.seconds / max(total_seconds, 1e-9)))
+    count = max(math.ceil(mag.seconds / sizing.target_seconds), sizing.cores)
+    count = max(1, min(count, len(mag.units), share))
+    cuts = [round(i * len(mag.units) / count) for i in range(count + 1)]
+    return [mag.units[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+
+
+def _own(owner: dict[tuple[str, Mag], dict[Position, int]], drafts: list[_Draft], index: int) -> None:
+    for part in drafts[index].parts:
+        owner[part.layer, part.mag].update(dict.fromkeys(part.units, index))
+
+
+def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Position, int]], sizing: Sizing) -> list[Task]:
+    siblings: dict[tuple[str, Mag], int] = defaultdict(int)
+    for draft in drafts:
+        siblings[draft.parts[0].layer, draft.parts[0].mag] += 1
+    names: list[str] = []
+    tasks: list[Task] = []
+    for index, draft in enumerate(drafts):
+        needed: set[int] = set()
+        for mag, part in zip(draft.pending, draft.parts, strict=True):
+            if isinstance(mag.source, ImageStack) or mag.plan.from_mag is None:
+                continue
+            owners = owner.get((part.layer, mag.plan.from_mag), {})
+            for unit in part.units if owners else ():
+                needed.update(owners[u] for u in mag.plan.source_units(unit, mag.source) if u in owners)
+        needed.discard(index)
+        first = draft.parts[0]
+        names.append(f"{index:05d}-{first.layer}-{first.mag}")
+        threads = max(1, sizing.cores // siblings[first.layer, first.mag])
+        memory = max(part_bytes(mag.plan, mag.source, threads) for mag in draft.pending)
+        rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
+        tasks.append(
+            Task(
+                name=names[index],
+                rule=rule,
+                parts=tuple(draft.parts),
+                inputs=tuple(names[i] for i in sorted(needed)),
+                threads=threads,
+                mem_mb=math.ceil((BASE_BYTES + memory) / 1e6),
+                runtime_s=TASK_SECONDS + draft.seconds / threads,
+            )
+        )
+    return tasks
+
+
+def _publish_tasks(tasks: Sequence[Task], layers: Iterable[str]) -> list[Task]:
+    """One publish task per layer; layers that share a task are published together."""
+    makers: dict[str, list[str]] = {layer: [] for layer in layers}
+    for task in tasks:
+        for layer in dict.fromkeys(part.layer for part in task.parts):
+            if layer in makers:
+                makers[layer].append(task.name)
+    together: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for layer, names in makers.items():
+        together[tuple(names) if len(names) == 1 else (layer, *names)].append(layer)
+    return [
+        Task(name=f"{index:05d}-{group[0]}", rule=PUBLISH, inputs=tuple(makers[group[0]]), layers=tuple(group), mem_mb=math.ceil(BASE_BYTES / 1e6))
+        for index, group in enumerate(together.values())
+    ]

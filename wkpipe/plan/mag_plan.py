@@ -1,0 +1,150 @@
+"""MagPlan: how every voxel of one mag of one layer comes about, and what units it consists of."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wkpipe.formats.base import ArraySpec, Position
+from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.geometry.grid import morton_order
+from wkpipe.images import ImageStack
+from wkpipe.plan.spec_json import spec_from_json, spec_to_json
+from wkpipe.sampling import InterpolationMode, halo
+from wkpipe.stored.axes import spatial, with_spatial
+
+CONVERT = "convert"
+DOWNSAMPLE = "downsample"
+
+Corners = tuple[Vec3Int, Vec3Int]
+
+
+@dataclass(frozen=True)
+class MagPlan:
+    """One mag to be made (or kept up to date). Boxes are (first, end) in x, y, z.
+
+    `box` is the region to be written, in voxels of `mag`. For a downsampled mag, `source_box` is the region of the
+    finer mag `from_mag` whose voxels are trusted, in voxels of `from_mag`; what lies outside is mirrored. For a
+    converted mag, `source` describes how the images are laid out.
+    """
+
+    layer: str
+    mag: Mag
+    spec: ArraySpec
+    box: Corners
+    kind: str
+    from_mag: Mag | None = None
+    source_box: Corners | None = None
+    interpolation: InterpolationMode | None = None
+    source: Mapping[str, Any] | None = None
+
+    @property
+    def factors(self) -> Vec3Int:
+        """How many source voxels one voxel spans."""
+        return self.from_mag.factors_to(self.mag) if self.from_mag else Vec3Int.ones()
+
+    @property
+    def params(self) -> str:
+        """The hash of all that defines voxels and layout; the same hash and inputs mean the same bytes."""
+        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    # -- units --------------------------------------------------------------------------------------------------
+
+    def units(self) -> list[Position]:
+        """Return all units that the box touches, in the order in which they are worked on.
+
+        Converted mags go slice by slice (z, then y, then x), as the images lie; downsampled ones in Morton order,
+        so that neighbours stay together and a run of units needs few units of the finer mag.
+        """
+        shape = spatial(self.spec, self.spec.unit_shape)
+        first, last = self.box[0] // shape, self.box[1].ceildiv(shape)
+        grid = last - first
+        if not grid.is_positive():
+            return []
+        if self.kind == CONVERT:
+            cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
+        else:
+            cells = [Vec3Int(cell) for cell in morton_order(grid.to_tuple()).tolist()]
+        others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(self.spec.axes, self.spec.unit_grid, strict=True)]
+        return [with_spatial(self.spec, other, first + cell) for other in itertools.product(*others) for cell in cells]
+
+    def unit_box(self, unit: Position) -> Corners:
+        """Return the part of the box that lies in a unit, in voxels of this mag."""
+        shape = spatial(self.spec, self.spec.unit_shape)
+        first = spatial(self.spec, unit) * shape
+        return first.pairmax(self.box[0]), (first + shape).pairmin(self.box[1])
+
+    def hull(self, first: Vec3Int, end: Vec3Int) -> Corners:
+        """Return the box of source voxels (in voxels of `from_mag`) that a target box (first, end) is computed from."""
+        assert self.source_box is not None and self.interpolation is not None
+        margin = halo(self.interpolation, self.factors)
+        first, end = first * self.factors - margin[0], end * self.factors + margin[1]
+        low, high = self.source_box
+        # Mirrored voxels lie as far inside the border as the wanted ones lie outside of it.
+        mirrored_end = (low * 2 - first).pairmin(high)
+        mirrored_first = (high * 2 - end).pairmax(low)
+        return first.pairmax(low).pairmin(mirrored_first.pairmax(low)), end.pairmin(high).pairmax(mirrored_end.pairmin(high))
+
+    def source_units(self, unit: Position, source: ArraySpec) -> list[Position]:
+        """Return the units of the finer mag's array that a unit is computed from."""
+        first, end = self.hull(*self.unit_box(unit))
+        shape = spatial(source, source.unit_shape)
+        ranges = [range(f // s, -(-e // s)) for f, e, s in zip(first, end, shape, strict=True)]
+        base = dict(zip(self.spec.axes, unit, strict=True))
+        start = [base[axis] for axis in source.axes]
+        return [with_spatial(source, start, cell) for cell in itertools.product(*ranges)]
+
+    # -- serialised ---------------------------------------------------------------------------------------------
+
+    def to_json(self) -> dict[str, Any]:
+        values: dict[str, Any] = {
+            "layer": self.layer,
+            "mag": self.mag.to_list(),
+            "spec": spec_to_json(self.spec),
+            "box": [list(corner) for corner in self.box],
+            "kind": self.kind,
+        }
+        if self.from_mag is not None and self.source_box is not None and self.interpolation is not None:
+            values |= {
+                "from_mag": self.from_mag.to_list(),
+                "source_box": [list(corner) for corner in self.source_box],
+                "interpolation": self.interpolation.value,
+            }
+        if self.source is not None:
+            values["source"] = dict(self.source)
+        return values
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> MagPlan:
+        derived = "from_mag" in values
+        return cls(
+            layer=values["layer"],
+            mag=Mag(values["mag"]),
+            spec=spec_from_json(values["spec"]),
+            box=_corners(values["box"]),
+            kind=values["kind"],
+            from_mag=Mag(values["from_mag"]) if derived else None,
+            source_box=_corners(values["source_box"]) if derived else None,
+            interpolation=InterpolationMode(values["interpolation"]) if derived else None,
+            source=values.get("source"),
+        )
+
+
+def _corners(values: Sequence[Sequence[int]]) -> Corners:
+    return Vec3Int(values[0]), Vec3Int(values[1])
+
+
+def identity_of(tokens: Sequence[str]) -> str:
+    """Return the identity of a unit's inputs from the tokens of what it is made from, in their order."""
+    return hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16]
+
+
+def image_identity(plan: MagPlan, stack: ImageStack, unit: Position) -> str:
+    """Return the identity of the images that a converted unit is made from."""
+    first, end = plan.unit_box(unit)
+    return identity_of([stack.fingerprint(first.z, end.z)])

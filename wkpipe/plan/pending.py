@@ -1,0 +1,134 @@
+"""Plan minus ledger: which units of a mag are proven, and which are still to be made.
+
+The state of a mag is its proven units with the tokens of their content, and the set of pending ones. A unit is proven
+when the ledger holds a record with the same parameters and the same inputs, and its files are still the recorded
+ones: size and mtime agree, or, where they differ, the checksum does (the record is then renewed: *adopted*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from wkpipe.errors import MissingShard
+from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof
+from wkpipe.plan.mag_plan import MagPlan, identity_of
+from wkpipe.storage.ledger import ADOPTED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
+
+UNKNOWN_CRC = -1
+
+Identity = Callable[[Position], "str | None"]
+"""Gives the identity of a unit's inputs; None where an input is itself still to be made."""
+
+
+@dataclass
+class MagState:
+    """What is known of a mag's units before the run."""
+
+    tokens: dict[Position, str] = field(default_factory=dict)
+    pending: set[Position] = field(default_factory=set)
+    adopted: list[Record] = field(default_factory=list)
+    absent: int = 0
+    changed: list[Position] = field(default_factory=list)
+
+
+def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity) -> MagState:
+    """Compare a mag that wkpipe makes with its ledger.
+
+    `array` is None where nothing was written yet.
+    """
+    state = MagState()
+    params = plan.params
+    for unit in plan.units():
+        record = ledger.get(unit)
+        inputs = identity(unit)
+        fits = record is not None and record.origin == MADE and record.params == params and inputs is not None and record.inputs == inputs
+        if array is None or record is None or not fits:
+            state.pending.add(unit)
+        elif record.matches(facts := array.unit_facts(unit)):
+            state.tokens[unit] = record.token
+        elif facts is not None and (renewed := _renewed(record, facts, array)):
+            state.tokens[unit] = record.token
+            state.adopted.append(renewed)
+        else:
+            state.pending.add(unit)
+            state.changed.append(unit)
+    return state
+
+
+def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], where: str, missing_is_error: bool) -> MagState:
+    """Look at a mag that is there already and that this plan only reads.
+
+    Units that changed since they were recorded are decoded once before they are accepted anew.
+
+    Raises:
+        MissingShard: the ledger knows a unit whose files are gone, or `missing_is_error` and there is no file.
+        DamagedShard: a changed unit can not be decoded.
+    """
+    state = MagState()
+    stored = set(array.stored_units())
+    was_made = any(record.origin == MADE for record in ledger.records.values())
+    for unit in units:
+        record = ledger.get(unit)
+        facts = array.unit_facts(unit) if unit in stored else None
+        if record is None:
+            if facts is None and (was_made or missing_is_error):
+                raise MissingShard(f"{where}: storage shard {_name(unit)} has no file and no proof that it is empty; {_mend(was_made)}")
+            _adopt(state, unit, facts)
+        elif record.origin == DIRTY:
+            _adopt_checked(state, unit, array, WRITTEN)
+        elif record.matches(facts):
+            state.tokens[unit] = record.token
+            state.absent += facts is None
+        elif facts is None:
+            raise MissingShard(f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {record.proof.size} bytes; {_mend(was_made)}")
+        elif renewed := _renewed(record, facts, array):
+            state.tokens[unit] = record.token
+            state.adopted.append(renewed)
+        else:
+            state.changed.append(unit)
+            _adopt_checked(state, unit, array, ADOPTED)
+    return state
+
+
+def _mend(was_made: bool) -> str:
+    if was_made:
+        return "convert its source again, or restore the file"
+    return "restore the file, or take missing shards as empty (without `--missing-shards error`)"
+
+
+def _name(unit: Position) -> str:
+    return ".".join(map(str, unit))
+
+
+def _renewed(record: Record, facts: UnitFacts, array: StoredArray) -> Record | None:
+    """Return the record with new facts if the content is still the recorded one."""
+    if record.proof.crc32c == UNKNOWN_CRC or record.proof.size != facts.size or record.proof.files != facts.files:
+        return None
+    proof = array.prove_unit(record.unit)
+    return replace(record, proof=proof) if proof is not None and proof.crc32c == record.proof.crc32c else None
+
+
+def _adopt(state: MagState, unit: Position, facts: UnitFacts | None) -> None:
+    if facts is None:
+        proof, token = UnitProof(0, 0, 0, 0), "fill"
+        state.absent += 1
+    else:
+        proof = UnitProof(facts.files, facts.size, UNKNOWN_CRC, facts.mtime_ns)
+        token = identity_of([f"{facts.files} {facts.size} {facts.mtime_ns}"])
+    state.tokens[unit] = token
+    state.adopted.append(Record(unit, ADOPTED, proof, token))
+
+
+def _adopt_checked(state: MagState, unit: Position, array: StoredArray, origin: str) -> None:
+    array.check_unit(unit)
+    proof = array.prove_unit(unit) or UnitProof(0, 0, 0, 0)
+    state.tokens[unit] = content_token(proof)
+    state.adopted.append(Record(unit, origin, proof, state.tokens[unit]))
+
+
+def source_identity(plan: MagPlan, unit: Position, source: ArraySpec, tokens: Mapping[Position, str]) -> str | None:
+    """Return the identity of what a downsampled unit is made from; None where a source unit has no token yet."""
+    names = [tokens.get(source_unit) for source_unit in plan.source_units(unit, source)]
+    known = [name for name in names if name is not None]
+    return identity_of(known) if len(known) == len(names) else None

@@ -1,0 +1,164 @@
+"""Plan: all that a run will do, as a value; stored as files that jobs load only their share of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wkpipe.errors import UsageError
+from wkpipe.formats.base import ArraySpec
+from wkpipe.geometry import Mag
+from wkpipe.plan.spec_json import spec_from_json, spec_to_json
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.task import PUBLISH, Task
+from wkpipe.storage.ledger import Record
+
+PLAN_FILE = "plan.json"
+TASKS_FILE = "tasks.jsonl"
+
+
+@dataclass(frozen=True)
+class FoundMag:
+    """A mag that is there already and is only read; `path` is absolute."""
+
+    mag: Mag
+    path: Path
+    spec: ArraySpec
+
+    def to_json(self) -> dict[str, Any]:
+        return {"mag": self.mag.to_list(), "path": str(self.path), "spec": spec_to_json(self.spec)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> FoundMag:
+        return cls(Mag(values["mag"]), Path(values["path"]), spec_from_json(values["spec"]))
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """What becomes of one layer.
+
+    `found` are the mags that are only read. `new` holds the layer's properties (JSON of datasource-properties.json, without mags) where it is converted now,
+    else None; `stack` the images that it is converted from. `publish` names the mags to be made visible.
+    """
+
+    name: str
+    mags: tuple[MagPlan, ...]
+    publish: tuple[Mag, ...]
+    found: tuple[FoundMag, ...] = ()
+    new: Mapping[str, Any] | None = None
+    stack: Mapping[str, Any] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "mags": [mag.to_json() for mag in self.mags],
+            "publish": [mag.to_list() for mag in self.publish],
+            "found": [found.to_json() for found in self.found],
+            "new": self.new,
+            "stack": self.stack,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> LayerPlan:
+        return cls(
+            name=values["name"],
+            mags=tuple(MagPlan.from_json(mag) for mag in values["mags"]),
+            publish=tuple(Mag(mag) for mag in values["publish"]),
+            found=tuple(FoundMag.from_json(found) for found in values["found"]),
+            new=values["new"],
+            stack=values["stack"],
+        )
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What the main process does once, under the run's lease, before the first job.
+
+    `adopted` are ledger records of units that were found in place, by layer and mag; `reset` the mags whose leftovers
+    (of other parameters, never published) are removed; `unpublish` those that are taken out of the properties first;
+    `remove_target` tells that the whole target is deleted (``--overwrite-existing`` of convert).
+    """
+
+    adopted: Mapping[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
+    reset: tuple[tuple[str, Mag], ...] = ()
+    unpublish: tuple[tuple[str, Mag], ...] = ()
+    remove_target: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run will do. `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made."""
+
+    dataset: Path
+    state: Path
+    layers: tuple[LayerPlan, ...]
+    tasks: tuple[Task, ...]
+    new_dataset: Mapping[str, Any] | None = None
+    conversion: Mapping[str, Any] | None = None
+    notes: tuple[str, ...] = ()
+    preparation: Preparation = field(default_factory=Preparation)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self.tasks
+
+    def layer(self, name: str) -> LayerPlan:
+        return next(layer for layer in self.layers if layer.name == name)
+
+    def mag_plan(self, layer: str, mag: Mag) -> MagPlan:
+        return next(plan for plan in self.layer(layer).mags if plan.mag == mag)
+
+    def of_rule(self, rule: str) -> list[Task]:
+        return [task for task in self.tasks if task.rule == rule]
+
+    @property
+    def units_to_do(self) -> int:
+        return sum(len(part.units) for task in self.tasks for part in task.parts)
+
+    # -- stored -------------------------------------------------------------------------------------------------
+
+    def files(self) -> dict[str, bytes]:
+        """Return the plan as files: the layers, and a line per task."""
+        head = {
+            "dataset": str(self.dataset),
+            "state": str(self.state),
+            "layers": [layer.to_json() for layer in self.layers],
+            "new_dataset": self.new_dataset,
+            "conversion": self.conversion,
+            "notes": list(self.notes),
+        }
+        lines = [f"{task.name} {json.dumps(task.to_json(), separators=(',', ':'))}\n" for task in self.tasks]
+        return {PLAN_FILE: json.dumps(head).encode(), TASKS_FILE: "".join(lines).encode()}
+
+
+def load_plan(directory: Path, only_task: str | None = None) -> Plan:
+    """Load a stored plan, with all tasks or with a single one.
+
+    Raises:
+        UsageError: there is no such plan or task.
+    """
+    try:
+        head = json.loads((directory / PLAN_FILE).read_bytes())
+        lines = (directory / TASKS_FILE).read_bytes().splitlines()
+    except OSError as error:
+        raise UsageError(f"{directory} does not hold a plan: {error.strerror}; start the run again") from error
+    prefix = b"" if only_task is None else only_task.encode() + b" "
+    tasks = tuple(Task.from_json(json.loads(line.split(b" ", 1)[1])) for line in lines if line.startswith(prefix))
+    if only_task is not None and not tasks:
+        raise UsageError(f"the plan in {directory} has no task {only_task}; start the run again")
+    return Plan(
+        dataset=Path(head["dataset"]),
+        state=Path(head["state"]),
+        layers=tuple(LayerPlan.from_json(layer) for layer in head["layers"]),
+        tasks=tasks,
+        new_dataset=head["new_dataset"],
+        conversion=head["conversion"],
+        notes=tuple(head["notes"]),
+    )
+
+
+__all__ = ["PUBLISH", "LayerPlan", "Plan", "Preparation", "load_plan"]

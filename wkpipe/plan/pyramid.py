@@ -1,0 +1,89 @@
+"""Plan the coarser mags of layers: which there will be, from what each is made, and how it lies on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from wkpipe.errors import InputRefused
+from wkpipe.formats import default_compression, make_spec
+from wkpipe.formats.base import NO_COMPRESSION, Compression
+from wkpipe.geometry import Mag, NDBoundingBox
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.plan.config import Config
+from wkpipe.plan.mag_plan import DOWNSAMPLE, Corners, MagPlan
+from wkpipe.plan.shapes import Shapes, default_shapes
+from wkpipe.sampling import InterpolationMode, SamplingMode, downsample_ladder
+from wkpipe.stored.dataset import box_in_mag
+
+
+def compression_of(config: Config, layer: LayerProperties) -> Compression:
+    """Return how new arrays of a layer are compressed."""
+    return default_compression(layer.data_format, config.compression_level) if config.compress else NO_COMPRESSION
+
+
+def ladder_of(config: Config, layer: LayerProperties, voxel_size_nm: Sequence[float], existing: Sequence[Mag], others: Sequence[Mag]) -> tuple[Mag, tuple[Mag, ...]]:
+    """Return the mag to start from and the mags to make; none where the layer is as coarse as wanted already.
+
+    Raises:
+        InputRefused: the wanted mag can not be reached; the layer is empty; it has no mag.
+    """
+    coarsest = config.coarsest
+    where = f"layer {layer.name}"
+    if existing and coarsest is not None:
+        finest = min(existing)
+        if coarsest < finest:
+            raise InputRefused(f"{where}: the coarsest mag {coarsest} is finer than the finest mag {finest}; choose {finest} or a coarser one")
+        if coarsest <= max(existing):
+            return max(existing), ()
+    try:
+        ladder = downsample_ladder(
+            voxel_size_nm, layer.box, existing, coarsest_mag=coarsest, mode=SamplingMode.parse(config.sampling_mode), align_with=[*others, *existing]
+        )
+    except InputRefused as error:
+        raise type(error)(f"{where}: {error}") from None
+    return ladder.from_mag, ladder.mags
+
+
+def downsampled(
+    layer: LayerProperties, mag: Mag, from_mag: Mag, interpolation: InterpolationMode, shapes: Shapes, compression: Compression
+) -> MagPlan:
+    """Plan one coarser mag of a layer."""
+    if not layer.data_format.is_writable:
+        raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; convert it to zarr3 first")
+    target, source = box_in_mag(layer.bounding_box(), mag), box_in_mag(layer.bounding_box(), from_mag)
+    corner = [target.bounds(axis)[1] if axis in target.axes else 1 for axis in layer.axes]
+    return MagPlan(
+        layer=layer.name,
+        mag=mag,
+        spec=make_spec(layer.data_format, layer.axes, corner, layer.dtype, layer.num_channels, shapes.chunk, shapes.shard, compression),
+        box=_corners(target),
+        kind=DOWNSAMPLE,
+        from_mag=from_mag,
+        source_box=_corners(source),
+        interpolation=interpolation,
+    )
+
+
+def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
+    """Return the recipe of an existing mag for the layer's box of today."""
+    assert recipe.from_mag is not None
+    target, source = box_in_mag(layer.bounding_box(), recipe.mag), box_in_mag(layer.bounding_box(), recipe.from_mag)
+    corner = [target.bounds(axis)[1] if axis in target.axes else 1 for axis in layer.axes]
+    shape = tuple(-(-end // shard) * shard for end, shard in zip(corner, recipe.spec.shard_shape, strict=True))
+    return replace(recipe, spec=replace(recipe.spec, shape=shape), box=_corners(target), source_box=_corners(source))
+
+
+def chain(config: Config, layer: LayerProperties, from_mag: Mag, mags: Sequence[Mag], inherited: Config) -> list[MagPlan]:
+    """Plan a ladder; shapes and compression that the user gave when converting hold for coarser mags too."""
+    interpolation = InterpolationMode.parse(config.interpolation_mode, layer.category)
+    shapes = default_shapes(layer.data_format, layer.box.size.z, inherited.chunk, inherited.shard)
+    plans = []
+    for mag in mags:
+        plans.append(downsampled(layer, mag, from_mag, interpolation, shapes, compression_of(inherited, layer)))
+        from_mag = mag
+    return plans
+
+
+def _corners(box: NDBoundingBox) -> Corners:
+    return box.topleft_xyz, box.bottomright_xyz

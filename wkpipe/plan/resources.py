@@ -1,0 +1,89 @@
+"""What a task will take: memory, time, threads; and what the machine has."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from wkpipe.formats.base import ArraySpec
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.stored.axes import spatial
+
+CUBE_BYTES = 4 << 20
+"""Source bytes of the cube that a thread works on: small enough for the CPU's cache, large enough to hide overheads."""
+
+BASE_BYTES = 110 << 20
+"""A worker process before it does anything: interpreter, numpy, codecs (measured: 75 to 100 MB)."""
+
+INDEX_BYTES_PER_CHUNK = 16
+
+READ_RATE = 250e6
+"""Bytes of decoded source per second and thread (decode, kernel, encode together); only used to size tasks."""
+
+UNIT_SECONDS = 0.01
+"""The fixed cost of a unit: opening, syncing, recording."""
+
+TASK_SECONDS = 0.4
+"""The fixed cost of a task: starting a process, loading the plan."""
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """How work is cut into tasks for one strategy (seconds; `cores` is the parallelism that is to be kept busy)."""
+
+    cores: int
+    least_seconds: float
+    target_seconds: float
+    most_tasks: int = 4000
+
+    @classmethod
+    def local(cls, cores: int) -> Sizing:
+        return cls(cores=cores, least_seconds=1.0, target_seconds=10.0)
+
+
+def available_cores() -> int:
+    """Return the cores this process may use: the least of affinity, cgroup quota and SLURM_CPUS_PER_TASK."""
+    counts = [len(os.sched_getaffinity(0))]
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            counts.append(max(1, int(quota) // int(period)))
+    with contextlib.suppress(ValueError):
+        counts.append(max(1, int(os.environ.get("SLURM_CPUS_PER_TASK", ""))))
+    return min(counts)
+
+
+def available_memory_mb() -> int:
+    """Return the memory (MB) that running tasks may take together: 80 % of the machine's or the cgroup's."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    with contextlib.suppress(OSError, ValueError):
+        text = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        if text != "max":
+            limits.append(int(text))
+    return int(min(limits) * 0.8 / 1e6)
+
+
+def in_flight(threads: int) -> int:
+    """Return how many cubes may be in work or waiting to be appended at once."""
+    return 1 if threads == 1 else 2 * threads
+
+
+def source_bytes_per_chunk(plan: MagPlan) -> int:
+    """Return how many bytes of decoded source one chunk of the mag is computed from."""
+    return plan.spec.chunk_bytes * plan.factors.prod()
+
+
+def unit_seconds(plan: MagPlan) -> float:
+    """Predict how long one thread takes for one whole unit."""
+    first, end = plan.box
+    voxels = (end - first).pairmin(spatial(plan.spec, plan.spec.unit_shape)).prod()
+    others = plan.spec.chunk_bytes / spatial(plan.spec, plan.spec.chunk_shape).prod()
+    return UNIT_SECONDS + voxels * others * plan.factors.prod() / READ_RATE
+
+
+def index_bytes(spec: ArraySpec) -> int:
+    """Return the memory of one unit's index of chunks."""
+    return math.prod(spec.chunks_per_unit) * INDEX_BYTES_PER_CHUNK

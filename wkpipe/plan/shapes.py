@@ -1,0 +1,42 @@
+"""Chunk and shard shapes (x, y, z): what holds where the user gives none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wkpipe.formats.base import DataFormat
+from wkpipe.geometry import Vec3Int
+
+CHUNK_EDGE = 32
+SHARD_EDGE = 1024
+FLAT_SHARD_EDGE = 4096
+FLAT_DEPTH = 32
+"""Layers of at most this depth get flat shards."""
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of an array's chunks and storage shards."""
+
+    chunk: Vec3Int
+    shard: Vec3Int
+
+
+def default_shapes(
+    data_format: DataFormat, depth: int, chunk: Vec3Int | None = None, shard: Vec3Int | None = None, from_slices: bool = False
+) -> Shapes:
+    """Return the shapes for a layer that is `depth` mag-1 voxels deep; given ones win.
+
+    WKW takes cubes only. Zarr 2 has no shards. Zarr 3 gets shards of 1024³, and flat ones (4096 × 4096 × 32) for
+    layers that are converted from slices or not deeper than 32; a layer of depth 1 keeps chunks of depth 1.
+    """
+    flat_chunk = Vec3Int(CHUNK_EDGE, CHUNK_EDGE, 1) if depth == 1 else Vec3Int.full(CHUNK_EDGE)
+    if data_format is DataFormat.WKW:
+        chunk = chunk or Vec3Int.full(CHUNK_EDGE)
+        return Shapes(chunk, shard or Vec3Int.full(SHARD_EDGE).pairmax(chunk))
+    chunk = chunk or (flat_chunk if shard is None else flat_chunk.pairmin(shard))
+    if data_format is DataFormat.ZARR:
+        return Shapes(chunk, shard or chunk)
+    if shard is None and (from_slices or depth <= FLAT_DEPTH):
+        shard = Vec3Int(FLAT_SHARD_EDGE, FLAT_SHARD_EDGE, chunk.z).pairmax(chunk)
+    return Shapes(chunk, shard or Vec3Int.full(SHARD_EDGE).pairmax(chunk))

@@ -1,0 +1,40 @@
+"""Cut a unit into cubes: runs of chunks in Morton order that are small enough to be worked on in the CPU's cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wkpipe.formats.base import ArraySpec
+from wkpipe.geometry import Vec3Int
+from wkpipe.geometry.grid import morton_bits, morton_order
+from wkpipe.stored.axes import spatial
+
+
+@dataclass(frozen=True)
+class Cube:
+    """Some neighbouring chunks of a unit: their positions (x, y, z in chunks, within the unit), in file order."""
+
+    chunks: tuple[Vec3Int, ...]
+    first: Vec3Int
+    grid: Vec3Int
+
+
+def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int) -> Iterator[Cube]:
+    """Yield the cubes of a unit in Morton order, each of about `target_bytes` source bytes, at least one chunk.
+
+    The cut depends on shapes only, never on threads or memory, and every cube is a whole run of the Morton order.
+    """
+    grid = spatial(spec, spec.chunks_per_unit)
+    bits = morton_bits(grid)
+    free = max(0, int(math.log2(max(1, target_bytes // max(1, source_bytes_per_chunk)))))
+    inner = bits[: min(free, len(bits))]
+    size = Vec3Int([1 << inner.count(axis) for axis in range(3)])
+    order = morton_order(grid.to_tuple())
+    length = 1 << len(inner)
+    if math.prod(grid) % length:  # a grid that is not a power of two: chunk by chunk
+        size, length = Vec3Int.ones(), 1
+    for start in range(0, len(order), length):
+        chunks = tuple(Vec3Int(chunk) for chunk in order[start : start + length].tolist())
+        yield Cube(chunks, chunks[0], size)

@@ -1,0 +1,211 @@
+"""The frame of a run: take the lease, prepare the dataset, store the plan for the jobs; and the same without a workflow.
+
+A run has a directory below ``runs/`` of the state: the plan, the markers of finished tasks (Snakemake's file targets;
+they prove nothing), the errors of failed tasks, the logs. The main process makes it anew for every run and removes
+those of older runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from wkpipe.errors import TryAgain, UsageError, WkpipeError
+from wkpipe.formats import create_array, open_array
+from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.metadata.store import PropertiesFile
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.plan import Plan, load_plan
+from wkpipe.plan.task import Task
+from wkpipe.steps.work import run_task
+from wkpipe.storage import disk
+from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.lease import Epoch, RunLease, read_epoch
+from wkpipe.storage.ledger import LedgerWriter
+from wkpipe.stored.locations import Locations
+
+EPOCH_FILE = "epoch.json"
+CURRENT = "current"
+
+
+class Run:
+    """A run of a plan: made when the plan is, `begun` when the first job may start.
+
+    Making it writes nothing; so a dry run needs no cleaning up.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.locations = Locations(plan.dataset, plan.state)
+        self.directory = self.locations.runs / uuid.uuid4().hex[:12]
+        self._epoch_before = read_epoch(self.locations.locks)
+
+    def marker(self, task: Task) -> Path:
+        """Return the file target of a task."""
+        return self.directory / task.marker
+
+    @contextlib.contextmanager
+    def begun(self, break_lock: bool = False) -> Iterator[Epoch]:
+        """Hold the lease and have everything prepared for the jobs; the block is where they run.
+
+        Raises:
+            TryAgain: another run works on the dataset, or did since the plan was made.
+            NotWritable: the dataset can not be written.
+        """
+        scratch = Scratch(self.locations.temporary / "main")
+        with RunLease(self.locations.locks, scratch, break_lock) as lease:
+            if lease.epoch.number != self._epoch_before + 1:
+                raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
+            _remove_leftovers(self.locations)
+            _prepare(self.plan, self.locations, lease.epoch)
+            for name, data in self.plan.files().items():
+                replace_file(self.directory / name, data, scratch)
+            replace_file(self.directory / EPOCH_FILE, json.dumps(lease.epoch.to_json()).encode(), scratch)
+            replace_file(self.locations.runs / CURRENT, self.directory.name.encode(), scratch)
+            try:
+                yield lease.epoch
+            finally:
+                shutil.rmtree(self.locations.temporary, ignore_errors=True)
+
+
+def current_run(locations: Locations) -> Path:
+    """Return the directory of the run that has the lease, for job processes that were told no more than the dataset.
+
+    Raises:
+        UsageError: no run has begun.
+    """
+    try:
+        return locations.runs / (locations.runs / CURRENT).read_text()
+    except OSError as error:
+        raise UsageError(f"no run is under way in {locations.dataset}: {error.strerror}") from error
+
+
+def run_stored_task(directory: Path, name: str) -> None:
+    """Do a task of a stored plan, as a job does: leave a marker, or a note of the error.
+
+    Raises:
+        WkpipeError: as the task.
+    """
+    plan = load_plan(directory, name)
+    task = plan.tasks[0]
+    epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
+    try:
+        run_task(plan, task, epoch)
+    except WkpipeError as error:
+        note = {"task": name, "exit_code": error.exit_code, "message": str(error)}
+        _write_note(directory / "errors" / f"{name}.json", note)
+        raise
+    disk.make_directory(directory / task.rule)
+    (directory / task.marker).touch()
+
+
+def _write_note(path: Path, note: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # a full disk must not hide the error itself
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(note))
+
+
+def failed_tasks(directory: Path) -> list[dict[str, Any]]:
+    """Return the notes of a run's failed tasks: task, exit_code, message."""
+    notes = []
+    for path in sorted((directory / "errors").glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            notes.append(json.loads(path.read_text()))
+    return notes
+
+
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda task: None) -> None:
+    """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
+
+    Raises:
+        WkpipeError: as the first task that fails.
+    """
+    if plan.is_empty:
+        return
+    with Run(plan).begun() as epoch:
+        for task in plan.tasks:
+            run_task(plan, task, epoch)
+            on_task(task)
+
+
+# -- preparation ----------------------------------------------------------------------------------------------------
+
+
+def _remove_leftovers(locations: Locations) -> None:
+    """Remove what older runs left: temporary files and their directories of markers."""
+    for directory in (locations.temporary, locations.runs):
+        if directory.is_dir():
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
+    """Do what must be done once, before the first job; see `Preparation`."""
+    preparation = plan.preparation
+    scratch = locations.scratch(epoch.number)
+    if preparation.remove_target:
+        _empty_target(locations)
+    _unpublish(plan, locations)
+    for layer, mag in preparation.reset:
+        shutil.rmtree(locations.ledger(layer, mag), ignore_errors=True)
+        if locations.array(layer, mag).exists():
+            shutil.rmtree(locations.array(layer, mag))
+    if plan.conversion is not None:
+        replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
+    for layer_plan in plan.layers:
+        for mag_plan in layer_plan.mags:
+            _prepare_array(mag_plan, locations, scratch)
+    for (layer, mag), records in preparation.adopted.items():
+        with LedgerWriter(locations.ledger(layer, mag), epoch.number, "adopted") as writer:
+            writer.add(*records)
+
+
+def _empty_target(locations: Locations) -> None:
+    """Delete what a dataset's directory holds, its properties first: what is half gone must not look whole."""
+    properties = PropertiesFile(locations.dataset, locations.state).path
+    disk.unlink(properties)
+    disk.sync_directory(locations.dataset)
+    keep = {locations.state, locations.locks}
+    for parent in (locations.dataset, locations.state):
+        for entry in parent.iterdir():
+            if entry in keep or entry == locations.temporary:
+                continue
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            else:
+                disk.unlink(entry)
+
+
+def _unpublish(plan: Plan, locations: Locations) -> None:
+    gone = plan.preparation.unpublish
+    if not gone:
+        return
+
+    def change(properties: DatasetProperties) -> DatasetProperties:
+        for name, mag in gone:
+            layer = properties.layer(name)
+            if any(entry.mag == mag for entry in layer.mags):
+                properties = properties.with_layer(layer.without_mag(mag))
+        return properties
+
+    PropertiesFile(locations.dataset, locations.state).update(change)
+
+
+def _prepare_array(plan: MagPlan, locations: Locations, scratch: Scratch) -> None:
+    """Have the array's metadata and its recipe in place, so that jobs only write shards."""
+    path = locations.array(plan.layer, plan.mag)
+    recipe = json.dumps(plan.to_json()).encode()
+    where = locations.recipe(plan.layer, plan.mag)
+    if where.exists() and where.read_bytes() == recipe and path.is_dir() and any(path.iterdir()):
+        return
+    if path.is_dir() and any(path.iterdir()):
+        array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
+        if array.spec.shape != plan.spec.shape:
+            array.resize(plan.spec.shape, scratch)
+    else:
+        create_array(path, plan.spec, scratch)
+    replace_file(where, recipe, scratch)

@@ -1,0 +1,123 @@
+"""Run one task of a stored plan: make its units, one after the other, and record each as it is committed."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from wkpipe.errors import MissingShard
+from wkpipe.formats import open_array
+from wkpipe.formats.base import Position, StoredArray, UnitProof
+from wkpipe.images import ImageStack
+from wkpipe.plan.mag_plan import CONVERT, MagPlan, image_identity
+from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.plan import LayerPlan, Plan
+from wkpipe.plan.task import PUBLISH, Part, Task
+from wkpipe.steps.arrays import planned_array
+from wkpipe.steps.convert import convert_units
+from wkpipe.steps.downsample import downsample_unit
+from wkpipe.steps.publish import publish_layers
+from wkpipe.storage.lease import Epoch
+from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_token
+from wkpipe.stored.locations import Locations
+
+
+def run_task(plan: Plan, task: Task, epoch: Epoch) -> None:
+    """Do a task; what is proven already is left as it is.
+
+    Raises:
+        TryAgain: another run has taken the dataset over since.
+        WkpipeError: see the steps.
+    """
+    _allow_many_files()
+    locations = Locations(plan.dataset, plan.state)
+    if task.rule == PUBLISH:
+        publish_layers(plan, task.layers, locations, epoch)
+        return
+    for part in task.parts:
+        _PartRunner(plan, part, task, locations, epoch).run()
+
+
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass
+class _PartRunner:
+    """Makes the units of one part."""
+
+    plan: Plan
+    part: Part
+    task: Task
+    locations: Locations
+    epoch: Epoch
+
+    def run(self) -> None:
+        layer = self.plan.layer(self.part.layer)
+        mag_plan = self.plan.mag_plan(self.part.layer, self.part.mag)
+        directory = self.locations.ledger(self.part.layer, self.part.mag)
+        target = planned_array(mag_plan, self.locations)
+        with LedgerWriter(directory, self.epoch.number, self.task.name) as writer:
+            work = self._convert if mag_plan.kind == CONVERT else self._downsample
+            for record in work(layer, mag_plan, target, Ledger.load(directory)):
+                self.epoch.check()
+                writer.add(record)
+
+    def _convert(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
+        assert layer.stack is not None
+        stack = ImageStack.from_json(layer.stack)
+        inputs = {unit: image_identity(plan, stack, unit) for unit in self.part.units}
+        pending = [unit for unit in self.part.units if not _is_proven(plan, target, ledger, unit, inputs[unit])]
+        for done in convert_units(plan, stack, target, pending, self.task.threads, self.locations.scratch(self.epoch.number)):
+            stats = {} if done.lowest is None or done.highest is None else {"lowest": done.lowest, "highest": done.highest}
+            yield _made(plan, done.unit, done.proof, inputs[done.unit], stats)
+
+    def _downsample(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
+        assert plan.from_mag is not None
+        source = self._source(layer, plan)
+        proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag))
+        tokens = {unit: record.token for unit, record in proofs.records.items()}
+        scratch = self.locations.scratch(self.epoch.number)
+        for unit in self.part.units:
+            inputs = source_identity(plan, unit, source.spec, tokens)
+            if inputs is None:
+                raise MissingShard(f"layer {plan.layer}, mag {plan.from_mag}: a storage shard that mag {plan.mag} needs has no proof; run the same command again")
+            if _is_proven(plan, target, ledger, unit, inputs):
+                continue
+            self._check_sources(plan, unit, source, proofs)
+            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch)
+            yield _made(plan, unit, proof, inputs, {})
+
+    def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:
+        for found in layer.found:
+            if found.mag == plan.from_mag:
+                return open_array(found.path, found.spec.data_format, found.spec.axes, shape=found.spec.shape)
+        assert plan.from_mag is not None
+        return planned_array(self.plan.mag_plan(plan.layer, plan.from_mag), self.locations)
+
+    def _check_sources(self, plan: MagPlan, unit: Position, source: StoredArray, proofs: Ledger) -> None:
+        """Refuse to compute from a shard that is gone: absent files would read as zeros."""
+        for source_unit in plan.source_units(unit, source.spec):
+            record = proofs.records[source_unit]
+            facts = source.unit_facts(source_unit)
+            where = f"layer {plan.layer}, mag {plan.from_mag}: storage shard {'.'.join(map(str, source_unit))}"
+            if facts is None and not record.proof.is_fill:
+                raise MissingShard(f"{where} is gone, the ledger recorded {record.proof.size} bytes; restore the file or make the mag again")
+            if facts is not None and record.proof.crc32c == UNKNOWN_CRC and not record.matches(facts):
+                raise MissingShard(f"{where} changed while it was being read; run the same command again")
+
+
+def _is_proven(plan: MagPlan, target: StoredArray, ledger: Ledger, unit: Position, inputs: str) -> bool:
+    record = ledger.get(unit)
+    fits = record is not None and record.origin == MADE and record.params == plan.params and record.inputs == inputs
+    return fits and record is not None and record.matches(target.unit_facts(unit))
+
+
+def _made(plan: MagPlan, unit: Position, proof: UnitProof, inputs: str, stats: dict[str, int | float]) -> Record:
+    return Record(unit, MADE, proof, content_token(proof), plan.params, inputs, stats)
+

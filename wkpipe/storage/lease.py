@@ -1,0 +1,104 @@
+"""RunLease: one run at a time works on a dataset; its epoch tells the records of runs apart.
+
+The main process of a run holds the lease and renews it while it lives. A lease whose holder is dead on this host is
+taken over at once; one of another host only after it was not renewed for a long time, or when the user breaks it.
+Every run has an epoch, one higher than the one before. Jobs check before each record that their run still holds the
+lease: what an orphan of an older run still computes is thrown away.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from wkpipe.errors import TryAgain
+from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.lock import Holder, MetadataLock, read_holder
+
+LEASE_NAME: Final = "run.lease"
+EPOCH_NAME: Final = "epoch"
+RENEW_SECONDS: Final = 30.0
+EXPIRY_SECONDS: Final = 900.0
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The right of a run to write: its number, and the lease that it rests on."""
+
+    number: int
+    lease: Path
+    token: str
+
+    def check(self) -> None:
+        """Raise TryAgain if the run no longer holds the dataset."""
+        holder = read_holder(self.lease)
+        if holder is None or holder.token != self.token:
+            raise TryAgain(f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops")
+
+    def to_json(self) -> dict[str, Any]:
+        return {"number": self.number, "lease": str(self.lease), "token": self.token}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Epoch:
+        return cls(values["number"], Path(values["lease"]), values["token"])
+
+
+def read_epoch(locks: Path) -> int:
+    """Return the number of the newest run; 0 where there was none."""
+    try:
+        return int(json.loads((locks / EPOCH_NAME).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return 0
+
+
+class RunLease(MetadataLock):
+    """The lease of a run, as a context manager that gives the run's `Epoch` as `epoch`.
+
+    Raises:
+        TryAgain: on entering, another run works on the dataset; names it.
+    """
+
+    def __init__(self, locks: Path, scratch: Scratch, break_lock: bool = False, wait: float = 0.0) -> None:
+        super().__init__(locks, scratch, wait, LEASE_NAME)
+        self._break = break_lock
+        self._stop = threading.Event()
+        self.epoch = Epoch(0, self.path, "")
+
+    def __enter__(self) -> RunLease:
+        super().__enter__()
+        assert self._holder is not None
+        number = read_epoch(self.path.parent) + 1
+        replace_file(self.path.parent / EPOCH_NAME, str(number).encode(), self._scratch)
+        self.epoch = Epoch(number, self.path, self._holder.token)
+        self._stop.clear()
+        threading.Thread(target=self._renew, name="wkpipe-lease", daemon=True).start()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._stop.set()
+        super().__exit__(*details)
+
+    def _renew(self) -> None:
+        while not self._stop.wait(RENEW_SECONDS):
+            with contextlib.suppress(OSError):
+                os.utime(self.path)
+
+    def _is_dead(self, holder: Holder) -> bool:
+        if self._break or holder.is_surely_dead():
+            return True
+        with contextlib.suppress(OSError):
+            return time.time() - self.path.stat().st_mtime > EXPIRY_SECONDS
+        return False
+
+    def _busy(self, holder: Holder | None) -> TryAgain:
+        who = holder or "an unknown process"
+        return TryAgain(f"{self.path.parent.parent.parent} is being worked on by {who}; wait for it, or pass --break-lock if it is gone")
+
+
+

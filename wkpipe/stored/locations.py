@@ -1,0 +1,85 @@
+"""Where things lie in and beside a dataset: arrays, ledgers, locks, temporary files, the files of runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from wkpipe.errors import InputRefused
+from wkpipe.geometry import Mag
+from wkpipe.storage.commit import Scratch
+
+STATE_NAME = ".wkpipe"
+
+
+@dataclass(frozen=True)
+class Locations:
+    """The directories of one dataset; `state` is where wkpipe keeps what it knows of it."""
+
+    dataset: Path
+    state: Path
+
+    @classmethod
+    def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
+        """Choose the state directory: the given one, else inside the dataset, else in the user's state directory.
+
+        `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path.
+        """
+        root = dataset.resolve()
+        chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
+        if chosen is None:
+            inside = root / STATE_NAME
+            if _can_be_written(inside):
+                return cls(root, inside)
+            chosen = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "wkpipe"
+        key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
+        return cls(root, chosen.resolve() / f"{root.name}-{key}")
+
+    def array(self, layer: str, mag: Mag) -> Path:
+        """Return where wkpipe puts a mag's array.
+
+        Raises:
+            InputRefused: the layer's directory leads out of the dataset.
+        """
+        directory = self.dataset / layer
+        if directory.resolve().parent != self.dataset:
+            raise InputRefused(f"layer directory {directory} leads out of the dataset to {directory.resolve()}; wkpipe writes only inside: copy the layer")
+        return directory / str(mag)
+
+    def ledger(self, layer: str, mag: Mag) -> Path:
+        return self.state / "ledger" / layer / str(mag)
+
+    def recipe(self, layer: str, mag: Mag) -> Path:
+        """Return the file that says how a mag is made."""
+        return self.ledger(layer, mag) / "recipe.json"
+
+    @property
+    def conversion(self) -> Path:
+        """The file that says from what the dataset was converted."""
+        return self.state / "conversion.json"
+
+    @property
+    def locks(self) -> Path:
+        return self.state / "locks"
+
+    @property
+    def runs(self) -> Path:
+        return self.state / "runs"
+
+    @property
+    def temporary(self) -> Path:
+        return self.state / "tmp"
+
+    def scratch(self, epoch: int) -> Scratch:
+        """Return the directory for temporary files of the run with this epoch."""
+        return Scratch(self.temporary / f"{epoch:06d}")
+
+
+def _can_be_written(state: Path) -> bool:
+    """Whether a directory exists and is writable, or can be made below its nearest existing parent."""
+    existing = state
+    while not existing.exists():
+        existing = existing.parent
+    return os.access(existing, os.W_OK | os.X_OK)
