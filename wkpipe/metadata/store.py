@@ -20,14 +20,17 @@ class PropertiesFile:
 
     Readers need no lock: the file is replaced as a whole. Writers meet at the lock in ``locks/`` of the state
     directory, which is `state_dir` or ``<dataset>/.wkpipe``; all writers of one dataset must use the same. `timeout`:
-    seconds to wait for the lock.
+    seconds to wait for the lock. `scratch`: where temporary files go, on the dataset's file system.
     """
 
-    def __init__(self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0) -> None:
+    def __init__(
+        self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0, scratch: Scratch | None = None
+    ) -> None:
         self.root = dataset_root
         self.path = dataset_root / PROPERTIES_FILE_NAME
         self._state = state_dir or dataset_root / ".wkpipe"
         self._timeout = timeout
+        self._given_scratch = scratch
 
     def exists(self) -> bool:
         """Tell whether the file is there."""
@@ -88,10 +91,10 @@ class PropertiesFile:
             return after
 
     def _lock(self) -> MetadataLock:
-        return MetadataLock(self._state / "locks", Scratch(self._state / "tmp"), self._timeout)
+        return MetadataLock(self._state / "locks", self._given_scratch or Scratch(self._state / "tmp"), self._timeout)
 
     def _save(self, properties: DatasetProperties) -> None:
-        scratch = Scratch(self._scratch_directory())
+        scratch = self._given_scratch or Scratch(self._scratch_directory())
         content = properties.to_bytes()
         if not self.exists() or self.path.read_bytes() != content:
             replace_file(self.path, content, scratch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -31,6 +32,7 @@ from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
 CURRENT = "current"
+ABANDONED_SECONDS = 3600.0
 
 
 class Run:
@@ -57,11 +59,11 @@ class Run:
             TryAgain: another run works on the dataset, or did since the plan was made.
             NotWritable: the dataset can not be written.
         """
-        scratch = Scratch(self.locations.temporary / "main")
-        with RunLease(self.locations.locks, scratch, break_lock) as lease:
+        with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
             if lease.epoch.number != self._epoch_before + 1:
                 raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
             _remove_leftovers(self.locations)
+            scratch = self.locations.scratch(lease.epoch.number)
             _prepare(self.plan, self.locations, lease.epoch)
             for name, data in self.plan.files().items():
                 replace_file(self.directory / name, data, scratch)
@@ -70,7 +72,7 @@ class Run:
             try:
                 yield lease.epoch
             finally:
-                shutil.rmtree(self.locations.temporary, ignore_errors=True)
+                shutil.rmtree(scratch.directory, ignore_errors=True)
 
 
 def current_run(locations: Locations) -> Path:
@@ -137,10 +139,19 @@ def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda task: None) ->
 
 
 def _remove_leftovers(locations: Locations) -> None:
-    """Remove what older runs left: temporary files and their directories of markers."""
+    """Remove what older runs left: their temporary files and markers.
+
+    Files that lie in ``tmp`` or ``locks`` themselves may belong to a process that is changing metadata just now; only
+    old ones are removed.
+    """
     for directory in (locations.temporary, locations.runs):
-        if directory.is_dir():
-            shutil.rmtree(directory, ignore_errors=True)
+        for entry in directory.iterdir() if directory.is_dir() else ():
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+    for file in (*locations.temporary.glob("*.tmp"), *locations.locks.glob("*.tmp")):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
+                file.unlink()
 
 
 def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
