@@ -23,9 +23,7 @@ class PropertiesFile:
     seconds to wait for the lock. `scratch`: where temporary files go, on the dataset's file system.
     """
 
-    def __init__(
-        self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0, scratch: Scratch | None = None
-    ) -> None:
+    def __init__(self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0, scratch: Scratch | None = None) -> None:
         self.root = dataset_root
         self.path = dataset_root / PROPERTIES_FILE_NAME
         self._state = state_dir or dataset_root / ".wkpipe"

@@ -1,0 +1,160 @@
+"""PropertiesFile: atomic changes, no lost update, and what happens when the file can not be written."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from wkpipe.errors import AlreadyExists, MetadataError, NotWritable, TryAgain, UnreadableInput
+from wkpipe.geometry import BoundingBox, Mag
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.metadata.store import PropertiesFile
+from wkpipe.metadata.units import VoxelSize
+
+fork = multiprocessing.get_context("fork")
+
+
+def new_dataset() -> DatasetProperties:
+    layer = LayerProperties.for_box("color", "color", "zarr3", np.dtype("u1"), BoundingBox((0, 0, 0), (8, 8, 8)))
+    return DatasetProperties("d", VoxelSize((1, 1, 1)), (layer.with_mag(MagProperties(Mag(1), "./color/1")),))
+
+
+def leftovers(root: Path) -> list[Path]:
+    """Return the temporary files and locks."""
+    return [path for path in (root / ".wkpipe").rglob("*") if path.is_file()]
+
+
+def test_create_read_update(tmp_path: Path) -> None:
+    root = tmp_path / "new" / "dataset"
+    file = PropertiesFile(root)
+    assert not file.exists()
+    with pytest.raises(UnreadableInput, match="not found"):
+        file.read()
+    properties = file.create(new_dataset())
+    assert file.exists()
+    assert file.read() == properties == new_dataset()
+    assert (root / "zarr.json").exists(), "the dataset's group file is written too"
+    with pytest.raises(AlreadyExists):
+        file.create(properties)
+    (root / "color").mkdir()
+    changed = file.update(lambda before: replace(before, name="other"))
+    assert changed.name == file.read().name == "other"
+    assert (root / "color" / "zarr.json").exists()
+    assert leftovers(root) == []
+
+
+def test_an_update_keeps_what_it_does_not_know(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(new_dataset())
+    file.path.write_text(json.dumps(json.loads(file.path.read_bytes()) | {"unknown": [1]}))
+    file.update(lambda before: replace(before, name="other"))
+    assert json.loads(file.path.read_bytes())["unknown"] == [1]
+
+
+def test_no_change_writes_nothing(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(new_dataset())
+    before = file.path.stat()
+    assert file.update(lambda _: None) == new_dataset()
+    assert file.update(lambda properties: properties) == new_dataset()
+    assert (file.path.stat().st_mtime_ns, file.path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+
+
+def test_an_error_in_the_change_leaves_everything_as_it_was(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(new_dataset())
+
+    def fail(before: DatasetProperties) -> DatasetProperties:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        file.update(fail)
+    assert file.read() == new_dataset()
+    assert leftovers(tmp_path) == []
+
+
+def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(new_dataset())
+    file.path.write_text("{")
+    with pytest.raises(MetadataError, match=r"datasource-properties\.json: not valid JSON"):
+        file.update(lambda before: replace(before, name="x"))
+    assert file.path.read_text() == "{"
+    with pytest.raises(AlreadyExists):
+        file.create(new_dataset())
+
+
+def test_the_state_may_lie_elsewhere(tmp_path: Path) -> None:
+    root, state = tmp_path / "dataset", tmp_path / "state"
+    file = PropertiesFile(root, state)
+    file.create(new_dataset())
+    assert {path.name for path in state.iterdir()} == {"locks", "tmp"}
+    assert not (root / ".wkpipe").exists()
+
+
+def add_layers(root: Path, worker: int, times: int) -> None:
+    for i in range(times):
+        new = LayerProperties.for_box(f"w{worker}_{i}", "color", "zarr3", np.dtype("u1"), BoundingBox((0, 0, 0), (1, 1, 1)))
+        PropertiesFile(root).update(lambda before, new=new: before.with_new_layer(new))  # type: ignore[misc]
+
+
+def test_two_writers_lose_no_update(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(DatasetProperties("d", VoxelSize((1, 1, 1))))
+    writers = [fork.Process(target=add_layers, args=(tmp_path, worker, 50)) for worker in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        file.read()  # a reader never sees half a file
+        time.sleep(0.002)
+    assert [writer.exitcode for writer in writers] == [0, 0]
+    names = [layer.name for layer in file.read().layers]
+    assert sorted(names) == sorted(f"w{worker}_{i}" for worker in range(2) for i in range(50))
+    assert leftovers(tmp_path) == []
+
+
+def hang(root: Path) -> None:
+    PropertiesFile(root).update(lambda _: time.sleep(60))
+
+
+def test_a_killed_writer_blocks_nobody(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path, timeout=10)
+    file.create(new_dataset())
+    writer = fork.Process(target=hang, args=(tmp_path,))
+    writer.start()
+    while not (tmp_path / ".wkpipe" / "locks" / "metadata.lock").exists():
+        time.sleep(0.005)
+    with pytest.raises(TryAgain, match=f"process {writer.pid}"):
+        PropertiesFile(tmp_path, timeout=0.05).update(lambda before: before)
+    assert writer.pid is not None
+    os.kill(writer.pid, signal.SIGKILL)
+    assert file.update(lambda before: replace(before, name="after")).name == "after"
+    writer.join()
+
+
+def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    file.create(new_dataset())
+    state = tmp_path / "not a directory"
+    state.write_bytes(b"")
+    with pytest.raises(NotWritable, match="can not write"):
+        PropertiesFile(tmp_path, state).update(lambda before: replace(before, name="x"))
+    if os.geteuid() == 0:
+        pytest.skip("the rest needs a user who may not write everywhere")
+    tmp_path.chmod(0o555)
+    try:
+        with pytest.raises(NotWritable, match="permission denied"):
+            file.update(lambda before: replace(before, name="x"))
+    finally:
+        tmp_path.chmod(0o755)
+    assert file.read() == new_dataset()
