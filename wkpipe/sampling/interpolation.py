@@ -113,7 +113,8 @@ def _taps(mode: InterpolationMode, factor: int) -> Taps:
     if mode is InterpolationMode.BILINEAR:
         return ((middle - 1, 1), (middle, 1))
     first = middle - 2 + (1 if factor == 2 else 0)
-    return ((first, -1), (first + 1, 9), (first + 2, 9), (first + 3, -1))
+    # in this order no sum on the way is greater than the last one, so that floats do not overflow
+    return ((first, -1), (first + 1, 9), (first + 3, -1), (first + 2, 9))
 
 
 def _shift(mode: InterpolationMode, factor: int) -> int:

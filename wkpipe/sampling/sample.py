@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from wkpipe.errors import InputRefused
 from wkpipe.sampling.borders import Read, read_reflected
 from wkpipe.sampling.interpolation import halo, interpolate_block, interpolation_bytes
 from wkpipe.sampling.interpolation_mode import InterpolationMode
@@ -44,6 +45,8 @@ def sample_box(
         InputRefused: a box is empty, or factors or dtype are not supported.
     """
     mode = InterpolationMode(mode)
+    if any(size < 1 for size in target_shape):
+        raise InputRefused(f"there is nothing to sample: a box of {tuple(target_shape)} target voxels")
     before, after = halo(mode, factors)
     start = [t * f - b for t, f, b in zip(target_start, factors, before, strict=True)]
     shape = [n * f + b + a for n, f, b, a in zip(target_shape, factors, before, after, strict=True)]
