@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -83,7 +83,8 @@ def test_wkw_has_none_and_a_layer_without_mags_is_a_plain_group() -> None:
 def test_zarr_python_opens_them(tmp_path: Path, scratch: Scratch) -> None:
     properties = properties_with("zarr3", "zarr")
     refresh_group_files(on_disk(tmp_path, properties), properties, scratch)
-    for data_format, version in (("zarr3", 3), ("zarr", 2)):
+    formats: list[tuple[str, Literal[2, 3]]] = [("zarr3", 3), ("zarr", 2)]
+    for data_format, version in formats:
         for mag in ("1", "2-2-1"):
             path = tmp_path / f"color_{data_format}" / mag
             zarr.create_array(path, shape=(1, 4, 4, 4), chunks=(1, 4, 4, 4), dtype="u1", zarr_format=version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
@@ -20,6 +21,7 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
+from wkpipe.storage import disk
 
 fork = multiprocessing.get_context("fork")
 
@@ -142,19 +144,28 @@ def test_a_killed_writer_blocks_nobody(tmp_path: Path) -> None:
     writer.join()
 
 
-def test_what_can_not_be_written_is_told(tmp_path: Path) -> None:
+def test_what_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = PropertiesFile(tmp_path)
     file.create(new_dataset())
     state = tmp_path / "not a directory"
     state.write_bytes(b"")
     with pytest.raises(NotWritable, match="can not write"):
         PropertiesFile(tmp_path, state).update(lambda before: replace(before, name="x"))
-    if os.geteuid() == 0:
-        pytest.skip("the rest needs a user who may not write everywhere")
-    tmp_path.chmod(0o555)
-    try:
-        with pytest.raises(NotWritable, match="permission denied"):
-            file.update(lambda before: replace(before, name="x"))
-    finally:
-        tmp_path.chmod(0o755)
+
+    def on_a_read_only_file_system(path: Path) -> int:
+        with disk.explained(path):
+            raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(disk, "create", on_a_read_only_file_system)
+    with pytest.raises(NotWritable, match="the file system is read-only"):
+        file.update(lambda before: replace(before, name="x"))
     assert file.read() == new_dataset()
+
+
+def test_create_or_update_begins_with_the_given_properties(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path)
+    first = file.create_or_update(new_dataset(), lambda before: replace(before, team="a"))
+    assert first == file.read() == replace(new_dataset(), team="a")
+    second = file.create_or_update(new_dataset(), lambda before: replace(before, name="b"))
+    assert second == file.read() == replace(new_dataset(), team="a", name="b")
+    assert file.create_or_update(new_dataset(), lambda _: None) == second

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from wkpipe.errors import AlreadyExists
 from wkpipe.metadata.ome import refresh_group_files
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties, read_properties
+from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lock import MetadataLock
 
@@ -89,9 +90,13 @@ class PropertiesFile:
             return after
 
     def _lock(self) -> MetadataLock:
-        return MetadataLock(self._state / "locks", self._given_scratch or Scratch(self._state / "tmp"), self._timeout)
+        # A hard link can not leave a file system, and a state directory elsewhere may lie on another one.
+        is_inside = self._state.parent == self.root
+        scratch = self._given_scratch if is_inside and self._given_scratch is not None else Scratch(self._state / "tmp")
+        return MetadataLock(self._state / "locks", scratch, self._timeout)
 
     def _save(self, properties: DatasetProperties) -> None:
+        disk.make_directory(self.root)
         scratch = self._given_scratch or Scratch(self._scratch_directory())
         content = properties.to_bytes()
         if not self.exists() or self.path.read_bytes() != content:
@@ -100,6 +105,6 @@ class PropertiesFile:
 
     def _scratch_directory(self) -> Path:
         """Return where temporary files of the dataset lie: a rename can not leave a file system."""
-        if self._state.is_dir() and self.root.is_dir() and self._state.stat().st_dev == self.root.stat().st_dev:
+        if self._state.stat().st_dev == self.root.stat().st_dev:
             return self._state / "tmp"
         return self.root / ".wkpipe" / "tmp"
