@@ -130,11 +130,13 @@ def test_ties_are_won_in_the_order_y_x_z(order: list[tuple[int, int, int]]) -> N
             block = np.arange(10, 18, dtype=np.uint32).reshape(2, 2, 2)
             block[order[first]] = block[order[second]] = 5
             assert reduce_block(block, (2, 2, 2), InterpolationMode.MODE)[0, 0, 0] == 5
-    for i, place in enumerate(order):
+    for first in range(1, 8):
+        # every value twice: that of the first voxel wins, wherever its second one lies
         block = np.zeros((2, 2, 2), np.uint32)
-        for rank, other in enumerate(order):
-            block[other] = 100 + rank // 2 if rank != i else 100 + rank // 2
-        assert reduce_block(block, (2, 2, 2), InterpolationMode.MODE)[0, 0, 0] == 100, place
+        pairs = [100, 101, 101, 102, 102, 103, 103]
+        for place, value in zip(order, pairs[:first] + [100] + pairs[first:], strict=True):
+            block[place] = value
+        assert reduce_block(block, (2, 2, 2), InterpolationMode.MODE)[0, 0, 0] == 100
 
 
 @pytest.mark.parametrize("factors", [(4, 4, 1), (4, 2, 4), (4, 4, 4), (8, 8, 2), (16, 16, 1)])

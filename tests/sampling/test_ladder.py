@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -145,7 +146,7 @@ def test_a_ladder_is_monotone_or_refused(
     except InputRefused:
         return
     steps = [Mag(start), *ladder.mags]
-    for fine, coarse in zip(steps, steps[1:], strict=False):
+    for fine, coarse in itertools.pairwise(steps):
         assert fine != coarse
         fine.factors_to(coarse)
         assert mode is not SamplingMode.CONSTANT_Z or coarse.z == fine.z

@@ -12,7 +12,8 @@ to that block, so the result does not depend on how the work is cut:
   around: f/2 - 2 … f/2 + 1 of the block. With f = 2 the outer ones belong to the neighbouring blocks: a halo of one.
 
 Integers of every width are summed exactly over all axes, rounded once, half away from zero, and clipped to the range of
-the type. Floats are computed in float64, z first, then y, then x, and cast back; NaN spreads.
+the type. Floats are computed in float64, z first, then y, then x, and cast back; NaN spreads (the infinite
+minus the infinite is NaN too), and equal voxels stay as they are.
 """
 
 from __future__ import annotations
@@ -90,15 +91,13 @@ def _sample_one(source: Voxels, factors: tuple[int, int, int], mode: Interpolati
             ends = (z + target.shape[0]) * fz + margin_z, (y + target.shape[1]) * fy + margin_y
             piece = source[z * fz : ends[0], y * fy : ends[1]]
             if piece.dtype.kind == "f":
-                weight = 1 / 2 if mode is InterpolationMode.BILINEAR else 1 / 16
-                result = _weighted(piece.astype(np.float64, copy=False), taps, factors, target.shape, weight)
-                np.copyto(target, result, casting="unsafe")
+                np.copyto(target, _weighted_floats(piece.astype(np.float64), taps, factors, target.shape), casting="unsafe")
                 np.copyto(target, np.nan, where=np.isnan(target))
             elif piece.dtype.itemsize == 8:
                 _sample_wide(piece, taps, factors, shift, target)
             else:
                 accumulator = np.dtype(np.int32 if piece.dtype.itemsize <= 2 else np.int64)
-                total = _weighted(piece.astype(accumulator), taps, factors, target.shape, None)
+                total = _weighted(piece.astype(accumulator), taps, factors, target.shape)
                 total += (1 << shift >> 1) - (total < 0).astype(accumulator)
                 total >>= shift
                 info = np.iinfo(piece.dtype)
@@ -113,8 +112,7 @@ def _taps(mode: InterpolationMode, factor: int) -> Taps:
     if mode is InterpolationMode.BILINEAR:
         return ((middle - 1, 1), (middle, 1))
     first = middle - 2 + (1 if factor == 2 else 0)
-    # in this order no sum on the way is greater than the last one, so that floats do not overflow
-    return ((first, -1), (first + 1, 9), (first + 3, -1), (first + 2, 9))
+    return ((first, -1), (first + 1, 9), (first + 2, 9), (first + 3, -1))
 
 
 def _shift(mode: InterpolationMode, factor: int) -> int:
@@ -122,8 +120,8 @@ def _shift(mode: InterpolationMode, factor: int) -> int:
     return 0 if factor == 1 else 1 if mode is InterpolationMode.BILINEAR else 4
 
 
-def _weighted(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shape: tuple[int, ...], scale: float | None) -> Voxels:
-    """Return the weighted sum over the taps of all three axes, z first; with `scale`, weights are multiplied by it.
+def _weighted(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shape: tuple[int, ...]) -> Voxels:
+    """Return the weighted sum of integers over the taps of all three axes, z first.
 
     The greatest sum of absolute weights is 20³ = 8000 < 2^13, so 16-bit voxels fit into int32 and 32-bit ones into int64.
     """
@@ -133,20 +131,48 @@ def _weighted(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int]
             continue
         total: Voxels | None = None
         for position, weight in taps[axis]:
-            index = [slice(None)] * 3
-            index[axis] = slice(position, position + factors[axis] * (shape[axis] - 1) + 1, factors[axis])
-            factor: Any = current.dtype.type(weight if scale is None else weight * scale)
-            term = current[tuple(index)] * factor
+            factor: Any = current.dtype.type(weight)
+            term = _tap(current, axis, position, factors, shape) * factor
             total = term if total is None else np.add(total, term, out=total)
         assert total is not None
         current = total
     return current
 
 
+def _weighted_floats(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shape: tuple[int, ...]) -> Voxels:
+    """Return the weighted mean of float64 over the taps of all three axes, z first.
+
+    With m the mean of the inner two voxels and o that of the outer two, the cubic weights give m + (m - o) / 8, in which
+    equal voxels stay what they are to the last bit. Halves are taken before the sum, so that it does not overflow.
+    """
+    current = piece
+    for axis in range(3):
+        if len(taps[axis]) == 1:
+            continue
+        voxels = [_tap(current, axis, position, factors, shape) for position, _ in taps[axis]]
+        mean = voxels[len(voxels) // 2 - 1] * 0.5
+        mean += voxels[len(voxels) // 2] * 0.5
+        if len(voxels) == 4:
+            outer = voxels[0] * 0.5
+            outer += voxels[3] * 0.5
+            np.subtract(mean, outer, out=outer)
+            outer *= 0.125
+            mean += outer
+        current = mean
+    return current
+
+
+def _tap(array: Voxels, axis: int, position: int, factors: tuple[int, int, int], shape: tuple[int, ...]) -> Voxels:
+    """Return the voxels at one position of every block along an axis, a view."""
+    index = [slice(None)] * 3
+    index[axis] = slice(position, position + factors[axis] * (shape[axis] - 1) + 1, factors[axis])
+    return array[tuple(index)]
+
+
 def _sample_wide(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shift: int, target: Voxels) -> None:
     """Sample 64-bit integers exactly: the upper and lower 32 bits are summed apart, the value is high·2^32 + low."""
-    high = _weighted((piece >> piece.dtype.type(_HALF_BITS)).astype(np.int64), taps, factors, target.shape, None)
-    low = _weighted((piece & piece.dtype.type(_LOW)).astype(np.int64), taps, factors, target.shape, None)
+    high = _weighted((piece >> piece.dtype.type(_HALF_BITS)).astype(np.int64), taps, factors, target.shape)
+    low = _weighted((piece & piece.dtype.type(_LOW)).astype(np.int64), taps, factors, target.shape)
     high += low >> _HALF_BITS
     low &= _LOW
     # floor((total + half - (1 if total < 0)) / 2^shift) rounds half away from zero; the sign of the total is that of high
@@ -167,5 +193,5 @@ def _sample_wide(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, i
 def interpolation_bytes(factors: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Return an upper estimate of the temporary memory of `interpolate_block` besides its argument and result."""
     wide = 4 if dtype.kind in "ui" and dtype.itemsize <= 2 else 8
-    copies = 5 if dtype.kind in "ui" and dtype.itemsize == 8 else 3
-    return copies * wide * max(PIECE_ELEMENTS, math.prod(int(f) for f in factors)) * 3 // 2
+    # a piece in the wide type, and at the first axis the sum, the next term and what the sum's halves leave behind
+    return 13 * wide * max(PIECE_ELEMENTS, math.prod(int(f) for f in factors)) // 4

@@ -86,9 +86,12 @@ def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: Interpolatio
         return
     fzyx = (factors[2], factors[1], factors[0])
     lines, target = block.T, out.T
-    for source_box, target_box in _pieces(lines.shape, fzyx, block.dtype.itemsize, _piece_bytes(mode)):
+    is_direct = lines.strides[2] == lines.itemsize and lines.dtype.isnative and lines.flags.aligned
+    # a piece that has to be copied first is smaller, so that it takes no more memory in all
+    piece_bytes = _piece_bytes(mode) if is_direct else _piece_bytes(mode) // 2
+    for source_box, target_box in _pieces(lines.shape, fzyx, block.dtype.itemsize, piece_bytes):
         source = lines[source_box]
-        if source.strides[2] != source.itemsize or not source.dtype.isnative or not source.flags.aligned:
+        if not is_direct:
             buffer = scratch.array("source", source.shape, out.dtype)
             np.copyto(buffer, source)
             source = buffer

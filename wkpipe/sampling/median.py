@@ -175,17 +175,17 @@ def median_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> in
     """Return an upper estimate of the temporary memory of `median_piece`, for factors (fx, fy, fz) and `piece` source bytes."""
     fx, fy, fz = (int(f) for f in factors)
     n = fx * fy * fz
-    flags = piece // dtype.itemsize
     if n > LARGEST_NETWORK:
-        return 2 * piece + 4 * piece // n + flags
+        return 2 * piece + 4 * piece // n + (piece // dtype.itemsize if dtype.kind == "f" else 0)
     lists = sum((2**level + 1) * piece // 2**level for level in (1, 2) if n > 2**level)
     middle = (6 if fx > 1 else 3) * piece // n
     halves = piece + piece // (fy * fz) if fx > 2 else 0
-    return lists + middle + halves + 5 * piece // n + flags
+    mean = (3 if dtype.kind == "f" else 2 if dtype.kind == "i" else 0) + (2 if fx > 1 else 0)
+    return lists + middle + halves + mean * piece // n
 
 
 def extreme_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> int:
     """Return an upper estimate of the temporary memory of `extreme_piece`, for factors (fx, fy, fz) and `piece` source bytes."""
     fx, fy, fz = (int(f) for f in factors)
     pairs = piece // (fy * fz) if fx > 1 else 0
-    return (piece // 2 + piece // 4 if fx * fy * fz > 2 else 0) + pairs + piece // dtype.itemsize
+    return max((piece // 2 + piece // 4 if fx * fy * fz > 2 else 0) + pairs, piece // dtype.itemsize)

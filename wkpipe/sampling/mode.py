@@ -231,4 +231,4 @@ def mode_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> int:
         return voxels
     vote = min(max(_VOTE_ELEMENTS, 16 * n), voxels)
     per_voxel = dtype.itemsize * 2 + 6 if n <= 8 else 3 * dtype.itemsize + 48
-    return flags + blocks * (4 * 8 + dtype.itemsize) + vote * per_voxel
+    return flags + blocks * (6 * 8 + dtype.itemsize) + vote * per_voxel

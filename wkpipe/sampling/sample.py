@@ -16,6 +16,8 @@ from wkpipe.sampling.interpolation_mode import InterpolationMode
 from wkpipe.sampling.kernels import kernel_bytes, reduce_block
 from wkpipe.sampling.scratch import Voxels
 
+_SMALL_THINGS = 64 << 10
+"""Indices, views and Python objects."""
 _POINT_MODES = (InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC)
 
 
@@ -81,4 +83,5 @@ def working_bytes(mode: InterpolationMode, factors: Sequence[int], target_voxels
         temporary = interpolation_bytes(factors, kind)
     else:
         temporary = kernel_bytes(mode, factors, source, kind)
-    return max(2 * source, source + target_voxels * kind.itemsize + temporary)
+    peak = max(2 * source, source + target_voxels * kind.itemsize + temporary)
+    return peak + peak // 16 + _SMALL_THINGS
