@@ -1,0 +1,5 @@
+"""``python -m wkpipe``: the same as the command ``wkpipe``."""
+
+from wkpipe.cli.main import main
+
+main()

@@ -1,0 +1,18 @@
+"""Entry of the command line: jobs go straight to their step, people to the commands."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Run the command line; errors are one line and the exit code of their kind."""
+    arguments = sys.argv[1:]
+    if arguments[:1] == ["step"]:
+        # Jobs start by the thousand: they load nothing that only people need.
+        from wkpipe.cli.step import step
+
+        sys.exit(step(arguments[1:]))
+    from wkpipe.cli.app import run_app
+
+    sys.exit(run_app(arguments))

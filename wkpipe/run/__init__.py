@@ -1,0 +1,1 @@
+"""Run a plan as a Snakemake workflow: find the workflow's files, start Snakemake with a profile, show progress."""

@@ -1,0 +1,133 @@
+"""What the Snakefile asks: the tasks of the plan as file targets, their inputs and resources."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from wkpipe.errors import UsageError, WkpipeError
+from wkpipe.plan.build import make_plan
+from wkpipe.plan.config import load_config
+from wkpipe.plan.plan import Plan, load_plan
+from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
+from wkpipe.plan.task import Task
+from wkpipe.steps.run import Run, current_run
+from wkpipe.stored.locations import Locations
+
+RUN_KEY = "wkpipe_run"
+"""The config key by which `wkpipe` hands its plan to Snakemake."""
+
+RUNTIME_MARGIN = 4.0
+"""Requested over predicted runtime: predictions are rough, and a job that is cut off costs more than a long request."""
+
+
+class WorkflowRun:
+    """The plan of this run of Snakemake; in jobs that parse the Snakefile again, the plan that the main process stored.
+
+    Everything that is refused ends the process at once, with one line and the exit code of the error's kind.
+    """
+
+    def __init__(self, plan: Plan, directory: Path, run: Run | None) -> None:
+        self.plan = plan
+        self.directory = str(directory)
+        self.python = sys.executable
+        self._run = run
+        self._tasks = {task.name: task for task in plan.tasks}
+        self._memory = available_memory_mb()
+        self._lease = contextlib.ExitStack()
+
+    @classmethod
+    def of_config(cls, values: Mapping[str, Any], workflow: Any) -> WorkflowRun:
+        """Make or load the plan of a config.
+
+        `wkpipe` has made the plan and taken the lease already; its run directory is in the config.
+        """
+        given = {key: value for key, value in values.items() if value is not None and key != RUN_KEY}
+        try:
+            if values.get(RUN_KEY):
+                directory = Path(values[RUN_KEY])
+                return cls(load_plan(directory), directory, None)
+            if "target" not in given and "--lint" in sys.argv:
+                return cls(Plan(Path.cwd(), Path.cwd(), (), ()), Path.cwd(), None)
+            config = load_config(given, "config")
+            if not workflow.is_main_process:
+                directory = current_run(Locations.of(config.target, config.state_dir))
+                return cls(load_plan(directory), directory, None)
+            cores = workflow.resource_settings.cores
+            plan = make_plan(config, Sizing.local(cores if isinstance(cores, int) and cores < sys.maxsize else available_cores()))
+        except WkpipeError as error:
+            refuse(error)
+        for note in plan.notes:
+            print(f"wkpipe: {note}", file=sys.stderr)
+        run = Run(plan)
+        return cls(plan, run.directory, run)
+
+    # -- file targets -------------------------------------------------------------------------------------------
+
+    def task(self, name: str) -> Task:
+        return self._tasks[name]
+
+    def pattern(self, rule: str) -> str:
+        """Return the file target of a rule's tasks, with the wildcard ``{task}``."""
+        return f"{self._escaped}/{rule}/{{task}}.done"
+
+    def log_pattern(self, rule: str) -> str:
+        return f"{self._escaped}/logs/{rule}/{{task}}.log"
+
+    @property
+    def _escaped(self) -> str:
+        return self.directory.replace("{", "{{").replace("}", "}}")
+
+    def _marker(self, task: Task) -> str:
+        return f"{self.directory}/{task.marker}"
+
+    def inputs(self, name: str) -> list[str]:
+        """Return the markers of the tasks that must be done before."""
+        return [self._marker(self._tasks[needed]) for needed in self._tasks[name].inputs if needed in self._tasks]
+
+    @property
+    def final_markers(self) -> list[str]:
+        """The markers of all tasks: what rule all asks for."""
+        return [self._marker(task) for task in self.plan.tasks]
+
+    # -- resources ----------------------------------------------------------------------------------------------
+
+    def mem_mb(self, name: str, attempt: int) -> int:
+        """Return the memory to request; more with each attempt, as only a lack of memory is worth another one."""
+        return self._tasks[name].mem_mb * attempt
+
+    def runtime_minutes(self, name: str, attempt: int) -> int:
+        return max(1, round(self._tasks[name].runtime_s * RUNTIME_MARGIN * attempt / 60))
+
+    # -- the run ------------------------------------------------------------------------------------------------
+
+    def begin(self, workflow: Any) -> None:
+        """Take the lease and prepare the dataset: called by Snakemake before the first job, never in a dry run."""
+        if not workflow.is_main_process or workflow.touch:
+            return
+        if workflow.local_exec and "mem_mb" not in workflow.global_resources:
+            workflow.register_resource("mem_mb", self._memory)
+        if self._run is None:
+            return
+        try:
+            self._lease.enter_context(self._run.begun())
+        except WkpipeError as error:
+            refuse(error)
+
+    def end(self) -> None:
+        """Give the lease back."""
+        self._lease.close()
+
+
+def refuse(error: WkpipeError) -> NoReturn:
+    """End the process with one line and the error's exit code."""
+    where = "" if not isinstance(error, UsageError) else "see config/config.yaml for all keys; "
+    print(f"wkpipe: {where}{error}", file=sys.stderr)
+    sys.stderr.flush()
+    if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
+        raise error
+    sys.exit(error.exit_code)

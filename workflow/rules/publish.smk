@@ -1,0 +1,19 @@
+# Finished mags become visible in datasource-properties.json, when all of their storage shards are proven.
+
+
+rule publish:
+    input:
+        inputs_of,
+    output:
+        marker=RUN.pattern("publish"),
+    log:
+        RUN.log_pattern("publish"),
+    conda:
+        "../envs/wkpipe.yaml"
+    resources:
+        mem_mb=mem_mb_of,
+        runtime=runtime_of,
+    params:
+        run=RUN.directory,
+    script:
+        "../scripts/publish.py"
