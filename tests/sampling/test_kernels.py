@@ -134,7 +134,7 @@ def test_ties_are_won_in_the_order_y_x_z(order: list[tuple[int, int, int]]) -> N
         # every value twice: that of the first voxel wins, wherever its second one lies
         block = np.zeros((2, 2, 2), np.uint32)
         pairs = [100, 101, 101, 102, 102, 103, 103]
-        for place, value in zip(order, pairs[:first] + [100] + pairs[first:], strict=True):
+        for place, value in zip(order, [*pairs[:first], 100, *pairs[first:]], strict=True):
             block[place] = value
         assert reduce_block(block, (2, 2, 2), InterpolationMode.MODE)[0, 0, 0] == 100
 

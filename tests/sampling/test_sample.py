@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.sampling import oracle
 from wkpipe.errors import InputRefused
-from wkpipe.sampling import InterpolationMode, halo, interpolate_block, read_reflected, sample_box, working_bytes
+from wkpipe.sampling import InterpolationMode, halo, interpolate_block, read_reflected, reduce_block, sample_box, working_bytes
 from wkpipe.sampling.borders import reflected_runs
 
 MODES = list(InterpolationMode)
@@ -168,6 +169,34 @@ def test_inner_boxes_are_not_copied_before_the_kernel() -> None:
     voxels = np.zeros((8, 8, 8), np.uint8, order="F")
     layer = Layer(voxels)
     assert np.shares_memory(read_reflected(layer.read, (2, 2, 2), (4, 4, 4), layer.bounds), voxels)
+
+
+@pytest.mark.parametrize("mode", POINT_MODES)
+def test_constant_blocks_and_refusals(mode: InterpolationMode) -> None:
+    for value in (-0.0, 1 / 3, np.inf):
+        voxels = np.full((2, 4, 4, 4), value, np.float64)
+        whole = sample_box(Layer(voxels).read, (0, 0, 0), (2, 2, 2), (2, 2, 2), Layer(voxels).bounds, mode)
+        voxels[0, 0, 0, 0] = 5
+        mixed = sample_box(Layer(voxels).read, (0, 0, 0), (2, 2, 2), (2, 2, 2), Layer(voxels).bounds, mode)
+        assert whole[..., 1, 1, 1].tobytes() == mixed[..., 1, 1, 1].tobytes()
+    with pytest.raises(InputRefused, match="can not be sampled"):
+        interpolate_block(np.zeros((4, 4, 4), np.bool_), (4, 4, 4), mode)
+    with pytest.raises(InputRefused, match="multiples"):
+        interpolate_block(np.zeros((3, 4, 4), np.uint8), (4, 4, 4), mode)
+    with pytest.raises(InputRefused, match="at a point"):
+        interpolate_block(np.zeros((4, 4, 4), np.uint8), (4, 4, 4), InterpolationMode.MEDIAN)
+    assert interpolate_block(np.zeros((4, 0, 4), np.uint8), (4, 4, 4), mode).shape == (1, 0, 1)
+
+
+def test_threads_do_not_share_their_scratch() -> None:
+    rng = np.random.default_rng(5)
+    blocks = [np.asfortranarray(rng.integers(0, 6, (64, 64, 16), dtype=np.uint8)) for _ in range(8)]
+    modes = [InterpolationMode.MEDIAN, InterpolationMode.MODE] * 4
+    want = [reduce_block(block, (4, 2, 2), mode) for block, mode in zip(blocks, modes, strict=True)]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            got = list(pool.map(lambda pair: reduce_block(pair[0], (4, 2, 2), pair[1]), zip(blocks, modes, strict=True)))
+            assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
 
 
 def test_halo() -> None:

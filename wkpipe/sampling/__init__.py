@@ -1,7 +1,8 @@
 """Sampling: which mags to make, and how one voxel of a coarser mag is made of finer ones. Numpy only.
 
 ``ladder`` decides on the mags; ``sample`` computes any box of one of them from source voxels, with ``borders`` (mirror
-images outside the layer), ``kernels`` (median, mode, max, min) and ``interpolation`` (nearest, bilinear, bicubic).
+images outside the layer), ``kernels`` (median, mode, max, min) and ``interpolation`` (nearest, bilinear, bicubic);
+``upsampling`` goes the other way.
 """
 
 from wkpipe.sampling.borders import read_reflected
@@ -10,6 +11,7 @@ from wkpipe.sampling.interpolation_mode import InterpolationMode
 from wkpipe.sampling.kernels import reduce_block
 from wkpipe.sampling.ladder import Ladder, SamplingMode, default_coarsest_mag, downsample_ladder, upsample_ladder
 from wkpipe.sampling.sample import sample_box, working_bytes
+from wkpipe.sampling.upsampling import upsample_box
 
 __all__ = [
     "InterpolationMode",
@@ -22,6 +24,7 @@ __all__ = [
     "read_reflected",
     "reduce_block",
     "sample_box",
+    "upsample_box",
     "upsample_ladder",
     "working_bytes",
 ]

@@ -13,7 +13,8 @@ to that block, so the result does not depend on how the work is cut:
 
 Integers of every width are summed exactly over all axes, rounded once, half away from zero, and clipped to the range of
 the type. Floats are computed in float64, z first, then y, then x, and cast back; NaN spreads (the infinite
-minus the infinite is NaN too), and equal voxels stay as they are.
+minus the infinite is NaN too), and equal finite voxels stay as they are, but that -0.0
+becomes 0.0.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ import numpy as np
 
 from wkpipe.errors import InputRefused
 from wkpipe.sampling.interpolation_mode import InterpolationMode
-from wkpipe.sampling.scratch import Voxels
+from wkpipe.sampling.kernels import checked_factors, constant_value
+from wkpipe.sampling.median import canonical_floats
+from wkpipe.sampling.scratch import Voxels, thread_scratch
 
 PIECE_ELEMENTS = 1 << 17
 """Intermediate values of one piece."""
@@ -57,23 +60,28 @@ def interpolate_block(block: Voxels, factors: Sequence[int], mode: Interpolation
         An array (..., X, Y, Z) of the same dtype, Fortran-contiguous, never a view of `block`.
 
     Raises:
-        InputRefused: another mode, or sizes that do not fit.
+        InputRefused: another mode, sizes that do not fit, or a dtype that is not supported.
     """
+    mode = InterpolationMode(mode)
+    if mode not in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
+        raise InputRefused(f"interpolation {mode} does not sample at a point; expected nearest, bilinear or bicubic")
     margins = [2 * before for before in halo(mode, factors)[0]]
-    inner = [size - margin for size, margin in zip(block.shape[-3:], margins, strict=True)]
-    if any(size < 0 or size % f for size, f in zip(inner, factors, strict=True)):
-        raise InputRefused(f"a block of shape {block.shape} can not be sampled by {tuple(factors)} ({mode}): sizes do not fit")
-    fx, fy, fz = (int(f) for f in factors)
-    shape = (*block.shape[:-3], *(size // f for size, f in zip(inner, (fx, fy, fz), strict=True)))
+    fx, fy, fz = checked_factors(block, factors, margins)
+    spatial = [(size - margin) // f for size, margin, f in zip(block.shape[-3:], margins, (fx, fy, fz), strict=True)]
+    shape = (*block.shape[:-3], *spatial)
     out: Voxels = np.empty(shape, block.dtype.newbyteorder("="), order="F")
     if mode is InterpolationMode.NEAREST or fx * fy * fz == 1:
         np.copyto(out, block[..., ::fx, ::fy, ::fz])
         return out
-    if mode not in (InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
-        raise InputRefused(f"interpolation {mode} does not sample at a point; expected nearest, bilinear or bicubic")
+    if not out.size:
+        return out
     with np.errstate(all="ignore"):
         for lead in np.ndindex(*shape[:-3]):
-            _sample_one(block[lead].T, (fz, fy, fx), mode, out[lead].T)
+            constant = constant_value(block[lead], thread_scratch())
+            if constant is not None and np.isfinite(constant):
+                out[lead] = constant + block.dtype.type(0)
+            else:
+                _sample_one(block[lead].T, (fz, fy, fx), mode, out[lead].T)
     return out
 
 
@@ -92,7 +100,7 @@ def _sample_one(source: Voxels, factors: tuple[int, int, int], mode: Interpolati
             piece = source[z * fz : ends[0], y * fy : ends[1]]
             if piece.dtype.kind == "f":
                 np.copyto(target, _weighted_floats(piece.astype(np.float64), taps, factors, target.shape), casting="unsafe")
-                np.copyto(target, np.nan, where=np.isnan(target))
+                canonical_floats(target)
             elif piece.dtype.itemsize == 8:
                 _sample_wide(piece, taps, factors, shift, target)
             else:

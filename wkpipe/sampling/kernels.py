@@ -46,7 +46,7 @@ def reduce_block(block: Voxels, factors: Sequence[int], mode: InterpolationMode)
     mode = InterpolationMode(mode)
     if mode not in _MODES:
         raise InputRefused(f"interpolation {mode} does not reduce whole blocks; expected one of: {', '.join(_MODES)}")
-    fx, fy, fz = checked_factors(block, factors)
+    fx, fy, fz = checked_factors(block, factors, (0, 0, 0))
     n = fx * fy * fz
     shape = (*block.shape[:-3], *(size // factor for size, factor in zip(block.shape[-3:], (fx, fy, fz), strict=True)))
     out: Voxels = np.empty(shape, block.dtype.newbyteorder("="), order="F")
@@ -62,16 +62,20 @@ def reduce_block(block: Voxels, factors: Sequence[int], mode: InterpolationMode)
     return out
 
 
-def checked_factors(block: Voxels, factors: Sequence[int]) -> tuple[int, int, int]:
-    """Return the factors as integers (fx, fy, fz).
+def checked_factors(block: Voxels, factors: Sequence[int], margins: Sequence[int]) -> tuple[int, int, int]:
+    """Return the factors as integers (fx, fy, fz), for a block that has `margins` (x, y, z) more voxels than its factors tile.
 
     Raises:
         InputRefused: see `reduce_block`.
     """
     if len(factors) != 3 or any(f < 1 or int(f) & (int(f) - 1) for f in factors):
         raise InputRefused(f"factors {tuple(factors)} are not valid: expected three powers of two")
-    if block.ndim < 3 or any(size % f for size, f in zip(block.shape[-3:], factors, strict=True)):
-        raise InputRefused(f"a block of shape {block.shape} can not be reduced by {tuple(factors)}: sizes must be multiples of the factors")
+    inner = [size - margin for size, margin in zip(block.shape[-3:], margins, strict=False)]
+    if len(inner) < 3 or any(size < 0 or size % f for size, f in zip(inner, factors, strict=True)):
+        more = "" if not any(margins) else f" and {tuple(margins)} more"
+        raise InputRefused(
+            f"a block of shape {block.shape} can not be reduced by {tuple(factors)}: sizes must be multiples of the factors{more}"
+        )
     if not (block.dtype.kind in "ui" or (block.dtype.kind == "f" and block.dtype.itemsize in (4, 8))):
         raise InputRefused(f"voxels of type {block.dtype} can not be sampled; expected integers of 8 to 64 bits, float32 or float64")
     return int(factors[0]), int(factors[1]), int(factors[2])
