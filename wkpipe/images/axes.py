@@ -24,16 +24,18 @@ class PlaneOrder:
 def plane_order(letters: str, shape: Sequence[int]) -> PlaneOrder:
     """Find t, c and z among the dimensions in front of the planes, outermost first.
 
-    Dimensions of size 1 do not count. Unlabelled dimensions alone are z; c, z; or t, c, z. A single dimension other than c
-    counts as z whatever its name. A dimension with a name of its own takes the place of z where that is free.
+    Where no dimension has a label they are z; c, z; or t, c, z. Else those of size 1 do not count; a single one other than c counts
+    as z whatever its name, and a dimension with a name of its own takes the place of z where that is free.
 
     Raises:
         ValueError: more dimensions than t, c and z; the text names those that found no place.
     """
     steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
-    dims = [(letter, size, step) for letter, size, step in zip(letters, shape, steps, strict=True) if size > 1]
+    dims = list(zip(letters, shape, steps, strict=True))
+    if len(dims) > 3 or any(letter not in UNLABELLED for letter in letters):
+        dims = [(letter, size, step) for letter, size, step in dims if size > 1]
     names = [letter for letter, _, _ in dims]
-    if names and all(name in UNLABELLED for name in names) and len(names) <= 3:
+    if all(name in UNLABELLED for name in names) and len(names) <= 3:
         names = list("tcz"[3 - len(names) :])
     else:
         names = [name.lower() if name in "TCZ" else name for name in names]

@@ -1,7 +1,8 @@
 """Category: whether a layer shows images (color) or ids (segmentation), recognised from its data, else from its name.
 
-Ids repeat: of the voxels in a small box, few values are distinct. So boxes of about 4096 voxels are taken at fixed places, spread
-over three slabs of planes and all of their area; the same input always gives the same answer.
+Ids repeat: of the voxels in a small box, few values are distinct. And ids are local: a distant box has other ones, while the gray
+values of an image are the same everywhere. So boxes of about 4096 voxels are taken at fixed places, spread over three slabs of
+planes and all of their area; the same input always gives the same answer.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ GRID = 8
 BOXES_PER_BAND = 2
 BOXES_PER_SLAB = 7
 LEAST_VOXELS = 1000
-DISTINCT_SHARE = 1 / 200
+SEGMENTATION_SHARE, COLOR_SHARE = 1 / 300, 1 / 100
+ONE_BOX_SHARE = 1 / 200
+LOCAL_SHARE = 1 / 2
 NAME_MARKS = ("segmentation", "labels")
 
 
@@ -31,8 +34,10 @@ def recognise_category(stack: ImageStack) -> str:
     """Return ``color`` or ``segmentation``.
 
     Several channels and floats are color; 64-bit integers are segmentation, as no color layer can hold them. Else the data decide:
-    more than one distinct value per 200 voxels means color. With fewer than 1000 voxels that are neither 0 nor the largest value of
-    the dtype, the name decides: ``segmentation`` or ``labels`` in the last two parts of the first file's path.
+    one distinct value per 300 voxels of a box or fewer means segmentation, one per 100 or more color; in between it is segmentation
+    if most values are found in one box only (with a single box: at one per 200 or fewer). With fewer than 1000 voxels that are
+    neither 0 nor the largest value of the dtype, the name decides: ``segmentation`` or ``labels`` in the last two parts of the
+    first file's path.
 
     Raises:
         UnreadableInput: a sampled file can not be decoded.
@@ -42,13 +47,22 @@ def recognise_category(stack: ImageStack) -> str:
         return SEGMENTATION
     if len(stack.channels) > 1 or dtype not in DTYPES[SEGMENTATION]:
         return COLOR
-    distinct = voxels = 0
+    distinct = voxels = boxes = 0
+    everywhere: set[int] = set()
     for box in _boxes(stack):
-        distinct += len(np.unique(box))
+        values = np.unique(box)
+        distinct += len(values)
         voxels += box.size
+        boxes += 1
+        everywhere.update(values.tolist())
     if voxels < LEAST_VOXELS:
         return category_from_name(stack.files[0].path)
-    return COLOR if distinct / voxels > DISTINCT_SHARE else SEGMENTATION
+    share = distinct / voxels
+    if boxes == 1:
+        return COLOR if share > ONE_BOX_SHARE else SEGMENTATION
+    if SEGMENTATION_SHARE < share < COLOR_SHARE:
+        return SEGMENTATION if len(everywhere) > LOCAL_SHARE * distinct else COLOR
+    return COLOR if share >= COLOR_SHARE else SEGMENTATION
 
 
 def category_from_name(path: Path) -> str:
@@ -61,10 +75,10 @@ def _boxes(stack: ImageStack) -> Iterator[Voxels]:
     """Yield the usable voxels (not 0, not the dtype's largest value) of boxes at fixed places, where there are any."""
     sizes, largest = stack.sizes, np.iinfo(stack.dtype).max
     planes = min(SLAB_PLANES, sizes.z)
-    edge = math.isqrt(BOX_VOXELS // planes - 1) + 1
+    edge = math.isqrt(BOX_VOXELS // planes)
     rows, columns = min(edge, sizes.y), min(edge, sizes.x)
     t = sizes.t // 2
-    for z0 in dict.fromkeys((sizes.z - planes) * (2 * i + 1) // (2 * SLABS) for i in range(SLABS)):
+    for z0 in _spread(sizes.z, planes, SLABS):
         found = 0
         for boxes in _bands(stack, t, z0, planes, rows, columns):
             usable = [kept for box in boxes if (kept := box[(box != 0) & (box != largest)]).size]
@@ -99,7 +113,11 @@ def _bands(stack: ImageStack, t: int, z0: int, planes: int, rows: int, columns: 
 
 
 def _starts(size: int, length: int) -> list[int]:
-    """Return up to `GRID` evenly spread first positions of pieces of `length` within `size`, from the middle outwards."""
-    places = [(size - length) * (2 * i + 1) // (2 * GRID) for i in range(GRID)]
-    outwards = sorted(range(GRID), key=lambda i: abs(2 * i + 1 - GRID))
-    return list(dict.fromkeys(places[i] for i in outwards))
+    """Return up to `GRID` first positions of pieces of `length` within `size`, evenly spread, not overlapping, from the middle outwards."""
+    places = _spread(size, length, GRID)
+    return [places[i] for i in sorted(range(len(places)), key=lambda i: abs(2 * i + 1 - len(places)))]
+
+
+def _spread(size: int, length: int, most: int) -> list[int]:
+    count = max(1, min(most, size // length))
+    return [(2 * i + 1) * size // (2 * count) - length // 2 for i in range(count)] if size > length else [0]

@@ -93,7 +93,7 @@ def group_files(files: list[Path], source: Path, first: ImageFile, layer_name: s
     if per_file:
         names = [clean_name(str(path.relative_to(root))) for path in keyed]
     else:
-        names = [clean_name(folder.resolve().name) if folder == root else clean_name(folder.name) for folder in keyed]
+        names = [clean_name(folder.name if folder.name not in ("", "..") else folder.resolve().name) for folder in keyed]
         twice = {name for name, count in collections.Counter(names).items() if count > 1}
         names = [
             clean_name("_".join(folder.relative_to(root).parts)) if name in twice and folder != root else name

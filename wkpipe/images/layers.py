@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from wkpipe.errors import InputRefused, UsageError
@@ -15,6 +16,7 @@ DTYPES = {
     COLOR: ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32"),
     SEGMENTATION: ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
 }
+INSPECTION_THREADS = 8
 GOLDEN = 0.618033988749895
 
 
@@ -30,9 +32,14 @@ def stacks_of_group(group: FileGroup, source: Path, first: ImageFile | None = No
     first = first or inspect_file(group.files[0])
     _check_dtype(first)
     files = [first]
-    for path in group.files[1:]:
-        files.append(inspect_file(path))
-        _check_fits(files[-1], first)
+    # threads hide the latency of network file systems; results come in order, so the first offending file is always the same
+    pool = ThreadPoolExecutor(INSPECTION_THREADS)
+    try:
+        for file in pool.map(inspect_file, group.files[1:]):
+            _check_fits(file, first)
+            files.append(file)
+    finally:
+        pool.shutdown(cancel_futures=True)
     z_is_file = first.sizes.z == 1 and first.sizes.t == 1
     category = COLOR if first.dtype in DTYPES[COLOR] else SEGMENTATION
     count = first.sizes.c

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import os
 from collections.abc import Mapping
@@ -48,7 +49,7 @@ class ImageStack:
         """Whether the layer's three channels are red, green and blue."""
         return self.files[0].is_rgb and len(self.channels) == 3
 
-    @property
+    @functools.cached_property
     def whole_planes(self) -> bool:
         """Whether reading some rows costs decoding whole planes, so that a caller does well to read whole planes."""
         return any(file.whole_planes for file in self.files)
@@ -56,8 +57,11 @@ class ImageStack:
     def bytes_for(self, z_count: int, rows: int) -> int:
         """Return an upper estimate, in bytes, of what `read` holds at its peak for that many planes and rows, its result included."""
         result = z_count * rows * self.sizes.x * self.sizes.c * self.dtype.itemsize
-        # `layout` notes and the parser's tables grow with the planes of a file, not with what is read
-        return result + max(file.scratch_bytes for file in self.files)
+        return result + self._scratch_bytes
+
+    @functools.cached_property
+    def _scratch_bytes(self) -> int:
+        return max(file.scratch_bytes for file in self.files)
 
     def read(self, t: int, z0: int, z1: int, y0: int, y1: int) -> Voxels:
         """Return rows y0 to y1 (exclusive) of planes z0 to z1 at time t: axes (z, y, x, c), C-contiguous, little-endian.

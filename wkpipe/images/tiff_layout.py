@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import struct
@@ -27,6 +28,7 @@ PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
 NO_COLOUR_MODEL = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 JPEG_CODECS = (6, 7, 34892, 33007)
 ALPHA = (1, 2)
+ONE_DIRECTORY_KINDS = ("shaped", "imagej", "stk")
 
 
 def inspect_tiff(path: Path, handle: BinaryIO, size: int) -> dict[str, Any]:
@@ -41,14 +43,14 @@ def inspect_tiff(path: Path, handle: BinaryIO, size: int) -> dict[str, Any]:
     """
     import tifffile
 
-    logging.getLogger("tifffile").addHandler(logging.NullHandler())  # what it would print is checked here and raised
+    _quiet_parser()
     directories = directory_offsets(path, handle, size)
     handle.seek(0)
     try:
         with tifffile.TiffFile(handle) as tiff:
             if len(tiff.pages) != len(directories):
                 raise UnreadableInput(f"{path}: only {len(tiff.pages)} of {len(directories)} pages can be read; replace the file")
-            return _facts(path, tiff, size)
+            return _facts(path, tiff, directories, size)
     except (InputRefused, MemoryError):
         raise
     except Exception as error:  # a broken file makes the parser fail in many ways
@@ -98,7 +100,7 @@ def directory_offsets(path: Path, handle: BinaryIO, size: int) -> list[int]:
     return offsets
 
 
-def _facts(path: Path, tiff: tifffile.TiffFile, size: int) -> dict[str, Any]:
+def _facts(path: Path, tiff: tifffile.TiffFile, chain: list[int], size: int) -> dict[str, Any]:
     series = tiff.series[0]
     page = series.keyframe
     _check_kind(path, page)
@@ -116,7 +118,7 @@ def _facts(path: Path, tiff: tifffile.TiffFile, size: int) -> dict[str, Any]:
     plane_bytes = height * width * samples * page.dtype.itemsize
 
     layout: dict[str, Any] = {"steps": list(order.steps), "samples": samples}
-    if planes > 1 and (series.is_truncated or len(tiff.pages) < planes):
+    if planes > 1 and (series.is_truncated or (len(chain) < planes and series.kind in ONE_DIRECTORY_KINDS)):
         # one directory describes all planes, which follow the first without a gap (ImageJ does so beyond 4 GiB)
         if not page.is_final:
             raise UnreadableInput(f"{path}: found {len(tiff.pages)} pages, expected {planes} as its header says; replace the file")
@@ -125,14 +127,21 @@ def _facts(path: Path, tiff: tifffile.TiffFile, size: int) -> dict[str, Any]:
             held = max(0, size - first) // plane_bytes
             raise UnreadableInput(f"{path}: truncated: found {held} whole planes, expected {planes} as its header says; replace the file")
         return _result(order, page, layout | _raw(page, [first + i * plane_bytes for i in range(planes)]), samples)
-    listed = [series[i] for i in range(planes)]
-    if any(other is None or other.parent is not tiff for other in listed):
-        raise InputRefused(f"{path}: its planes are spread over several OME-TIFF files; save them as one file, or without OME metadata")
-    directories = [other.offset for other in listed if other is not None]
+    if series.kind in ("shaped", "imagej", "uniform"):
+        directories = chain[:planes]  # these are made of the first pages, in their order
+    else:
+        listed = [series[i] for i in range(planes)] if len(series) == planes else []
+        if any(other is not None and other.parent is not tiff for other in listed):
+            raise InputRefused(f"{path}: its planes are spread over several OME-TIFF files; save them as one file, or without OME metadata")
+        held = sum(other is not None for other in listed)
+        if held < planes:
+            text = f"found {held or len(chain)} planes, expected {planes} as its header says"
+            raise UnreadableInput(f"{path}: {text}; the file is truncated or one of a set, save it whole")
+        directories = [other.offset for other in listed if other is not None]
     starts, raw, most_encoded = [], True, 0
     for number, directory in enumerate(directories, 1):
         tiff.filehandle.seek(directory)
-        other = tifffile_page(tiff, number - 1) if directory != page.offset else page
+        other = _parse_page(tiff, number - 1) if directory != page.offset else page
         if other.shaped != page.shaped or other.dtype != page.dtype:
             found, expected = f"{other.shape} of {other.dtype}", f"{page.shape} of {page.dtype}"
             raise InputRefused(f"{path}: page {number} is {found}, expected {expected} like the first; save the pages as files of one size")
@@ -146,7 +155,13 @@ def _facts(path: Path, tiff: tifffile.TiffFile, size: int) -> dict[str, Any]:
     return _result(order, page, layout | {"raw": False} | _positions(directories), samples, most_encoded)
 
 
-def tifffile_page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
+@functools.cache
+def _quiet_parser() -> None:
+    """Keep the parser's warnings off the terminal: what they are about is checked here and raised. Handlers still get them."""
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+
+def _parse_page(tiff: tifffile.TiffFile, number: int) -> tifffile.TiffPage:
     """Parse the page directory at the file's current position, whole: a series' own light pages trust the first page's tags."""
     import tifffile
 
