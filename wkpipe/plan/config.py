@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -104,8 +105,8 @@ class Config(BaseModel):
         return self.model_dump(mode="json", exclude_defaults=True)
 
 
-def load_config(values: Any, where: str) -> Config:
-    """Check a config file's or command line's values.
+def load_config(values: Any, where: str, spell: Callable[[str], str] = str) -> Config:
+    """Check a config file's or command line's values; `spell` gives the name under which the user knows a key.
 
     Raises:
         UsageError: something is missing, unknown or wrong; one line names `where`, the key, found and expected.
@@ -115,14 +116,14 @@ def load_config(values: Any, where: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise UsageError("; ".join(_explain(problem, where) for problem in error.errors()[:3])) from None
+        raise UsageError("; ".join(_explain(problem, where, spell) for problem in error.errors()[:3])) from None
 
 
-def _explain(problem: Any, where: str) -> str:
+def _explain(problem: Any, where: str, spell: Callable[[str], str]) -> str:
     key = str(problem["loc"][0]) if problem["loc"] else "config"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}; known are {', '.join(Config.model_fields)}"
     if problem["type"] == "missing":
-        return f"{where}: {key} is missing ({Config.model_fields[key].description})"
+        return f"{where}: {spell(key)} is missing ({Config.model_fields[key].description})"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {key} = {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}"
+    return f"{where}: {spell(key)} {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}"

@@ -1,0 +1,72 @@
+"""The commands, and how their errors reach the user: one line, the exit code of its kind, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import typer
+
+from wkpipe.cli.convert import convert
+from wkpipe.cli.downsample import downsample
+from wkpipe.cli.info import info
+from wkpipe.cli.verify import verify
+from wkpipe.errors import Interrupted, UsageError, WkpipeError
+
+app = typer.Typer(
+    name="wkpipe",
+    help="Image stacks to WEBKNOSSOS datasets: fast, in bounded memory, resumable after any crash.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from importlib.metadata import version
+
+        print(f"wkpipe {version('wkpipe')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    debug: bool = typer.Option(False, "--debug", envvar="WKPIPE_DEBUG", help="Show tracebacks."),
+) -> None:
+    if debug:
+        os.environ["WKPIPE_DEBUG"] = "1"
+
+
+for command in (convert, downsample, verify, info):
+    app.command()(command)
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run the command line and return the exit code."""
+    try:
+        result = app(list(arguments), prog_name="wkpipe", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except WkpipeError as error:
+        return _explain(str(error), error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        return _explain("stopped", Interrupted.exit_code)
+    except BrokenPipeError:  # the reader of our output is gone, as in `wkpipe info … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        return _explain(f"{error.filename or 'the system'}: {error.strerror or error}", WkpipeError.exit_code)
+    except Exception as error:
+        # Typer's usage errors have no public base class; they all explain themselves by this method.
+        if (explain := getattr(error, "format_message", None)) is not None:
+            return _explain(f"{explain()} (see --help)", UsageError.exit_code)
+        return _explain(f"a defect of wkpipe: {type(error).__name__}: {error}; run again with WKPIPE_DEBUG=1 and report it", WkpipeError.exit_code)
+
+
+def _explain(message: str, exit_code: int) -> int:
+    if os.environ.get("WKPIPE_DEBUG") and sys.exc_info()[1] is not None:
+        raise  # noqa: PLE0704
+    print("wkpipe: " + " ".join(message.split("\n")), file=sys.stderr)
+    return exit_code

@@ -1,0 +1,65 @@
+"""``wkpipe convert``: make a dataset of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wkpipe.cli import options as o
+from wkpipe.cli.work import WorkOptions, work
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(help="Image file, or directory of images.")],
+    target: Annotated[Path, typer.Argument(help="Path of the dataset to make.")],
+    voxel_size: Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")],
+    unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
+    name: Annotated[str | None, typer.Option(help="Name of the dataset; default: last part of TARGET.")] = None,
+    layer_name: Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")] = None,
+    category: Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")] = None,
+    data_format: Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")] = "zarr3",
+    chunk_shape: Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")] = None,
+    shard_shape: Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")] = None,
+    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")] = True,
+    compression_level: Annotated[int, typer.Option(help="zstd level, 1 to 22; higher is smaller and slower.")] = 5,
+    batch_size: Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")] = None,
+    overwrite_existing: o.OverwriteExisting = False,
+    downsample: Annotated[bool, typer.Option("--downsample/--no-downsample", help="Make coarser mags too.")] = True,
+    max_mag: Annotated[str | None, typer.Option(help="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")] = None,
+    interpolation_mode: o.InterpolationMode = "default",
+    sampling_mode: o.SamplingMode = "anisotropic",
+    jobs: o.Jobs = None,
+    distribution_strategy: o.Strategy = "multiprocessing",
+    job_resources: o.JobResources = None,
+    state_dir: o.StateDir = None,
+    dry_run: o.DryRun = False,
+    break_lock: o.BreakLock = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Make a dataset of images (TIFF, PNG, JPEG), with its coarser mags. The same command goes on after a crash."""
+    values = {
+        "source": str(source),
+        "target": str(target),
+        "voxel_size": voxel_size,
+        "unit": unit,
+        "name": name,
+        "layer_name": layer_name,
+        "category": category,
+        "data_format": data_format,
+        "chunk_shape": chunk_shape,
+        "shard_shape": shard_shape,
+        "compress": compress,
+        "compression_level": compression_level,
+        "batch_size": batch_size,
+        "overwrite_existing": overwrite_existing,
+        "downsample": downsample,
+        "coarsest_mag": max_mag,
+        "interpolation_mode": interpolation_mode,
+        "sampling_mode": sampling_mode,
+        "state_dir": None if state_dir is None else str(state_dir),
+    }
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    spellings = {"source": "SOURCE", "target": "TARGET", "coarsest_mag": "--max-mag"}
+    work(values, how, spellings, f"converted {source} to {target}", f"nothing to do: {target} is up to date with {source}")

@@ -1,0 +1,44 @@
+"""``wkpipe downsample``: make the coarser mags of a dataset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wkpipe.cli import options as o
+from wkpipe.cli.work import WorkOptions, work
+
+
+def downsample(
+    target: Annotated[Path, typer.Argument(help="Path to the dataset.")],
+    sampling_mode: o.SamplingMode = "anisotropic",
+    layer_name: Annotated[str | None, typer.Option(help="Layer to downsample; default: all.")] = None,
+    coarsest_mag: Annotated[str | None, typer.Option(help="Mag to stop at, like 2 or 2-2-2; default: from the layer's size.")] = None,
+    interpolation_mode: o.InterpolationMode = "default",
+    overwrite_existing: o.OverwriteExisting = False,
+    trust_empty: o.TrustEmpty = False,
+    missing_shards: o.MissingShards = "fill",
+    jobs: o.Jobs = None,
+    distribution_strategy: o.Strategy = "multiprocessing",
+    job_resources: o.JobResources = None,
+    state_dir: o.StateDir = None,
+    dry_run: o.DryRun = False,
+    break_lock: o.BreakLock = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Make the coarser mags of a dataset. A run that was stopped goes on where it was; what is there already stays."""
+    values = {
+        "target": str(target),
+        "sampling_mode": sampling_mode,
+        "layer_name": layer_name,
+        "coarsest_mag": coarsest_mag,
+        "interpolation_mode": interpolation_mode,
+        "overwrite_existing": overwrite_existing,
+        "trust_empty": trust_empty,
+        "missing_shards": missing_shards,
+        "state_dir": None if state_dir is None else str(state_dir),
+    }
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    work(values, how, {"target": "TARGET"}, f"downsampled {target}", f"nothing to do: all mags of {target} are there already")

@@ -1,0 +1,61 @@
+"""What convert and downsample do alike: plan, show, execute, sum up."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wkpipe.errors import UsageError
+
+
+@dataclass(frozen=True)
+class WorkOptions:
+    """How the work is to be done, apart from what it is."""
+
+    jobs: int | None
+    strategy: str
+    job_resources: str | None
+    dry_run: bool
+    break_lock: bool
+    quiet: bool
+
+
+def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str, str], done: str, nothing: str) -> None:
+    """Plan and run what the options ask for; print a summary.
+
+    `values` are those of a config; `spellings` names the options that are not spelled like their key. `done` and `nothing` are the last line's words, for work that was done and where there was none.
+
+    Raises:
+        WkpipeError: with the exit code of the command.
+    """
+    from wkpipe.plan.build import make_plan
+    from wkpipe.plan.config import load_config
+    from wkpipe.plan.resources import Sizing, available_cores
+    from wkpipe.plan.table import plan_table
+    from wkpipe.run.execute import Execution, check_strategy, execute
+
+    check_strategy(options.strategy)
+    if options.strategy == "sequential" and options.jobs not in (None, 1):
+        raise UsageError(f"--jobs {options.jobs} contradicts --distribution-strategy sequential, which uses one core; leave one of them out")
+    if options.job_resources is not None:
+        raise UsageError(f"--job-resources is for cluster strategies; leave it out with --distribution-strategy {options.strategy}")
+    cores = 1 if options.strategy == "sequential" else options.jobs or available_cores()
+    given = {key: value for key, value in values.items() if value is not None}
+    config = load_config(given, "command line", lambda key: spellings.get(key, "--" + key.replace("_", "-")))
+    start = time.monotonic()
+    plan = make_plan(config, Sizing.local(cores))
+    for note in plan.notes:
+        print(f"wkpipe: {note}", file=sys.stderr)
+    if options.dry_run:
+        print(plan_table(plan))
+        return
+    if plan.is_empty:
+        print(nothing)
+        return
+    execute(plan, Execution(options.strategy, cores, options.break_lock, options.quiet))
+    mags = sum(len(layer.publish) for layer in plan.layers)
+    seconds = time.monotonic() - start
+    print(f"{done}: {plan.units_to_do} storage shards, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")

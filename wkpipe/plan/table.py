@@ -1,0 +1,55 @@
+"""The plan as a table for people: what ``--dry-run`` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from wkpipe.plan.plan import Plan
+
+
+def plan_table(plan: Plan) -> str:
+    """Return a line per mag: layer, mag, shape in voxels, shards to do of all, jobs, memory of a job, bytes decoded."""
+    rows: list[Sequence[str]] = [("layer", "mag", "from", "shape", "dtype", "shards", "jobs", "memory/job", "decoded")]
+    for layer in plan.layers:
+        for mag in layer.mags:
+            parts = [(task, part) for task in plan.tasks for part in task.parts if (part.layer, part.mag) == (layer.name, mag.mag)]
+            units = mag.units()
+            shape = mag.box[1] - mag.box[0]
+            others = mag.spec.chunk_bytes // mag.spec.dtype.itemsize
+            others //= max(1, _spatial_voxels(mag.spec.axes, mag.spec.chunk_shape))
+            size = shape.prod() * max(1, others) * mag.spec.dtype.itemsize
+            source = "images" if mag.from_mag is None else f"{mag.from_mag} {mag.interpolation}"
+            todo = sum(len(part.units) for _, part in parts)
+            memory = max((task.mem_mb for task, _ in parts), default=0)
+            rows.append(
+                (
+                    layer.name,
+                    str(mag.mag),
+                    source,
+                    " × ".join(map(str, shape)),
+                    mag.spec.dtype.name,
+                    f"{todo} of {len(units)}",
+                    str(len({task.name for task, _ in parts})),
+                    f"{memory} MB" if memory else "-",
+                    _size(size),
+                )
+            )
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
+    return "\n".join([*lines, total])
+
+
+def _spatial_voxels(axes: Sequence[str], shape: Sequence[int]) -> int:
+    product = 1
+    for axis, n in zip(axes, shape, strict=True):
+        product *= n if axis in "xyz" else 1
+    return product
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} PB"

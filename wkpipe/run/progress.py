@@ -1,0 +1,131 @@
+"""Progress of a run, counted from the ledger: storage shards done of total, voxels per second, time left.
+
+On a terminal one live line, else a plain line every ten seconds. The ledger is the source because it counts what is
+proven, whatever runs the jobs and wherever.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from wkpipe.geometry import Mag
+from wkpipe.plan.plan import Plan
+from wkpipe.storage.ledger import SEGMENT_SUFFIX
+from wkpipe.stored.locations import Locations
+
+LIVE_SECONDS = 0.5
+PLAIN_SECONDS = 10.0
+
+
+@dataclass
+class _Watched:
+    """The ledger of one mag: how many units are to come, how many voxels each holds, what was read so far."""
+
+    layer: str
+    mag: Mag
+    directory: Path
+    units: int
+    voxels_per_unit: float
+    done: int = 0
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def refresh(self) -> None:
+        """Count the records that were added to segments since the last look."""
+        try:
+            entries = [entry for entry in os.scandir(self.directory) if entry.name.endswith(SEGMENT_SUFFIX) and "-folded-" not in entry.name]
+        except FileNotFoundError:
+            return
+        for entry in entries:
+            try:
+                size = entry.stat().st_size
+                before = self.sizes.get(entry.name, 0)
+                if size > before:
+                    with open(entry.path, "rb") as file:
+                        file.seek(before)
+                        self.done = min(self.units, self.done + file.read(size - before).count(b"\n"))
+                    self.sizes[entry.name] = size
+            except FileNotFoundError:  # folded meanwhile
+                continue
+
+
+class Progress:
+    """Shows a run's progress; `update` may be called often."""
+
+    def __init__(self, plan: Plan, quiet: bool = False, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._live = self._stream.isatty()
+        self._quiet = quiet
+        self._start = time.monotonic()
+        self._last = self._start if not self._live else 0.0
+        self._watched = _watched(plan)
+        for watched in self._watched:
+            watched.refresh()
+            watched.done = 0
+
+    def update(self) -> None:
+        """Show a line if the time for one has come."""
+        now = time.monotonic()
+        if self._quiet or now - self._last < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+            return
+        self._last = now
+        self._show()
+
+    def close(self) -> None:
+        """End the live line."""
+        if self._live and not self._quiet:
+            self._show()
+            self._stream.write("\n")
+            self._stream.flush()
+
+    def _show(self) -> None:
+        for watched in self._watched:
+            if watched.done < watched.units:
+                watched.refresh()
+        line = self.line(time.monotonic() - self._start)
+        self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
+        self._stream.flush()
+
+    def line(self, seconds: float) -> str:
+        """Return the line for a run that has taken so long."""
+        units, done = sum(w.units for w in self._watched), sum(w.done for w in self._watched)
+        voxels = sum(w.units * w.voxels_per_unit for w in self._watched)
+        finished = sum(w.done * w.voxels_per_unit for w in self._watched)
+        current = next((f"{w.layer} {w.mag}" for w in self._watched if w.done < w.units), "publishing")
+        rate = finished / seconds if seconds > 0 else 0.0
+        left = f", {_duration((voxels - finished) / rate)} left" if rate > 0 and done < units else ""
+        return f"{current}: {done} of {units} storage shards, {_amount(rate)}voxels/s{left}"
+
+
+def _watched(plan: Plan) -> list[_Watched]:
+    locations = Locations(plan.dataset, plan.state)
+    counts: dict[tuple[str, Mag], int] = {}
+    for task in plan.tasks:
+        for part in task.parts:
+            key = (part.layer, part.mag)
+            counts[key] = counts.get(key, 0) + len(part.units)
+    watched = []
+    for (layer, mag), units in counts.items():
+        mag_plan = plan.mag_plan(layer, mag)
+        first, end = mag_plan.box
+        voxels = (end - first).prod() / max(1, len(mag_plan.units()))
+        watched.append(_Watched(layer, mag, locations.ledger(layer, mag), units, voxels))
+    return watched
+
+
+def _amount(value: float) -> str:
+    for unit in ("", "k", "M", "G"):
+        if value < 1000:
+            return f"{value:.3g} {unit}"
+        value /= 1000
+    return f"{value:.3g} T"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
