@@ -175,6 +175,14 @@ def test_nothing_found(tmp_path):
         inspect_source(tmp_path / "c.txt")
 
 
+def test_source_that_is_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.tif")
+    with pytest.raises(UnreadableInput, match=r"pipe\.tif: found neither a file nor a directory, expected an image"):
+        inspect_source(tmp_path / "pipe.tif")
+    with pytest.raises(UnreadableInput, match="found no image"):
+        inspect_source(tmp_path)
+
+
 def test_empty_file(tmp_path):
     put(tmp_path / "1.tif")
     (tmp_path / "2.tif").touch()

@@ -42,6 +42,7 @@ def test_json_round_trip(slices, voxels):
         for stack in inspect_source(source):
             again = ImageStack.from_json(json.loads(json.dumps(stack.to_json())))
             assert again == stack
+            assert hash(again) == hash(stack)
             assert pickle.loads(pickle.dumps(stack)) == stack
             np.testing.assert_array_equal(voxels(again), voxels(stack))
     with pytest.raises(ValueError, match="of version 99 was found, expected 1; plan again"):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wkpipe.errors import InputRefused, UnreadableInput
@@ -166,6 +166,36 @@ def test_pages_of_different_size_or_incomplete_ome(tmp_path):
     (tmp_path / "v.ome.tif").write_bytes(content)
     with pytest.raises(UnreadableInput, match=r"v\.ome\.tif: found 3 planes, expected 5 as its header says; .* save it whole"):
         inspect_source(tmp_path)
+
+
+def test_planes_spread_over_files_are_refused(tmp_path):
+    planes = "".join(
+        f'<TiffData FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}.ome.tif">urn:uuid:{name}</UUID></TiffData>'
+        for z, name in enumerate("ab")
+    )
+    for name in "ab":
+        xml = (
+            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{name}">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="11" SizeY="9" SizeZ="2" SizeC="1" SizeT="1">'
+            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
+        )
+        tifffile.imwrite(tmp_path / f"{name}.ome.tif", noise(9, 11), description=xml, metadata=None, photometric="minisblack")
+    with pytest.raises(InputRefused, match=r"a\.ome\.tif: its planes are spread over several OME-TIFF files; save them as one file"):
+        inspect_source(tmp_path)
+    (tmp_path / "b.ome.tif").unlink()
+    with pytest.raises(UnreadableInput, match=r"a\.ome\.tif: found 1 planes, expected 2 .* one of a set, save it whole"):
+        inspect_source(tmp_path)
+
+
+def test_palette_and_inverted_gray_are_read_as_stored(tmp_path, voxels):
+    data = noise(9, 11)
+    for name, options in (
+        ("p", {"photometric": "palette", "colormap": noise(3, 256, dtype=np.uint16)}),
+        ("w", {"photometric": "miniswhite"}),
+    ):
+        (tmp_path / name).mkdir()
+        tifffile.imwrite(tmp_path / name / "v.tif", data, **options)
+        np.testing.assert_array_equal(voxels(only(tmp_path / name))[0, 0, ..., 0], data)
 
 
 # -- colours and dtypes -------------------------------------------------------------------------------------------
@@ -387,12 +417,15 @@ def test_flipped_bytes_are_refused_or_named(tmp_path):
 def test_headers_at_random_never_crash(tmp_path):
     """Whatever stands in the header, the answer is a stack or a refusal, never another exception nor a huge allocation."""
     path = tmp_path / "v.tif"
-    tifffile.imwrite(path, noise(2, 16, 16), photometric="minisblack", compression="zlib", rowsperstrip=4)
-    content = path.read_bytes()
+    kinds = []
+    for options in ({"compression": "zlib", "rowsperstrip": 4}, {"imagej": True}, {"ome": True}, {"bigtiff": True, "tile": (16, 16)}):
+        tifffile.imwrite(path, noise(2, 16, 16), photometric="minisblack", **options)
+        kinds.append(path.read_bytes())
 
-    @given(st.integers(0, 600), st.binary(min_size=1, max_size=4))
-    @settings(max_examples=150, deadline=None)
-    def change(position, piece):
+    @given(st.sampled_from(kinds), st.integers(0, 600), st.binary(min_size=1, max_size=4) | st.just(bytes([255] * 8)))
+    @settings(max_examples=250, deadline=None)
+    @example(kinds[3], 8, bytes([255] * 8))
+    def change(content, position, piece):
         path.write_bytes(content[:position] + piece + content[position + len(piece) :])
         try:
             for stack in inspect_source(path, category="segmentation"):

@@ -56,6 +56,8 @@ def find_files(source: Path) -> list[Path]:
     if not is_dir and reader_for(source) is None:
         extension = source.suffix or "no extension"
         raise UnreadableInput(f"{source}: found a file with {extension}, expected an image; supported are {_supported()}")
+    if not is_dir and not source.is_file():
+        raise UnreadableInput(f"{source}: found neither a file nor a directory, expected an image or a directory of images")
     if not found:
         seen = ", ".join(f"{count} {kind}" for kind, count in sorted(other.items(), key=lambda item: (-item[1], item[0]))[:8])
         raise UnreadableInput(f"{source}: found no image ({seen or 'nothing at all'}); supported are {_supported()}")

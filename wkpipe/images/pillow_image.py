@@ -33,7 +33,8 @@ MODES = {
     "RGBA": ("uint8", 3),
     "RGBX": ("uint8", 3),
 }
-PNG_MOST_PER_BYTE = 1100
+# deflate reaches 1 : 1032, at 8 pixels a byte; JPEG needs a bit for every 64 pixels; GIF and BMP lie in between
+MOST_PIXELS_PER_BYTE = 8800
 END_OF_JPEG = b"\xff\xd9"
 END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -65,7 +66,7 @@ class PillowReader:
             (width, height), mode = image.size, image.mode
         voxels = width * height
         raw = voxels * channels * np.dtype(dtype).itemsize
-        if kind == "PNG" and voxels // 8 > PNG_MOST_PER_BYTE * stat.st_size:
+        if voxels > MOST_PIXELS_PER_BYTE * stat.st_size:
             raise UnreadableInput(
                 f"{path}: claims {width}×{height} pixels, far more than its {stat.st_size} bytes can hold; replace the file"
             )

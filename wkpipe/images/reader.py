@@ -52,7 +52,7 @@ class ImageFile:
     is_rgb: bool
     whole_planes: bool
     scratch_bytes: int
-    layout: Mapping[str, Any] = field(default_factory=dict)
+    layout: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 class ImageReader(Protocol):

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
-# no encoder of these codecs gets further: a header that claims more voxels than that is not true
-MOST_PER_BYTE = {5: 2000, 8: 1100, 32946: 1100, 32773: 130, 50000: 70_000}
+# no encoder of these codecs gets further: a header that claims more bytes per stored byte than that is not true
+MOST_PER_BYTE = {5: 2000, 7: 8800, 8: 1100, 32946: 1100, 32773: 130, 34925: 10_000, 50000: 70_000}
+MOST_PER_BYTE_ELSE = 10_000_000
 
 PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
 NO_COLOUR_MODEL = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
@@ -83,8 +84,10 @@ def directory_offsets(path: Path, handle: BinaryIO, size: int) -> list[int]:
     while following:
         if following in seen:
             raise UnreadableInput(f"{path}: the directory after page {len(offsets)} is one that came before; replace the file")
-        handle.seek(following)
-        count = handle.read(count_bytes)
+        count = b""
+        if following < size:
+            handle.seek(following)
+            count = handle.read(count_bytes)
         entries = struct.unpack(order + count_format, count)[0] if len(count) == count_bytes else size
         end = following + count_bytes + entries * entry
         if end + link_bytes > size:
@@ -244,8 +247,7 @@ def _segments(path: Path, page: tifffile.TiffPage, number: int, size: int) -> tu
         index = int(np.flatnonzero(counts < needed)[0])
         found = f"{counts[index]} bytes, expected {needed[index]} from its size {width}×{height}"
         raise UnreadableInput(f"{where}: {kind} {index + 1} has {found}; replace the file")
-    most = MOST_PER_BYTE.get(page.compression)
-    if most and (needed > most * counts).any():
+    if (needed > MOST_PER_BYTE.get(page.compression, MOST_PER_BYTE_ELSE) * counts).any():
         raise UnreadableInput(
             f"{where} claims {width}×{height} pixels, far more than its {int(counts.sum())} bytes can hold; replace the file"
         )
