@@ -46,18 +46,24 @@ def noise(shape: Sequence[int], dtype: Any, seed: int = 0, holes: bool = True) -
 def write_array(array: StoredArray, data: Voxels, scratch: Scratch, seed: int | None = None) -> dict[tuple[int, ...], UnitProof]:
     """Write all units of an array; chunks in a random order if there is a seed. Data are padded with zeros."""
     spec = array.spec
-    padded = np.zeros([g * u for g, u in zip(spec.unit_grid, spec.unit_shape, strict=True)], spec.dtype, order="F")
-    padded[tuple(map(slice, data.shape))] = data
     proofs = {}
     for unit in np.ndindex(*spec.unit_grid):
-        chunks = list(np.ndindex(*spec.chunks_per_unit))
+        base = [u * n for u, n in zip(unit, spec.unit_shape, strict=True)]
+        # Units of chunk files are 1024³ voxels: only those chunks that hold data are walked over.
+        used = [
+            min(n, max(0, -(-(size - b) // c)))
+            for n, size, b, c in zip(spec.chunks_per_unit, data.shape, base, spec.chunk_shape, strict=True)
+        ]
+        chunks = list(np.ndindex(*used))
         if seed is not None:
             random.Random(f"{seed} {unit}").shuffle(chunks)
         with array.unit_writer(unit, scratch) as writer:
             for chunk in chunks:
-                first = [u * n + p * c for u, n, p, c in zip(unit, spec.unit_shape, chunk, spec.chunk_shape, strict=True)]
-                cut = tuple(slice(a, a + c) for a, c in zip(first, spec.chunk_shape, strict=True))
-                encoded = writer.encode(np.asfortranarray(padded[cut]))
+                first = [b + p * c for b, p, c in zip(base, chunk, spec.chunk_shape, strict=True)]
+                part = data[tuple(slice(a, a + c) for a, c in zip(first, spec.chunk_shape, strict=True))]
+                whole = np.zeros(spec.chunk_shape, spec.dtype, order="F")
+                whole[tuple(map(slice, part.shape))] = part
+                encoded = writer.encode(whole)
                 if encoded is not None:
                     writer.append(chunk, encoded)
             proofs[unit] = writer.commit()

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from wkpipe.formats.base import Position
 
 _PROBES_PER_LISTING = 64
+_PROBES_PER_FLAT_LISTING = 1 << 16  # a flat directory holds the whole array: listing it costs more than looking for some names
 
 
 def _number(text: str) -> int | None:
@@ -128,7 +130,9 @@ class FlatNames(FileNames):
         return self._prefix + self._separator.join(map(str, position))
 
     def present(self, first: Sequence[int], end: Sequence[int]) -> list[Position]:
-        return self._probe(first, end)
+        if math.prod(max(0, b - a) for a, b in zip(first, end, strict=True)) <= _PROBES_PER_FLAT_LISTING:
+            return self._probe(first, end)
+        return [cell for cell in self.all_present() if all(a <= p < b for a, p, b in zip(first, cell, end, strict=True))]
 
     def all_present(self) -> Iterator[Position]:
         found = []

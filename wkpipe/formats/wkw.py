@@ -103,10 +103,20 @@ class WkwArray(ShardedArray):
             return self.coder.decode(data)
         return ChunkCoder(self.spec.chunk_shape, self.coder.dtype, self.coder.order, header.codec, 0).decode(data)
 
-    def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
-        position = self._writable_unit(unit)
+    def _clipped(self, end: Position) -> Position:
+        return (min(end[0], self.header.channels), *end[1:])
+
+    def _checked_unit(self, unit: Sequence[int]) -> Position:
+        position = super()._checked_unit(unit)
         if position[0] != 0:
             raise ValueError(f"{self.path}: no unit at {position}: WKW files hold all channels")
+        return position
+
+    def read_encoded(self, chunk: Sequence[int]) -> bytes | None:
+        return None if chunk[0] != 0 else super().read_encoded(chunk)
+
+    def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
+        position = self._writable_unit(unit)
         final = Path(self.names.path(position))
         if self.header.is_compressed:
             return CompressedWkwWriter(final, self.header, self.coder, self.zero_block(self.header), scratch)
