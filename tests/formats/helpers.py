@@ -32,10 +32,7 @@ def noise(shape: Sequence[int], dtype: Any, seed: int = 0, holes: bool = True) -
     rng = np.random.default_rng(seed)
     dtype = np.dtype(dtype)
     raw = rng.integers(0, 256, int(np.prod(shape)) * dtype.itemsize, dtype=np.uint8)
-    if dtype.kind == "f":
-        data = rng.normal(size=shape).astype(dtype)
-    else:
-        data = raw.view(dtype).reshape(shape)
+    data = rng.normal(size=shape).astype(dtype) if dtype.kind == "f" else raw.view(dtype).reshape(shape)
     data = np.asfortranarray(data)
     if holes:
         data[..., : shape[-1] // 3] = 0

@@ -39,15 +39,15 @@ def written(tmp_path: Path, kind: str) -> tuple[StoredArray, Path]:
 
 def outcome(array: StoredArray, file: Path) -> str:
     """Read and check everything; only `DamagedShard` with the file's name may come out."""
-    results = []
+    results, messages = [], []
     for work in (lambda: array.read((0,) * 4, SHAPE), lambda: array.check_unit((0, 0, 0, 0)), lambda: array.is_fill((0,) * 4, SHAPE)):
         try:
             work()
             results.append("read")
         except DamagedShard as error:
-            assert str(file) in str(error)
-            assert "\n" not in str(error)
+            messages.append(str(error))
             results.append("damaged")
+    assert all(str(file) in message and "\n" not in message for message in messages)
     assert results[0] == results[1]
     return results[0]
 
@@ -108,7 +108,7 @@ def with_zarr3_entry(file: Path, offset: int, size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("offset", "size"), [(0, 2**40), (2**40, 10), (2**64 - 8, 16), (2**63, 2**63), (0, 2**64 - 1), (2**64 - 1, 5), (0, 0), (3, 10)]
+    "offset, size", [(0, 2**40), (2**40, 10), (2**64 - 8, 16), (2**63, 2**63), (0, 2**64 - 1), (2**64 - 1, 5), (0, 0), (3, 10)]
 )
 def test_hostile_shard_index(tmp_path: Path, offset: int, size: int) -> None:
     array, file = written(tmp_path, "zarr3")

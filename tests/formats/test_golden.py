@@ -68,7 +68,7 @@ def test_wkw_headers_equal_those_of_the_reference() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dataset", "mag", "data_format", "dtype"),
+    "dataset, mag, data_format, dtype",
     [
         ("simple_zarr_dataset", "1-1-1", "zarr", "uint8"),
         ("simple_zarr3_dataset", "1", "zarr3", "uint8"),

@@ -56,20 +56,19 @@ def test_any_value_replaced_by_any_other(tmp_path: Path, data_format: str) -> No
     """Opened or refused in one line; whatever opens can be read."""
     content = made(tmp_path, data_format)
     file = tmp_path / "a" / FILES[data_format]
-    refused = 0
+    messages = []
     for path in paths(content):
         for value in WRONG:
             file.write_text(json.dumps(replaced(content, path, value)))
             try:
                 array = open_array(tmp_path / "a", data_format)
             except MetadataError as error:
-                refused += 1
-                assert "\n" not in str(error)
-                assert str(tmp_path / "a") in str(error)
+                messages.append(str(error))
                 continue
             assert array.spec.chunk_bytes <= 2 << 30
             array.read((0,) * len(array.spec.axes), (1,) * len(array.spec.axes))
-    assert refused > 50
+    assert len(messages) > 50
+    assert all(str(tmp_path / "a") in message and "\n" not in message for message in messages)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -85,7 +84,7 @@ def test_any_bytes_as_metadata(tmp_path: Path, raw: bytes) -> None:
 @pytest.mark.parametrize("text", ["[" * 100_000, "1" * 10_000, '{"a":' * 50_000, "", "null", "[]", '"x"', "{", "\x00", "NaN"])
 def test_odd_json(tmp_path: Path, text: str) -> None:
     (tmp_path / "zarr.json").write_text(text)
-    with pytest.raises(MetadataError, match="zarr.json"):
+    with pytest.raises(MetadataError, match=r"zarr\.json"):
         open_array(tmp_path, "zarr3")
 
 
@@ -150,7 +149,7 @@ def test_wkw_headers() -> None:
 def test_a_wkw_header_with_absurd_blocks(tmp_path: Path) -> None:
     for edges in (0x0F, 0xF5, 0x0B):
         (tmp_path / "header.wkw").write_bytes(bytes.fromhex("574b5701") + bytes([edges, 3, 4, 8]) + bytes(8))
-        with pytest.raises(MetadataError, match="header.wkw"):
+        with pytest.raises(MetadataError, match=r"header\.wkw"):
             open_array(tmp_path, "wkw")
 
 
@@ -180,7 +179,7 @@ IMPOSSIBLE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("data_format", "changes"), IMPOSSIBLE)
+@pytest.mark.parametrize("data_format, changes", IMPOSSIBLE)
 def test_impossible_arrays(data_format: str, changes: dict[str, Any]) -> None:
     with pytest.raises(InputRefused) as caught:
         spec_of(data_format, **{"shape": (1, 16, 16, 16), **changes})
