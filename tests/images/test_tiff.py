@@ -176,7 +176,8 @@ def test_planes_spread_over_files_are_refused(tmp_path):
     for name in "ab":
         xml = (
             f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{name}">'
-            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" SizeX="11" SizeY="9" SizeZ="2" SizeC="1" SizeT="1">'
+            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" '
+            'SizeX="11" SizeY="9" SizeZ="2" SizeC="1" SizeT="1">'
             f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
         )
         tifffile.imwrite(tmp_path / f"{name}.ome.tif", noise(9, 11), description=xml, metadata=None, photometric="minisblack")

@@ -6,6 +6,7 @@ What the voxels are: gray images of 8 and 16 bits as they are; palettes become R
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 from collections.abc import Sequence
@@ -65,7 +66,6 @@ class PillowReader:
                 dtype, channels = "uint16", deep
             (width, height), mode = image.size, image.mode
         voxels = width * height
-        raw = voxels * channels * np.dtype(dtype).itemsize
         if voxels > MOST_PIXELS_PER_BYTE * stat.st_size:
             raise UnreadableInput(
                 f"{path}: claims {width}×{height} pixels, far more than its {stat.st_size} bytes can hold; replace the file"
@@ -79,8 +79,7 @@ class PillowReader:
             dtype=dtype,
             is_rgb=channels == 3 and dtype == "uint8",
             whole_planes=True,
-            # the file in memory, Pillow's own pixels (4 bytes where coloured), once more while a palette is applied, as an array twice
-            scratch_bytes=stat.st_size + voxels * (1 if mode == "L" else 8) + 2 * raw,
+            scratch_bytes=stat.st_size + voxels * _bytes_per_pixel(kind, mode, dtype) * 11 // 10 + (4 << 20),
         )
 
     def read_into(self, out: Voxels, file: ImageFile, t: int, z0: int, y0: int, channels: Sequence[int]) -> None:  # noqa: ARG002
@@ -99,6 +98,14 @@ class PillowReader:
                 f"{file.path}: decoded to {array.shape}, expected {file.sizes.y, file.sizes.x, file.sizes.c}; replace the file"
             )
         out[0] = array[y0 : y0 + out.shape[1], :, list(channels)]
+
+
+def _bytes_per_pixel(kind: str, mode: str, dtype: str) -> int:
+    """Return what decoding holds at most, as measured: Pillow's own pixels (4 bytes where coloured), a palette's colours, an array."""
+    own = {"1": 1, "L": 1, "I;16": 2, "I;16B": 2, "P": 5}.get(mode, 4)
+    samples = {"1": 1, "L": 1, "LA": 2, "I;16": 1, "I;16B": 1, "P": 3, "RGB": 3}.get(mode, 4)
+    # a progressive JPEG keeps its coefficients, of two bytes each, until the last scan
+    return own + samples * (2 if kind == "JPEG" else np.dtype(dtype).itemsize)
 
 
 def _kind(path: Path, handle: BinaryIO) -> str:
@@ -131,12 +138,13 @@ def _open(path: Path, handle: BinaryIO, kind: str) -> PillowFile:
 
 def _decode(path: Path, handle: BinaryIO, kind: str, dtype: str) -> Voxels:
     """Return the whole image, axes (y, x) or (y, x, c)."""
+    handle.seek(0)
+    content = handle.read()  # from memory no length in a damaged file can ask for more than is there
     if kind == "PNG" and _deep_channels(handle):
         import imagecodecs
 
-        handle.seek(0)
-        return np.asarray(imagecodecs.png_decode(handle.read()))
-    image = _open(path, handle, kind)
+        return np.asarray(imagecodecs.png_decode(content))
+    image = _open(path, io.BytesIO(content), kind)
     image.load()
     if image.mode in ("P", "PA"):
         return np.asarray(image.convert("RGB"))
