@@ -26,6 +26,8 @@ def _shape(value: Any) -> tuple[int, int, int] | None:
         shape = Vec3Int.zeros()
     if not shape.is_positive():
         raise ValueError("expected a positive number like 32, or three like 32,32,32")
+    if any(edge & (edge - 1) for edge in shape):
+        raise ValueError("every number must be a power of two, like 32 or 32,32,1")
     return shape.to_tuple()
 
 

@@ -14,6 +14,7 @@ from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.memory import part_bytes
 from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
+from wkpipe.stored.axes import spatial
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,15 @@ class PendingMag:
     plan: MagPlan
     units: Sequence[Position]
     source: ArraySpec | ImageStack
+    least_slices: int = 1
+
+    @property
+    def least_units(self) -> int:
+        """How many units a range has at least, so that a job converts no fewer slices than the user wants."""
+        first, end = self.plan.box
+        shape = spatial(self.plan.spec, self.plan.spec.unit_shape)
+        per_layer = (end - first).with_z(1).ceildiv(shape).prod()
+        return 1 if self.least_slices <= 1 else per_layer * -(-self.least_slices // shape.z)
 
     @property
     def seconds(self) -> float:
@@ -88,7 +98,7 @@ def _ranges(mag: PendingMag, sizing: Sizing, most: int, total_seconds: float) ->
     """Cut a mag's units into runs of about equal length."""
     share = max(1, int(most * mag.seconds / max(total_seconds, 1e-9)))
     count = max(math.ceil(mag.seconds / sizing.target_seconds), sizing.cores)
-    count = max(1, min(count, len(mag.units), share))
+    count = max(1, min(count, len(mag.units) // mag.least_units, share))
     cuts = [round(i * len(mag.units) / count) for i in range(count + 1)]
     return [mag.units[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
 

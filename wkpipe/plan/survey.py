@@ -71,7 +71,7 @@ def survey_layer(
             survey.notes.append(f"layer {plan.layer}, mag {plan.mag}: {len(state.changed)} storage shards are gone or damaged and will be made again")
         units = [unit for unit in plan.units() if unit in state.pending]
         if units:
-            survey.pending.append(PendingMag(plan, units, source))
+            survey.pending.append(PendingMag(plan, units, source, (config.batch_size or 1) if plan.from_mag is None else 1))
     return survey
 
 

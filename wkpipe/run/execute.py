@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ LOCAL_STRATEGIES = ("multiprocessing", "sequential")
 STRATEGIES = (*LOCAL_STRATEGIES, "slurm", "kubernetes")
 POLL_SECONDS = 0.1
 STOP_SECONDS = 20.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,14 @@ def execute(plan: Plan, execution: Execution) -> None:
         log = run.directory / "snakemake.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
-                _command(run, execution), stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=_environment(), start_new_session=True
+                _command(run, execution),
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                env=_environment(),
+                # A session of its own: Ctrl-C reaches this process alone, which then ends Snakemake and its jobs in order.
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
             )
             progress = Progress(plan, quiet=execution.quiet)
             try:
@@ -87,6 +96,11 @@ def _command(run: Run, execution: Execution) -> list[str]:
         *("--resources", f"mem_mb={available_memory_mb()}"),
         *("--config", f"{RUN_KEY}={run.directory}"),
     ]
+
+
+def _end_with_parent() -> None:
+    """Have Linux send SIGTERM to this (new) process when its parent dies, however that happens."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _environment() -> dict[str, str]:
