@@ -14,7 +14,7 @@ from tests.sampling import oracle
 from wkpipe.errors import InputRefused
 from wkpipe.sampling import InterpolationMode, kernels, reduce_block
 from wkpipe.sampling.median import LARGEST_NETWORK
-from wkpipe.sampling.selection_network import merge, middle_two
+from wkpipe.sampling.selection_network import lower_middle, merge, upper_middle
 
 MODES = [InterpolationMode.MEDIAN, InterpolationMode.MODE, InterpolationMode.MAX, InterpolationMode.MIN]
 DTYPES = [f"{kind}{size}" for kind in "ui" for size in (1, 2, 4, 8)] + ["f4", "f8"]
@@ -165,12 +165,11 @@ def test_constant_blocks(dtype: str) -> None:
 @given(values=hnp.arrays(np.int16, st.sampled_from([2, 4, 8, 16, 32, 64]), elements=st.integers(-9, 9)))
 def test_networks_sort_and_select(values: Any) -> None:
     half = values.size // 2
-    first, second = list(np.sort(values[:half]).reshape(-1, 1)), list(np.sort(values[half:]).reshape(-1, 1))
-    rows = list(np.empty((values.size + 1, 1), values.dtype))
-    assert np.array_equal(np.concatenate(merge(first, second, rows)), np.sort(values))
-    low, high, swap = np.empty((3, 1), values.dtype)
-    middle_two(first, second, low, high, swap)
-    assert [low[0], high[0]] == np.sort(values)[half - 1 : half + 1].tolist()
+    first, second = np.sort(values[:half]).reshape(-1, 1), np.sort(values[half:]).reshape(-1, 1)
+    merged, _ = merge(first, second, *np.empty((2, values.size, 1), values.dtype))
+    assert np.array_equal(merged[:, 0], np.sort(values))
+    middle = [int(select(first, second, np.empty((half, 1), values.dtype))[0]) for select in (lower_middle, upper_middle)]
+    assert middle == np.sort(values)[half - 1 : half + 1].tolist()
 
 
 def test_blocks_beyond_the_largest_network() -> None:

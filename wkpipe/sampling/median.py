@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from wkpipe.sampling.scratch import Scratch, Voxels, every_second, split_in_two, unsigned
-from wkpipe.sampling.selection_network import merge, middle_two
+from wkpipe.sampling.selection_network import lower_middle, merge, upper_middle
 
 LARGEST_NETWORK = 512
 """Blocks of more voxels are selected from by `numpy.partition`, whose cost grows more slowly."""
@@ -35,10 +35,11 @@ def median_piece(source: Voxels, factors: tuple[int, int, int], out: Voxels, scr
         _by_partition(source, factors, out, scratch)
         return
     steps = halvings(factors)
-    lists = [source]
-    for level, axis in enumerate(steps[:-1]):
-        lists = _merged(lists, axis, f"rows{level % 2}", scratch)
-    low, high = _selected(lists, steps[-1], scratch)
+    lists = source[np.newaxis]
+    names = ("sorted", "spare")
+    for axis in steps[:-1]:
+        lists, names = _merged(lists, axis, names, scratch)
+    low, high = _selected(lists, steps[-1], names[0], scratch)
     mean_of_ordered(low, high, out, scratch)
 
 
@@ -112,43 +113,54 @@ def _halved(shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
 
 
 def _neighbours(array: Voxels, axis: int) -> tuple[Voxels, Voxels]:
-    return (array[0::2], array[1::2]) if axis == _Z else (array[:, 0::2], array[:, 1::2])
+    even, odd = [slice(None)] * array.ndim, [slice(None)] * array.ndim
+    even[axis], odd[axis] = slice(0, None, 2), slice(1, None, 2)
+    return array[tuple(even)], array[tuple(odd)]
 
 
-def _merged(lists: list[Voxels], axis: int, name: str, scratch: Scratch) -> list[Voxels]:
-    shape, dtype, m = _halved(lists[0].shape, axis), lists[0].dtype, len(lists)
+def _merged(lists: Voxels, axis: int, names: tuple[str, str], scratch: Scratch) -> tuple[Voxels, tuple[str, str]]:
+    """Merge the sorted lists (m, z, y, x) of neighbours along an axis into the scratch's buffers `names`.
+
+    The lists may lie in the second buffer. Returns the merged lists and the buffers' names, the free one first.
+    """
+    m, dtype = len(lists), lists.dtype
+    shape = (2 * m, *_halved(lists.shape[1:], axis))
     if axis == _X:
-        halves = scratch.rows("halves", 2 * m, shape, dtype)
-        first, second = halves[:m], halves[m:]
-        for array, even, odd in zip(lists, first, second, strict=True):
-            split_in_two(array, even, odd, scratch)
+        halves = scratch.array("halves", (2, m, *shape[1:]), dtype)
+        first, second = halves
+        split_in_two(lists, first, second, scratch.array(names[0], lists.shape, dtype))
     else:
-        pairs = [_neighbours(array, axis) for array in lists]
-        first, second = [a for a, _ in pairs], [b for _, b in pairs]
-    return merge(first, second, scratch.rows(name, 2 * m + 1, shape, dtype))
+        first, second = _neighbours(lists, axis + 1)
+    into, other = scratch.array(names[0], shape, dtype), scratch.array(names[1], shape, dtype) if m > 1 else lists
+    merged, _ = merge(first, second, into, other)
+    return merged, names if merged is other else (names[1], names[0])
 
 
-def _selected(lists: list[Voxels], axis: int, scratch: Scratch) -> tuple[Voxels, Voxels]:
-    shape, dtype = lists[0].shape, lists[0].dtype
+def _selected(lists: Voxels, axis: int, name: str, scratch: Scratch) -> tuple[Voxels, Voxels]:
+    """Return the middle two of the merged lists (m, z, y, x) of neighbours along an axis; buffer `name` is free."""
+    m, dtype = len(lists), lists.dtype
+    shape = _halved(lists.shape[1:], axis)
+    low, high = scratch.array("middle", (2, *shape), dtype)
     if axis != _X:
-        low, high, swap = scratch.rows("middle", 3, _halved(shape, axis), dtype)
-        pairs = [_neighbours(array, axis) for array in lists]
-        middle_two([a for a, _ in pairs], [b for _, b in pairs], low, high, swap)
+        first, second = _neighbours(lists, axis + 1)
+        if m == 1:
+            np.minimum(first[0], second[0], out=low)
+            np.maximum(first[0], second[0], out=high)
+        else:
+            work = scratch.array(name, (m, *shape), dtype)
+            np.copyto(low, lower_middle(first, second, work))
+            np.copyto(high, upper_middle(first, second, work))
         return low, high
     # Along x every voxel is compared with the next one, and only every second result is kept: twice the
     # comparisons, but on contiguous memory, which is far faster than separating even and odd voxels first.
-    low, high, swap = scratch.rows("middle", 3, shape, dtype)
-    if all(array.flags.c_contiguous for array in lists):
-        size = low.size
-        first, second = [a.reshape(size)[:-1] for a in lists], [a.reshape(size)[1:] for a in lists]
-        middle_two(first, second, low.reshape(size)[:-1], high.reshape(size)[:-1], swap.reshape(size)[:-1])
-    else:
-        first, second = [a[..., :-1] for a in lists], [a[..., 1:] for a in lists]
-        middle_two(first, second, low[..., :-1], high[..., :-1], swap[..., :-1])
-    lower, upper = scratch.rows("kept", 2, _halved(shape, _X), dtype)
-    every_second(low, lower)
-    every_second(high, upper)
-    return lower, upper
+    whole = lists.shape[1:]
+    work = scratch.array(name, lists.shape, dtype)
+    if lists.flags.c_contiguous:
+        lists, work = lists.reshape(m, -1), work.reshape(m, -1)
+    for select, kept in ((lower_middle, low), (upper_middle, high)):
+        select(lists[..., :-1], lists[..., 1:], work[..., :-1])
+        every_second(work[0].reshape(whole), kept)
+    return low, high
 
 
 def _by_partition(source: Voxels, factors: tuple[int, int, int], out: Voxels, scratch: Scratch) -> None:
@@ -177,11 +189,10 @@ def median_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> in
     n = fx * fy * fz
     if n > LARGEST_NETWORK:
         return 2 * piece + 4 * piece // n + (piece // dtype.itemsize if dtype.kind == "f" else 0)
-    lists = sum((2**level + 1) * piece // 2**level for level in (1, 2) if n > 2**level)
-    middle = (6 if fx > 1 else 3) * piece // n
-    halves = piece + piece // (fy * fz) if fx > 2 else 0
-    mean = (3 if dtype.kind == "f" else 2 if dtype.kind == "i" else 0) + (2 if fx > 1 else 0)
-    return lists + middle + halves + mean * piece // n
+    buffers = (piece if fx > 1 else 0) if n == 2 else 2 * piece if n > 4 or fx > 1 else 3 * piece // 2
+    halves = piece if fx > 2 else 0
+    mean = 2 + (3 if dtype.kind == "f" else 2 if dtype.kind == "i" else 0)
+    return buffers + halves + mean * piece // n
 
 
 def extreme_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> int:

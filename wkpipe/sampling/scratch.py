@@ -70,14 +70,16 @@ def every_second(source: Voxels, out: Voxels) -> None:
         np.copyto(out.view(unsigned(size)), source.view(_WIDER[size]), casting="unsafe")
 
 
-def split_in_two(source: Voxels, even: Voxels, odd: Voxels, scratch: Scratch) -> None:
-    """Copy elements 0, 2, 4, … of the last axis (contiguous, of even length) to `even` and 1, 3, 5, … to `odd`."""
+def split_in_two(source: Voxels, even: Voxels, odd: Voxels, work: Voxels) -> None:
+    """Copy elements 0, 2, 4, … of the last axis (contiguous, of even length) to `even` and 1, 3, 5, … to `odd`.
+
+    `work` is a C-contiguous array of the source's shape and dtype, for intermediate values.
+    """
     every_second(source, even)
     size = source.dtype.itemsize
     if size == 8 or sys.byteorder == "big":
         np.copyto(odd, source[..., 1::2])
     else:
-        wide = source.view(_WIDER[size])
-        shifted = scratch.array("shifted", wide.shape, wide.dtype)
-        np.right_shift(wide, 8 * size, out=shifted)
+        shifted = work.view(_WIDER[size])
+        np.right_shift(source.view(_WIDER[size]), 8 * size, out=shifted)
         np.copyto(odd.view(unsigned(size)), shifted, casting="unsafe")
