@@ -1,0 +1,109 @@
+"""Image inputs: those of the shared data, and some made here that have what those lack (noise, odd sizes, time and channels)."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL import Image
+
+LINK_SIZE = 100
+"""Files this small may be links that were checked out as text."""
+
+
+def materialised(source: Path, target: Path, most: int | None = None) -> None:
+    """Copy images; a small text file that names another file becomes a copy of that file.
+
+    With `most`, only so many files of each directory are copied.
+    """
+    files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in (".tif", ".tiff", ".jpg")]
+    for directory in {path.parent for path in files}:
+        for path in [p for p in files if p.parent == directory][:most]:
+            out = target / path.relative_to(source)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(_linked(path), out)
+
+
+def _linked(path: Path) -> Path:
+    if path.stat().st_size >= LINK_SIZE:
+        return path
+    return path.parent / path.read_text(encoding="utf-8")
+
+
+def labels(shared: Path) -> np.ndarray:
+    """Return the connectomics labels, axes x, y, z."""
+    with np.load(shared / "data" / "connectomics_labels_512.npz") as file:
+        return np.asarray(file["labels"])
+
+
+def write_stack(voxels: np.ndarray, target: Path) -> None:
+    """Write voxels (x, y, z) as a folder of TIFF slices."""
+    target.mkdir(parents=True)
+    for z in range(voxels.shape[2]):
+        tifffile.imwrite(target / f"slice_{z:04d}.tif", np.ascontiguousarray(voxels[:, :, z].T), compression="zlib")
+
+
+def noise(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
+    """Return noise over the whole range of a dtype, with a block of zeros."""
+    rng = np.random.default_rng(seed)
+    if np.dtype(dtype).kind == "f":
+        voxels = rng.normal(0, 100, shape).astype(dtype)
+    else:
+        limits = np.iinfo(dtype)
+        voxels = rng.integers(limits.min, limits.max, shape, dtype=dtype, endpoint=True)
+    voxels[tuple(slice(0, n // 3) for n in shape)] = 0
+    return voxels
+
+
+def make_source(name: str, shared: Path, target: Path) -> None:
+    """Make one of `SOURCES`."""
+    data = shared / "data"
+    folder = target / name
+    match name:
+        case "tiff":
+            materialised(data / "tiff", folder, most=45)
+        case "rgb_tiff":
+            materialised(data / "rgb_tiff", folder)
+        case "4D_series" | "multi_channel_z_series" | "single_channel":
+            materialised(data / "4D" / name, folder)
+        case "multipage":
+            # single_multipage_tiff_folder holds a link to a file that is not among the data; this is its neighbour
+            folder.mkdir(parents=True)
+            shutil.copyfile(data / "various_tiff_formats" / "test_I.tif", folder / "test_I.tif")
+        case "temca2":
+            materialised(data / "temca2", folder)
+        case "labels":
+            write_stack(labels(shared)[100:229, 40:151, 60:117], folder)
+        case "labels_512":
+            write_stack(labels(shared), folder)
+        case "uint16" | "int16" | "float32":
+            write_stack(noise((45, 37, 21), name, seed=1), folder)
+        case "rgb_png":
+            folder.mkdir(parents=True)
+            for z, image in enumerate(noise((5, 27, 41, 3), "uint8", seed=2)):
+                Image.fromarray(image).save(folder / f"{z}.png")
+        case "time_and_channels":
+            folder.mkdir(parents=True)
+            tifffile.imwrite(folder / "tc.ome.tif", noise((3, 5, 2, 19, 33), "uint8", seed=3), metadata={"axes": "TZCYX"})
+        case _:
+            raise ValueError(name)
+
+
+SOURCES = (
+    "tiff",
+    "rgb_tiff",
+    "4D_series",
+    "multi_channel_z_series",
+    "single_channel",
+    "multipage",
+    "labels",
+    "uint16",
+    "int16",
+    "float32",
+    "rgb_png",
+    "time_and_channels",
+)
+TIME_SOURCES = ("4D_series", "time_and_channels")
+FLAT_SOURCES = ("rgb_tiff", "single_channel")
