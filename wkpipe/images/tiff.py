@@ -115,15 +115,16 @@ class _CodedPlanes:
     def read(self, out: Voxels, plane: int, y0: int, wanted: list[tuple[int, int]]) -> None:
         """Fill `out`, axes (y, x, c), with rows from `y0` on; `wanted` pairs a channel of `out` with a sample of the plane."""
         page = self._page(plane)
-        separate, _, height, width, _ = page.shaped
+        separate, _, height, width, samples = page.shaped
         high, wide = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
         down, across = math.ceil(height / high), math.ceil(width / wide)
         for sample in range(separate):
             mine = wanted if separate == 1 else [(target, 0) for target, source in wanted if source == sample]
             for row in range(y0 // high, math.ceil((y0 + out.shape[0]) / high) if mine else 0):
                 for column in range(across):
-                    data = self._segment(page, (sample * down + row) * across + column, plane)
                     top, left = row * high, column * wide
+                    least = (min(high, height - top), min(wide, width - left), samples)
+                    data = self._segment(page, (sample * down + row) * across + column, plane, least)
                     first, last = max(top, y0), min(top + data.shape[0], y0 + out.shape[0], height)
                     right = min(left + data.shape[1], width)
                     for target, source in mine:
@@ -147,17 +148,18 @@ class _CodedPlanes:
             )
         return page
 
-    def _segment(self, page: tifffile.TiffPage, index: int, plane: int) -> Voxels:
-        """Return one decoded strip or tile, axes (y, x, samples)."""
+    def _segment(self, page: tifffile.TiffPage, index: int, plane: int, least: tuple[int, int, int]) -> Voxels:
+        """Return one decoded strip or tile, axes (y, x, samples), of at least the given shape."""
         offset, count = page.dataoffsets[index], page.databytecounts[index]
         problem = "is cut off"
         try:
             encoded = os.pread(self._descriptor, count, offset)
             if len(encoded) == count:
                 data, _, _ = page.decode(encoded, index, jpegtables=page.jpegtables, jpegheader=page.jpegheader)
-                if data is not None:
+                if data is not None and all(found >= wanted for found, wanted in zip(data.shape[1:], least, strict=True)):
                     decoded: Voxels = data[0]
                     return decoded
+                problem = f"has decoded to {'nothing' if data is None else data.shape[1:]}, expected {least}"
         except MemoryError:
             raise
         except Exception as error:  # codecs have exception classes of their own
