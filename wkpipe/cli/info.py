@@ -1,0 +1,23 @@
+"""``wkpipe info``: what a dataset holds, and what is proven of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wkpipe.cli import options as o
+
+
+def info(
+    target: Annotated[Path, typer.Argument(help="Path to the dataset.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    state_dir: o.StateDir = None,
+) -> None:
+    """Show layers and mags: shapes, sizes, where each mag comes from, whether it is proven and up to date. Writes nothing."""
+    from wkpipe.steps.summary import summarise
+
+    summary = summarise(target, state_dir)
+    print(json.dumps(summary.to_json(), indent=2) if as_json else summary.table())

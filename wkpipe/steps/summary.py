@@ -1,0 +1,204 @@
+"""Summary: what a dataset holds, how each mag came about, and what is proven of it; found without reading voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from wkpipe.errors import MetadataError, WkpipeError
+from wkpipe.formats import open_array
+from wkpipe.formats.base import StoredArray
+from wkpipe.geometry import Mag
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.recipe import load_conversion, load_recipe
+from wkpipe.steps.summary_model import (
+    STALE,
+    UNKNOWN,
+    UNPROVEN,
+    UP_TO_DATE,
+    DatasetSummary,
+    LayerSummary,
+    MagSummary,
+    UnfinishedMag,
+)
+from wkpipe.steps.verify_files import live_run
+from wkpipe.steps.verify_freshness import freshness_of, may_be_recorded, tokens_on_disk
+from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read
+from wkpipe.storage.ledger import DIRTY, MADE, WRITTEN, Ledger
+from wkpipe.stored.axes import spatial
+from wkpipe.stored.dataset import StoredDataset, box_in_mag
+from wkpipe.stored.locations import Locations
+
+
+def summarise(root: Path, state_dir: Path | None = None) -> DatasetSummary:
+    """Look at a dataset, also at one whose conversion has not published anything yet. Nothing is written.
+
+    Raises:
+        UnreadableInput: there is no dataset.
+        MetadataError: its properties are broken.
+    """
+    if not is_published(root):
+        return _unpublished(root, state_dir)
+    dataset = open_to_read(root, state_dir)
+    properties = dataset.properties
+    registered = {(layer.name, entry.mag) for layer in properties.layers for entry in layer.mags}
+    return DatasetSummary(
+        path=dataset.locations.dataset,
+        name=properties.name,
+        published=True,
+        voxel_size=str(properties.voxel_size),
+        layers=tuple(_layer(dataset, layer) for layer in properties.layers),
+        unfinished=tuple(_unfinished(dataset.locations, registered)),
+        run=str(live_run(dataset.locations) or ""),
+    )
+
+
+def _unpublished(root: Path, state_dir: Path | None) -> DatasetSummary:
+    locations = locations_to_read(Locations.of(root, state_dir))
+    conversion = load_conversion(locations)
+    if conversion is None:
+        open_to_read(root, state_dir)  # says that it is not a dataset
+        conversion = {}
+    size, unit = conversion.get("params", {}).get("voxel_size"), conversion.get("params", {}).get("unit", "nanometer")
+    return DatasetSummary(
+        path=locations.dataset,
+        name=str(conversion.get("params", {}).get("name", locations.dataset.name)),
+        published=False,
+        voxel_size=f"{','.join(f'{value:g}' for value in size)} {unit}" if size else "",
+        layers=(),
+        unfinished=tuple(_unfinished(locations, set())),
+        run=str(live_run(locations) or ""),
+    )
+
+
+# -- one layer ------------------------------------------------------------------------------------------------------
+
+
+def _layer(dataset: StoredDataset, layer: LayerProperties) -> LayerSummary:
+    mags = sorted(layer.mags, key=lambda entry: entry.mag.to_tuple())
+    return LayerSummary(
+        name=layer.name,
+        category=str(layer.category),
+        dtype=layer.dtype.name,
+        num_channels=layer.num_channels,
+        axes=layer.axes,
+        box=(layer.box.topleft.to_tuple(), layer.box.size.to_tuple()),
+        data_format=str(layer.data_format),
+        mags=tuple(_mag(dataset, layer, entry) for entry in mags),
+    )
+
+
+def _mag(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> MagSummary:
+    path = entry.path or f"./{layer.name}/{entry.mag}"
+    try:
+        mag = MagOnDisk.open(dataset, layer, entry)
+        ledger = mag.load_ledger()
+        return _opened(mag, ledger, path)
+    except WkpipeError as error:
+        where = f"layer {layer.name}, mag {entry.mag}: "
+        return MagSummary(str(entry.mag), path, "unknown", error=str(error).removeprefix(where))
+
+
+def _opened(mag: MagOnDisk, ledger: Ledger, path: str) -> MagSummary:
+    spec = mag.array.spec
+    files = size = proven = 0
+    for unit in mag.units:
+        facts, record = mag.array.unit_facts(unit), ledger.get(unit)
+        if facts is not None:
+            files, size = files + facts.files, size + facts.size
+        proven += record is not None and record.origin != DIRTY and may_be_recorded(record, facts)
+    stale = _stale_units(mag, ledger)
+    box = box_in_mag(mag.layer.bounding_box(), mag.entry.mag)
+    level = "" if spec.compression.level is None else f" {spec.compression.level}"
+    return MagSummary(
+        mag=str(mag.entry.mag),
+        path=path,
+        origin=_origin(mag.recipe, ledger),
+        shape=box.size_xyz.to_tuple(),
+        chunk_shape=spatial(spec, spec.chunk_shape).to_tuple(),
+        shard_shape=spatial(spec, spec.shard_shape).to_tuple(),
+        compression=f"{spec.compression.kind}{level}",
+        files=files,
+        all_files=_files_in_box(mag),
+        bytes_on_disk=size,
+        units=len(mag.units),
+        proven_units=proven,
+        stale_units=stale,
+        state=_state(mag, ledger, stale, proven),
+    )
+
+
+def _files_in_box(mag: MagOnDisk) -> int:
+    """Return how many storage shards (or chunk files) the box touches."""
+    spec = mag.array.spec
+    box = box_in_mag(mag.layer.bounding_box(), mag.entry.mag)
+    shard = spatial(spec, spec.shard_shape)
+    count = (box.bottomright_xyz.ceildiv(shard) - box.topleft_xyz // shard).prod()
+    for axis, size, step in zip(spec.axes, spec.shape, spec.shard_shape, strict=True):
+        count *= 1 if axis in "xyz" else -(-size // step)
+    return count
+
+
+def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int:
+    if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
+        return 0
+    source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag))
+    source_ledger = Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag))
+    tokens = tokens_on_disk(source_ledger, source.unit_facts)
+    return len(freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens).stale)
+
+
+def _state(mag: MagOnDisk, ledger: Ledger, stale: int, proven: int) -> str:
+    if stale:
+        return STALE
+    if proven == len(mag.units):
+        return UP_TO_DATE
+    return UNPROVEN if ledger or mag.recipe is not None else UNKNOWN
+
+
+def _origin(recipe: MagPlan | None, ledger: Ledger) -> str:
+    """Return where a mag comes from, in words."""
+    if recipe is not None and recipe.kind == CONVERT:
+        return "converted"
+    if recipe is not None and recipe.kind == DOWNSAMPLE and recipe.interpolation is not None:
+        return f"downsampled from {recipe.from_mag} by {recipe.interpolation.value}"
+    if any(record.origin in (WRITTEN, DIRTY) for record in ledger.records.values()):
+        return "written"
+    return "other tool"
+
+
+# -- unfinished mags ------------------------------------------------------------------------------------------------
+
+
+def _unfinished(locations: Locations, registered: set[tuple[str, Mag]]) -> Iterator[UnfinishedMag]:
+    """Yield the mags that have a recipe and are not in the properties, by layer, from fine to coarse."""
+    for file in sorted((locations.state / "ledger").glob("*/*/recipe.json")):
+        layer, name = file.parts[-3:-1]
+        try:
+            mag = Mag(name)
+        except ValueError:  # not a directory of ours
+            continue
+        if (layer, mag) not in registered and (recipe := load_recipe(locations, layer, mag)) is not None:
+            yield UnfinishedMag(layer, str(mag), _origin(recipe, Ledger({})), _units_done(recipe, locations), len(recipe.units()))
+
+
+def _units_done(recipe: MagPlan, locations: Locations) -> int:
+    ledger, array = Ledger.load(locations.ledger(recipe.layer, recipe.mag)), _begun_array(recipe, locations)
+    if array is None:
+        return 0
+    params, done = recipe.params, 0
+    for unit in recipe.units():
+        record = ledger.get(unit)
+        if record is not None and record.origin == MADE and record.params == params:
+            done += may_be_recorded(record, array.unit_facts(unit))
+    return done
+
+
+def _begun_array(recipe: MagPlan, locations: Locations) -> StoredArray | None:
+    try:
+        path = locations.array(recipe.layer, recipe.mag)
+        return open_array(path, recipe.spec.data_format, recipe.spec.axes, shape=recipe.spec.shape)
+    except MetadataError:
+        return None

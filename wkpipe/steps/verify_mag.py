@@ -1,0 +1,144 @@
+"""MagOnDisk: a mag of an existing dataset with all that is known of how it came about; opened only to be looked at."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wkpipe.errors import MetadataError, UnreadableInput
+from wkpipe.formats.base import Position, StoredArray
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.recipe import load_conversion, load_recipe
+from wkpipe.plan.survey import units_in_box
+from wkpipe.storage.ledger import MADE, Ledger
+from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.locations import STATE_NAME, Locations
+
+
+def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
+    """Open a dataset that is only looked at.
+
+    A read-only dataset brings the ledger that it was made with in its own ``.wkpipe``: that one is read unless there
+    is another one in the state directory.
+
+    Raises:
+        UnreadableInput: there is no dataset.
+        MetadataError: its properties are broken.
+    """
+    dataset = StoredDataset.open(root, state_dir)
+    return StoredDataset(locations_to_read(dataset.locations), dataset.properties)
+
+
+def locations_to_read(locations: Locations) -> Locations:
+    """Return where the state of a dataset is to be read; see `open_to_read`."""
+    inside = locations.dataset / STATE_NAME
+    return Locations(locations.dataset, inside) if inside.is_dir() and not locations.state.is_dir() else locations
+
+
+@dataclass(frozen=True)
+class MagOnDisk:
+    """A registered mag. `recipe` is how wkpipe makes it, None where it does not; `units` are all that the box touches."""
+
+    dataset: StoredDataset
+    layer: LayerProperties
+    entry: MagProperties
+    array: StoredArray
+    recipe: MagPlan | None
+    units: tuple[Position, ...]
+
+    @classmethod
+    def open(cls, dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> MagOnDisk:
+        """Open a mag's array and look up its recipe.
+
+        Raises:
+            InputRefused: the mag lies on a server.
+            MetadataError: the array's metadata or the recipe are missing or broken, or do not fit the layer's.
+        """
+        array = dataset.open_mag(layer, entry)
+        recipe = load_recipe(dataset.locations, layer.name, entry.mag)
+        return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)))
+
+    def load_ledger(self) -> Ledger:
+        """Read what is recorded of the mag."""
+        return Ledger.load(self.dataset.locations.ledger(self.layer.name, self.entry.mag))
+
+    def is_made(self, ledger: Ledger) -> bool:
+        """Whether wkpipe made the mag as a whole, so that every unit of it must be recorded."""
+        return self.recipe is not None or any(record.origin == MADE for record in ledger.records.values())
+
+    @property
+    def is_derived(self) -> bool:
+        """Whether the mag is made from a finer one that is still there."""
+        if self.recipe is None or self.recipe.kind != DOWNSAMPLE:
+            return False
+        return any(entry.mag == self.recipe.from_mag for entry in self.layer.mags)
+
+    # -- mends --------------------------------------------------------------------------------------------------
+
+    def remake_command(self) -> str | None:
+        """Return the command that makes missing or changed units of this mag again, and no other mag than there is."""
+        if self.is_derived:
+            return refresh_command(self.dataset, self.layer)
+        if self.recipe is not None and self.recipe.kind == CONVERT:
+            return _convert_command(self.dataset.locations)
+        return None
+
+    def mend_unit(self, unit: Position, looks_unchanged: bool = False) -> str:
+        """Return how a damaged unit is repaired.
+
+        `looks_unchanged` tells that size and mtime are still the recorded ones: a run takes such files for proven, so
+        they must go first.
+        """
+        command = self.remake_command()
+        if command is None:
+            return "restore its files from a copy, or write the region again"
+        files = self.array.unit_files(unit) if looks_unchanged else []
+        return f"rm {shlex.quote(str(files[0]))} && {command}" if files else command
+
+
+def refresh_command(dataset: StoredDataset, layer: LayerProperties, overwrite: bool = False) -> str:
+    """Return the command that brings a layer's derived mags up to date, or makes all anew, without adding coarser ones."""
+    coarsest = max(entry.mag for entry in layer.mags)
+    words = ["wkpipe", "downsample", str(dataset.locations.dataset), "--layer-name", layer.name, "--coarsest-mag", str(coarsest)]
+    return shlex.join([*words, *(["--overwrite-existing"] if overwrite else []), *_state_option(dataset.locations)])
+
+
+def _convert_command(locations: Locations) -> str | None:
+    try:
+        conversion = load_conversion(locations)
+    except MetadataError:
+        return None
+    if conversion is None:
+        return None
+    words = ["wkpipe", "convert", str(conversion.get("source")), str(locations.dataset)]
+    for key, value in conversion.get("params", {}).items():
+        words += _option(key, value)
+    return shlex.join([*words, "--no-downsample", *_state_option(locations)])
+
+
+def _option(key: str, value: Any) -> list[str]:
+    name = key.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{name}" if value else f"--no-{name}"]
+    return [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+
+
+def _state_option(locations: Locations) -> list[str]:
+    inside = locations.state == locations.dataset / STATE_NAME
+    return [] if inside else ["--state-dir", str(locations.state.parent)]
+
+
+def is_published(root: Path) -> bool:
+    """Tell whether a directory has the properties of a dataset; one that is being converted has none yet.
+
+    Raises:
+        UnreadableInput: it is not a directory.
+    """
+    if not root.is_dir():
+        raise UnreadableInput(f"{root} is not a directory; give the path of a dataset (a directory with datasource-properties.json)")
+    return (root / PROPERTIES_FILE_NAME).is_file()

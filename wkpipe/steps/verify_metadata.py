@@ -1,0 +1,85 @@
+"""Hold the metadata of a mag's array against the properties of its layer, and against the recipe it was made by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from wkpipe.errors import WkpipeError
+from wkpipe.formats import open_array
+from wkpipe.formats.base import DataFormat
+from wkpipe.geometry import Mag
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.plan.spec_json import spec_to_json
+from wkpipe.steps.verify_mag import MagOnDisk
+from wkpipe.stored.axes import spatial
+from wkpipe.stored.dataset import array_corner, box_in_mag
+
+
+def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
+    """Yield what does not fit; data type and number of axes were checked when the array was opened."""
+    yield from _channels(mag)
+    yield from _axis_names(mag)
+    yield from _cube_length(mag)
+    yield from _shape(mag)
+    yield from _recipe(mag)
+
+
+def _channels(mag: MagOnDisk) -> Iterator[str]:
+    spec, layer = mag.array.spec, mag.layer
+    if "c" not in spec.axes:
+        return
+    # A WKW array takes its shape from the properties; what it really holds stands in its blocks.
+    shape = spec.chunk_shape if spec.data_format is DataFormat.WKW else spec.shape
+    found, needed = shape[spec.axes.index("c")], mag.entry.channel_index + layer.num_channels
+    if found < needed:
+        yield f"found {found} channels in the array, expected {needed} as datasource-properties.json says"
+
+
+def _axis_names(mag: MagOnDisk) -> Iterator[str]:
+    """Compare with the names that a Zarr 3 array may give its axes itself."""
+    spec = mag.array.spec
+    if spec.data_format is not DataFormat.ZARR3:
+        return
+    try:
+        own = open_array(mag.array.path, spec.data_format).spec.axes
+    except WkpipeError:  # five axes or more, without names
+        return
+    if own != spec.axes and set(own) == set(spec.axes):
+        yield f"found the axes {','.join(own)} in the array, expected {','.join(spec.axes)} as datasource-properties.json says"
+
+
+def _cube_length(mag: MagOnDisk) -> Iterator[str]:
+    spec, stated = mag.array.spec, mag.entry.cube_length
+    if spec.data_format is DataFormat.WKW and stated is not None and stated != (found := spatial(spec, spec.shard_shape).x):
+        yield f"found WKW files of {found} voxels' edge, expected {stated} as cubeLength in datasource-properties.json says"
+
+
+def missing_extent(mag: MagOnDisk, layer: LayerProperties | None = None) -> list[str]:
+    """Return the axes, with lengths, along which the array ends before the layer's box does."""
+    spec = mag.array.spec
+    corner = array_corner(box_in_mag((layer or mag.layer).bounding_box(), mag.entry.mag), spec.axes)
+    short = [(axis, has, needs) for axis, has, needs in zip(spec.axes, spec.shape, corner, strict=True) if has < needs and axis != "c"]
+    return [f"{has} voxels along {axis}, expected {needs}" for axis, has, needs in short]
+
+
+def ends_with_partial_voxels(mag: MagOnDisk) -> bool:
+    """Tell whether the array only lacks the last voxel, which the box covers in part: some tools leave that one away."""
+    box = mag.layer.bounding_box().align_with_mag(mag.entry.mag)
+    return not missing_extent(mag, replace(mag.layer, box=mag.layer.box.with_xyz(box.topleft_xyz, box.size_xyz)))
+
+
+def _shape(mag: MagOnDisk) -> Iterator[str]:
+    missing = missing_extent(mag)
+    if missing and (mag.recipe is not None or mag.entry.mag == Mag(1) or not ends_with_partial_voxels(mag)):
+        yield f"found an array of {', '.join(missing)} to cover the layer's box"
+
+
+def _recipe(mag: MagOnDisk) -> Iterator[str]:
+    """Compare all but the shape, which grows with the layer's box, with what the array was created with."""
+    if mag.recipe is None:
+        return
+    found = spec_to_json(replace(mag.array.spec, shape=mag.recipe.spec.shape))
+    for key, value in spec_to_json(mag.recipe.spec).items():
+        if found[key] != value:
+            yield f"found {key.replace('_', ' ')} {found[key]} in the array's metadata, expected {value} as it was made with"

@@ -1,0 +1,72 @@
+"""What a verification found: problems, each with its mend, and notes on what is no problem but good to know."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong.
+
+    `shard` names a unit as all messages do (its position, as ``0.0.1.2``), or a file that belongs to none; it is empty
+    where the whole mag is meant, `mag` where the whole layer or dataset is, `layer` where the dataset is. `what` is one
+    line, found against expected; `mend` is the command that repairs it, or what to do where no command can.
+    """
+
+    layer: str
+    mag: str
+    shard: str
+    what: str
+    mend: str
+
+    def __str__(self) -> str:
+        names = (("layer", self.layer), ("mag", self.mag), ("storage shard", self.shard))
+        where = ", ".join(f"{name} {value}" for name, value in names if value) or "dataset"
+        return f"{where}: {self.what}; {self.mend}"
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class VerifyReport:
+    """The outcome of `wkpipe.steps.verify.verify_dataset`: how much was looked at, and what was found."""
+
+    dataset: Path
+    mags: int = 0
+    units: int = 0
+    bytes_read: int = 0
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.problems
+
+    @property
+    def summary(self) -> str:
+        """The outcome in one line."""
+        looked_at = f"{_counted(self.mags, 'mag')}, {_counted(self.units, 'storage shard')}, {self.bytes_read / 1e6:.1f} MB"
+        if self.is_sound:
+            return f"{self.dataset}: verified {looked_at}; nothing is wrong"
+        return f"{self.dataset}: found {_counted(len(self.problems), 'problem')} in {looked_at}"
+
+    def to_json(self) -> Mapping[str, Any]:
+        return {
+            "dataset": str(self.dataset),
+            "sound": self.is_sound,
+            "mags": self.mags,
+            "units": self.units,
+            "bytes_read": self.bytes_read,
+            "problems": [problem.to_json() for problem in self.problems],
+            "notes": list(self.notes),
+        }
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
