@@ -101,4 +101,13 @@ class RunLease(MetadataLock):
         return TryAgain(f"{self.path.parent.parent.parent} is being worked on by {who}; wait for it, or pass --break-lock if it is gone")
 
 
+def check_free(locks: Path) -> None:
+    """Refuse to go on while a run holds the lease, for those who change arrays outside of a run.
 
+    Raises:
+        TryAgain: a run that is alive works on the dataset; names it.
+    """
+    lease = RunLease(locks, Scratch(locks))
+    holder = read_holder(lease.path)
+    if holder is not None and not lease._is_dead(holder):
+        raise lease._busy(holder)
