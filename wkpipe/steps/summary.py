@@ -91,7 +91,7 @@ def _layer(dataset: StoredDataset, layer: LayerProperties) -> LayerSummary:
 
 
 def _mag(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> MagSummary:
-    path = entry.path or f"./{layer.name}/{entry.mag}"
+    path = _path(dataset, layer, entry)
     try:
         mag = MagOnDisk.open(dataset, layer, entry)
         ledger = mag.load_ledger()
@@ -99,6 +99,11 @@ def _mag(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -
     except WkpipeError as error:
         where = f"layer {layer.name}, mag {entry.mag}: "
         return MagSummary(str(entry.mag), path, "unknown", error=str(error).removeprefix(where))
+
+
+def _path(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> str:
+    """Return where a mag lies, as the properties say it; old ones do not."""
+    return entry.path or f"./{dataset.mag_path(layer, entry).relative_to(dataset.locations.dataset)}"
 
 
 def _opened(mag: MagOnDisk, ledger: Ledger, path: str) -> MagSummary:
@@ -125,7 +130,7 @@ def _opened(mag: MagOnDisk, ledger: Ledger, path: str) -> MagSummary:
         bytes_on_disk=size,
         units=len(mag.units),
         proven_units=proven,
-        stale_units=stale,
+        stale_units=stale or 0,
         state=_state(mag, ledger, stale, proven),
     )
 
@@ -141,19 +146,23 @@ def _files_in_box(mag: MagOnDisk) -> int:
     return count
 
 
-def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int:
+def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
+    """Return how many units of a derived mag are stale; None where its source can not be opened."""
     if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
         return 0
-    source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag))
+    try:
+        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag))
+    except WkpipeError:  # shown where that mag itself is looked at
+        return None
     source_ledger = Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag))
     tokens = tokens_on_disk(source_ledger, source.unit_facts)
     return len(freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens).stale)
 
 
-def _state(mag: MagOnDisk, ledger: Ledger, stale: int, proven: int) -> str:
+def _state(mag: MagOnDisk, ledger: Ledger, stale: int | None, proven: int) -> str:
     if stale:
         return STALE
-    if proven == len(mag.units):
+    if stale is not None and proven == len(mag.units):
         return UP_TO_DATE
     return UNPROVEN if ledger or mag.recipe is not None else UNKNOWN
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import MetadataError, UnreadableInput
-from wkpipe.formats.base import Position, StoredArray
+from wkpipe.formats.base import DataFormat, Position, StoredArray
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
@@ -60,6 +60,11 @@ class MagOnDisk:
             MetadataError: the array's metadata or the recipe are missing or broken, or do not fit the layer's.
         """
         array = dataset.open_mag(layer, entry)
+        if layer.data_format is DataFormat.WKW and array.spec.chunk_shape[0] < layer.num_channels:
+            # A WKW array takes its shape from the properties, so nothing of it could be addressed.
+            raise MetadataError(
+                f"{array.path} holds {array.spec.chunk_shape[0]} channels, datasource-properties.json says {layer.num_channels}"
+            )
         recipe = load_recipe(dataset.locations, layer.name, entry.mag)
         return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)))
 
