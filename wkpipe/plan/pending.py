@@ -82,6 +82,9 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
             state.absent += facts is None
         elif facts is None:
             raise MissingShard(f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {record.proof.size} bytes; {_mend(was_made)}")
+        elif facts.files < record.proof.files:
+            gone = f"{record.proof.files - facts.files} of the {record.proof.files} chunk files"
+            raise MissingShard(f"{where}: {gone} that the ledger recorded for block {_name(unit)} are gone; {_mend(was_made)}")
         elif renewed := _renewed(record, facts, array):
             state.tokens[unit] = record.token
             state.adopted.append(renewed)

@@ -63,6 +63,8 @@ class WorkflowRun:
             refuse(error)
         for note in plan.notes:
             print(f"wkpipe: {note}", file=sys.stderr)
+        if plan.is_empty:
+            print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
         run = Run(plan)
         return cls(plan, run.directory, run)
 
@@ -111,7 +113,7 @@ class WorkflowRun:
             return
         if workflow.local_exec and "mem_mb" not in workflow.global_resources:
             workflow.register_resource("mem_mb", self._memory)
-        if self._run is None:
+        if self._run is None or self.plan.is_empty:
             return
         try:
             self._lease.enter_context(self._run.begun())

@@ -13,6 +13,10 @@ def inputs_of(wildcards):
     return RUN.inputs(wildcards.task)
 
 
+def run_of(wildcards):
+    return RUN.directory
+
+
 def threads_of(wildcards):
     return RUN.task(wildcards.task).threads
 

@@ -16,7 +16,7 @@ rule convert:
         mem_mb=mem_mb_of,
         runtime=runtime_of,
     params:
-        run=RUN.directory,
+        run=run_of,
         python=RUN.python,
     shell:
         "{params.python:q} -m wkpipe step {params.run:q} {wildcards.task:q} > {log:q} 2>&1"

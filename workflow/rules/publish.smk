@@ -14,6 +14,6 @@ rule publish:
         mem_mb=mem_mb_of,
         runtime=runtime_of,
     params:
-        run=RUN.directory,
+        run=run_of,
     script:
         "../scripts/publish.py"
