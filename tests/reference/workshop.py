@@ -34,10 +34,10 @@ Facts = dict[str, Any]
 
 
 @contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Hold a lock that all workers of a test run know."""
+def locked(file: Path, shared: bool = False) -> Iterator[None]:
+    """Hold a lock that all workers of a test run know, alone or with others that share it."""
     with file.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
 
 
@@ -60,25 +60,37 @@ class Workshop:
 
 
 class Reference:
-    """The reference package, run in its own Python. One process at a time: it needs gigabytes for its default shards."""
+    """The reference package, run in its own Python.
+
+    With shards of 1024³ it needs gigabytes; such a process (`heavy`) runs alone, whatever the other workers do.
+    """
 
     def __init__(self, python: Path, lock: Path) -> None:
         self._python = python
         self._lock = lock
 
-    def _run(self, command: Sequence[str | Path]) -> None:
+    def _run(self, command: Sequence[str | Path], heavy: bool) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "WK_TOKEN")}
-        with locked(self._lock):
+        with locked(self._lock, shared=not heavy):
             result = subprocess.run(command, capture_output=True, text=True, env=environment)
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
-    def script(self, name: str, *arguments: object) -> None:
-        texts = [json.dumps(a) if isinstance(a, (dict, list, tuple)) else str(a) for a in arguments]
-        self._run([self._python, SCRIPTS / name, *texts])
+    def script(self, name: str, *arguments: object, heavy: bool = False) -> None:
+        """Run one of our scripts; arguments that are not texts or paths are handed over as JSON."""
+        texts = [str(a) if isinstance(a, (str, Path)) else json.dumps(a) for a in arguments]
+        self._run([self._python, SCRIPTS / name, *texts], heavy)
 
-    def command(self, *arguments: object) -> None:
+    def command(self, *arguments: object, heavy: bool = False) -> None:
         """Run a command of the reference package's command line."""
-        self._run([self._python.with_name("webknossos"), *map(str, arguments), "--distribution-strategy", "sequential"])
+        self._run([self._python.with_name("webknossos"), *map(str, arguments), "--distribution-strategy", "sequential"], heavy)
+
+    def convert(self, source: Path, target: Path, *options: object, heavy: bool = False) -> None:
+        voxel_size = ",".join(map(str, VOXEL_SIZE))
+        self.command("convert", source, target, "--voxel-size", voxel_size, *options, heavy=heavy)
+
+    def downsample(self, target: Path, shard: int = 64, heavy: bool = False, **values: object) -> None:
+        """Downsample by its API, which unlike its command line takes shapes; small shards keep it quick."""
+        self.script("downsample_dataset.py", target, {"shard": shard, "chunk": 32} | values, heavy=heavy)
 
     def facts(self, out: Path, *datasets: Path) -> list[Facts]:
         """Return the facts of datasets as the reference package reads them."""

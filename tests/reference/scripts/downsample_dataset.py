@@ -1,6 +1,6 @@
 """Run by the reference package's Python: downsample all layers of a dataset.
 
-usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: sampling_mode, interpolation_mode, coarsest_mag, chunk, shard.
+usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: coarsest_mag, chunk, shard; sampling_mode, interpolation_mode if not default.
 """
 
 import json
@@ -13,12 +13,14 @@ from webknossos import Dataset, Mag
 def main(target, values):
     with get_executor("sequential") as executor:
         for layer in Dataset.open(target).layers.values():
+            data_format = layer.data_format.value
             layer.downsample(
                 coarsest_mag=Mag(values["coarsest_mag"]),
-                sampling_mode=values["sampling_mode"],
-                interpolation_mode=values["interpolation_mode"],
+                sampling_mode=values.get("sampling_mode", "anisotropic"),
+                interpolation_mode=values.get("interpolation_mode", "default"),
                 chunk_shape=values["chunk"],
-                shard_shape=values["shard"],
+                shard_shape=values["chunk"] if data_format == "zarr" else values["shard"],
+                compress=values.get("compress", True),
                 executor=executor,
             )
 

@@ -1,33 +1,36 @@
-"""Run by the reference package's Python: make a dataset of one or more layers from .npy files (axes c, x, y, z).
+"""Run by the reference package's Python: make a dataset from .npy files.
 
-usage: make_dataset.py TARGET LAYERS, where LAYERS is a JSON list of {name, category, voxels, topleft, data_format, chunk, shard}.
+usage: make_dataset.py TARGET VALUES, where VALUES is JSON: voxel_size, data_format, compress, and layers: a list of name, category, voxels
+(the file), axes and topleft (one number per axis; with the axes c, x, y, z the one of c is 0).
 """
 
 import json
 import sys
 
 import numpy as np
-from webknossos import BoundingBox, Dataset
+from webknossos import Dataset, NDBoundingBox
 
 
-def main(target, layers, voxel_size):
-    dataset = Dataset(target, voxel_size=voxel_size)
-    for values in layers:
-        voxels = np.load(values["voxels"])
-        box = BoundingBox(values["topleft"], voxels.shape[1:])
-        largest = {"largest_segment_id": int(voxels.max())} if values["category"] == "segmentation" else {}
-        layer = dataset.add_layer(
-            values["name"],
-            values["category"],
+def main(target, values):
+    dataset = Dataset(target, voxel_size=values["voxel_size"])
+    for layer in values["layers"]:
+        voxels = np.load(layer["voxels"])
+        axes = layer["axes"]
+        box = NDBoundingBox(layer["topleft"], voxels.shape, axes)
+        largest = {"largest_segment_id": int(voxels.max())} if layer["category"] == "segmentation" else {}
+        added = dataset.add_layer(
+            layer["name"],
+            layer["category"],
             dtype=voxels.dtype,
-            num_channels=voxels.shape[0],
+            num_channels=voxels.shape[axes.index("c")] if "c" in axes else 1,
             data_format=values["data_format"],
             bounding_box=box,
             **largest,
         )
-        mag = layer.add_mag(1, chunk_shape=values["chunk"], shard_shape=values["shard"], compress=values["compress"])
-        mag.write(voxels, absolute_offset=box.topleft, allow_unaligned=True)
+        shard = 32 if values["data_format"] == "zarr" else 64
+        mag = added.add_mag(1, chunk_shape=32, shard_shape=shard, compress=values["compress"])
+        mag.write(voxels, absolute_bounding_box=box, allow_unaligned=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], json.loads(sys.argv[2]), json.loads(sys.argv[3]))
+    main(sys.argv[1], json.loads(sys.argv[2]))

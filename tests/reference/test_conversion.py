@@ -1,0 +1,80 @@
+"""wkpipe and the reference package convert the same images to the same layers, and downsample them to the same voxels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.reference.sources import FLAT_SOURCES, SOURCES, TIME_SOURCES
+from tests.reference.workshop import Facts, Reference, assert_same_facts, our_facts, run_wkpipe
+
+pytestmark = pytest.mark.reference
+
+
+@pytest.mark.parametrize("name", [name for name in SOURCES if name not in TIME_SOURCES])
+def test_converting_and_downsampling_at_once(name: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    run_wkpipe(ours, source=source(name), name="both", data_format="zarr", coarsest_mag=16)
+    reference.convert(source(name), theirs, "--name", "both", "--data-format", "zarr", "--max-mag", 16)
+    # behaviour.md §10.13: layers of depth 1 get chunks of depth 32 from the reference; wkpipe's are 1 deep (design.md §9.9)
+    assert_same_facts(our_facts(ours), reference.facts(tmp_path / "facts", theirs)[0], same_shapes=name not in FLAT_SOURCES)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_converting_then_downsampling(name: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    run_wkpipe(ours, source=source(name), name="both", shard_shape=64, downsample=False)
+    run_wkpipe(ours, coarsest_mag=16)
+    reference.convert(source(name), theirs, "--name", "both", "--shard-shape", 64, "--no-downsample")
+    reference.downsample(theirs, coarsest_mag=16)
+    expected = reference.facts(tmp_path / "facts", theirs)[0]
+    if name in TIME_SOURCES:
+        _drop_channel_axis(expected)
+    assert_same_facts(our_facts(ours), expected, same_shapes=name not in FLAT_SOURCES)
+
+
+def _drop_channel_axis(facts: Facts) -> None:
+    """Take away what the reference has in layers with time points: a channel axis of length 1 (t, c, x, y, z).
+
+    wkpipe leaves it out (t, x, y, z), as the reference's API does for a box without it (behaviour.md §1.4); readers know it from the
+    axisOrder. Nothing else differs.
+    """
+    for layer in facts["layers"].values():
+        for mag in layer["mags"].values():
+            assert mag["voxels"].shape[1] == 1
+            mag["voxels"] = mag["voxels"][:, 0]
+        for holder in (layer, *layer["mags"].values()):
+            assert list(holder["box"]) == ["t", "c", "x", "y", "z"]
+            assert holder["box"].pop("c") == [0, 1]
+
+
+@pytest.mark.parametrize("name", ["labels", "multi_channel_z_series", "rgb_png"])
+@pytest.mark.parametrize("compress", [True, False])
+def test_wkw(name: str, compress: bool, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    run_wkpipe(ours, source=source(name), name="both", data_format="wkw", shard_shape=64, compress=compress, coarsest_mag=4)
+    options = ["--compress" if compress else "--no-compress", "--no-downsample"]
+    reference.convert(source(name), theirs, "--name", "both", "--data-format", "wkw", "--shard-shape", 64, *options)
+    reference.downsample(theirs, coarsest_mag=4, compress=compress)
+    assert_same_facts(our_facts(ours), reference.facts(tmp_path / "facts", theirs)[0])
+
+
+def test_folders_of_equal_names(source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
+    """temca2 holds tiles: <section>/<row>/<column>.jpg. The reference piles up all folders of one name to one layer, whatever they lie in.
+
+    wkpipe makes a layer of each folder, named by its path. (Downsampling is left out, as wkpipe refuses it: a layer of depth 1, which
+    stays at z 1, beside layers that do not.)
+    """
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    run_wkpipe(ours, source=source("temca2"), data_format="zarr", downsample=False)
+    reference.convert(source("temca2"), theirs, "--data-format", "zarr", "--no-downsample")
+    found, expected = our_facts(ours)["layers"], reference.facts(tmp_path / "facts", theirs)[0]["layers"]
+    assert set(expected) == {"60", "61", "temca2"}
+    assert set(found) == {"1_60", "1_61", "2_60", "2_61", "40_60", "40_61", "temca2"}
+    for row in ("60", "61"):
+        piled = np.concatenate([found[f"{section}_{row}"]["mags"]["1"]["voxels"] for section in (1, 2, 40)], axis=3)
+        np.testing.assert_array_equal(piled, expected[row]["mags"]["1"]["voxels"])
+    np.testing.assert_array_equal(found["temca2"]["mags"]["1"]["voxels"], expected["temca2"]["mags"]["1"]["voxels"])
