@@ -163,6 +163,9 @@ class PendingGroup:
         descriptor = disk.create(temporary)
         try:
             disk.write(descriptor, data, final)
+        except BaseException:
+            disk.unlink(temporary)
+            raise
         finally:
             os.close(descriptor)
         raw = data if isinstance(data, bytes) else bytes(data)
