@@ -33,7 +33,7 @@ def _version(value: bool) -> None:
 
 @app.callback()
 def _options(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
+    _: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version and exit."),
     debug: bool = typer.Option(False, "--debug", envvar="WKPIPE_DEBUG", help="Show tracebacks."),
 ) -> None:
     if debug:
@@ -62,11 +62,13 @@ def run_app(arguments: Sequence[str]) -> int:
         # Typer's usage errors have no public base class; they all explain themselves by this method.
         if (explain := getattr(error, "format_message", None)) is not None:
             return _explain(f"{explain()} (see --help)", UsageError.exit_code)
-        return _explain(f"a defect of wkpipe: {type(error).__name__}: {error}; run again with WKPIPE_DEBUG=1 and report it", WkpipeError.exit_code)
+        return _explain(
+            f"a defect of wkpipe: {type(error).__name__}: {error}; run again with WKPIPE_DEBUG=1 and report it", WkpipeError.exit_code
+        )
 
 
 def _explain(message: str, exit_code: int) -> int:
     if os.environ.get("WKPIPE_DEBUG") and sys.exc_info()[1] is not None:
-        raise  # noqa: PLE0704
+        raise
     print("wkpipe: " + " ".join(message.split("\n")), file=sys.stderr)
     return exit_code

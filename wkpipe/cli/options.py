@@ -9,11 +9,14 @@ import typer
 
 SamplingMode = Annotated[str, typer.Option(help="How the axes take part in downsampling: anisotropic, isotropic, constant_z.")]
 InterpolationMode = Annotated[
-    str, typer.Option(help="How a voxel is made: median, mode, nearest, bilinear, bicubic, max, min; default = mode for segmentation, median for color.")
+    str,
+    typer.Option(
+        help="How a voxel is made: median, mode, nearest, bilinear, bicubic, max, min; default = mode for segmentation, median for color."
+    ),
 ]
 Jobs = Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all that this process may use.")]
 Strategy = Annotated[str, typer.Option(help="Where jobs run: multiprocessing, sequential, slurm, kubernetes.")]
-JobResources = Annotated[str | None, typer.Option(help="Resources of cluster jobs, as JSON like '{\"mem\": \"10M\"}'.")]
+JobResources = Annotated[str | None, typer.Option(help='Resources of cluster jobs, as JSON like \'{"mem": "10M"}\'.')]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and exit; nothing is written.")]
 OverwriteExisting = Annotated[bool, typer.Option("--overwrite-existing", help="Delete what is there already and make it anew.")]
 TrustEmpty = Annotated[bool, typer.Option("--trust-empty", help="Accept a mag without any data although a finer one has some.")]

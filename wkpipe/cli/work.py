@@ -26,7 +26,8 @@ class WorkOptions:
 def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str, str], done: str, nothing: str) -> None:
     """Plan and run what the options ask for; print a summary.
 
-    `values` are those of a config; `spellings` names the options that are not spelled like their key. `done` and `nothing` are the last line's words, for work that was done and where there was none.
+    `values` are those of a config; `spellings` names the options that are not spelled like their key. `done` and
+    `nothing` are the last line's words, for work that was done and where there was none.
 
     Raises:
         WkpipeError: with the exit code of the command.
@@ -39,7 +40,9 @@ def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str
 
     check_strategy(options.strategy)
     if options.strategy == "sequential" and options.jobs not in (None, 1):
-        raise UsageError(f"--jobs {options.jobs} contradicts --distribution-strategy sequential, which uses one core; leave one of them out")
+        raise UsageError(
+            f"--jobs {options.jobs} contradicts --distribution-strategy sequential, which uses one core; leave one of them out"
+        )
     if options.job_resources is not None:
         raise UsageError(f"--job-resources is for cluster strategies; leave it out with --distribution-strategy {options.strategy}")
     cores = 1 if options.strategy == "sequential" else options.jobs or available_cores()

@@ -101,7 +101,9 @@ def _plan_layer(
         made[layer.name] = existing
         for mag in discarded:
             if not dataset.owns(layer, layer.mag(mag)):
-                raise InputRefused(f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first")
+                raise InputRefused(
+                    f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
+                )
     derived = _derived(config, locations, layer, existing)
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     from_mag, mags = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
@@ -173,7 +175,10 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
             if not conversion.remove_target:
                 _clear_way(plan, conversion.locations, config.overwrite_existing, draft)
         elif (recipe := load_recipe(conversion.locations, layer.name, plan.mag)) is None or recipe.params != plan.params:
-            raise AlreadyExists(f"layer {layer.name}: mag {plan.mag} of {config.target} was made with other parameters; choose another target, or pass --overwrite-existing")
+            raise AlreadyExists(
+                f"layer {layer.name}: mag {plan.mag} of {config.target} was made with other parameters; "
+                "choose another target, or pass --overwrite-existing"
+            )
     removed = [plan.mag for plan in plans] if conversion.remove_target else [mag for name, mag in draft.reset if name == layer.name]
     survey = survey_layer(
         config,
@@ -197,6 +202,3 @@ def _check_writable(path: Path) -> None:
         raise NotWritable(f"{existing} is a file, not a directory; choose another target")
     if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
         raise NotWritable(f"{existing} is not writable; choose another target or make it writable")
-
-
-

@@ -68,19 +68,27 @@ class Config(BaseModel):
     voxel_size: VoxelSizeFactor | None = Field(None, description="Size of a voxel along x, y, z; needed with a source.")
     unit: str = Field("nanometer", description="Length unit of voxel_size.")
     name: str | None = Field(None, description="Name of the dataset; default: last part of the target's path.")
-    layer_name: str | None = Field(None, description="Convert: name of the layer to make. Downsample: the only layer to work on; default: all.")
-    category: Literal["color", "segmentation"] | None = Field(None, description="Category of converted layers; default: recognised from the data.")
+    layer_name: str | None = Field(
+        None, description="Convert: name of the layer to make. Downsample: the only layer to work on; default: all."
+    )
+    category: Literal["color", "segmentation"] | None = Field(
+        None, description="Category of converted layers; default: recognised from the data."
+    )
     data_format: Literal["wkw", "zarr", "zarr3"] = Field("zarr3", description="Storage format of converted layers.")
     chunk_shape: Shape | None = Field(None, description="Voxels per chunk; default 32,32,32.")
     shard_shape: Shape | None = Field(None, description="Voxels per storage shard (one file).")
     compress: bool = Field(True, description="Compress chunks (zstd, WKW: LZ4-HC).")
     compression_level: int = Field(5, ge=1, le=22, description="zstd level; higher is smaller and slower.")
-    batch_size: int | None = Field(None, ge=1, description="Images per job at least; a multiple of the shard's depth (WKW: of the chunk's).")
+    batch_size: int | None = Field(
+        None, ge=1, description="Images per job at least; a multiple of the shard's depth (WKW: of the chunk's)."
+    )
     overwrite_existing: bool = Field(False, description="Delete an existing target (convert) or existing mags (downsample) first.")
 
     downsample: bool = Field(True, description="Make coarser mags.")
     coarsest_mag: MagText | None = Field(None, description="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")
-    sampling_mode: Literal["anisotropic", "isotropic", "constant_z"] = Field("anisotropic", description="How the axes take part in downsampling.")
+    sampling_mode: Literal["anisotropic", "isotropic", "constant_z"] = Field(
+        "anisotropic", description="How the axes take part in downsampling."
+    )
     interpolation_mode: Literal["default", "median", "mode", "nearest", "bilinear", "bicubic", "max", "min"] = Field(
         "default", description="How a voxel is made from finer ones; default: median for color, mode for segmentation."
     )

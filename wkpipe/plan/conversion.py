@@ -129,7 +129,9 @@ def _layer(config: Config, stack: ImageStack) -> LayerProperties:
 def _finest(config: Config, stack: ImageStack, layer: LayerProperties, shapes: Shapes) -> MagPlan:
     sizes = stack.sizes._asdict()
     corner = [sizes[axis] for axis in layer.axes]
-    spec = make_spec(layer.data_format, layer.axes, corner, layer.dtype, layer.num_channels, shapes.chunk, shapes.shard, compression_of(config, layer))
+    spec = make_spec(
+        layer.data_format, layer.axes, corner, layer.dtype, layer.num_channels, shapes.chunk, shapes.shard, compression_of(config, layer)
+    )
     return MagPlan(
         layer=layer.name,
         mag=FINEST,
@@ -146,4 +148,7 @@ def _check_batch_size(config: Config, shapes: Shapes) -> None:
     is_wkw = config.data_format == "wkw"
     depth = shapes.chunk.z if is_wkw else shapes.shard.z
     if config.batch_size % depth:
-        raise UsageError(f"batch size {config.batch_size} is not a multiple of the {'chunk' if is_wkw else 'shard'}'s depth {depth}; choose {depth} or a multiple of it")
+        raise UsageError(
+            f"batch size {config.batch_size} is not a multiple of the {'chunk' if is_wkw else 'shard'}'s depth {depth}; "
+            f"choose {depth} or a multiple of it"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -100,7 +101,7 @@ def _ranges(mag: PendingMag, sizing: Sizing, most: int, total_seconds: float) ->
     count = max(math.ceil(mag.seconds / sizing.target_seconds), sizing.cores)
     count = max(1, min(count, len(mag.units) // mag.least_units, share))
     cuts = [round(i * len(mag.units) / count) for i in range(count + 1)]
-    return [mag.units[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if b > a]
+    return [mag.units[a:b] for a, b in itertools.pairwise(cuts) if b > a]
 
 
 def _own(owner: dict[tuple[str, Mag], dict[Position, int]], drafts: list[_Draft], index: int) -> None:
@@ -153,6 +154,12 @@ def _publish_tasks(tasks: Sequence[Task], layers: Iterable[str]) -> list[Task]:
     for layer, names in makers.items():
         together[tuple(names) if len(names) == 1 else (layer, *names)].append(layer)
     return [
-        Task(name=f"{index:05d}-{group[0]}", rule=PUBLISH, inputs=tuple(makers[group[0]]), layers=tuple(group), mem_mb=math.ceil(BASE_BYTES / 1e6))
+        Task(
+            name=f"{index:05d}-{group[0]}",
+            rule=PUBLISH,
+            inputs=tuple(makers[group[0]]),
+            layers=tuple(group),
+            mem_mb=math.ceil(BASE_BYTES / 1e6),
+        )
         for index, group in enumerate(together.values())
     ]

@@ -81,7 +81,8 @@ class MagPlan:
 
     def hull(self, first: Vec3Int, end: Vec3Int) -> Corners:
         """Return the box of source voxels (in voxels of `from_mag`) that a target box (first, end) is computed from."""
-        assert self.source_box is not None and self.interpolation is not None
+        assert self.source_box is not None
+        assert self.interpolation is not None
         margin = halo(self.interpolation, self.factors)
         first, end = first * self.factors - margin[0], end * self.factors + margin[1]
         low, high = self.source_box

@@ -81,7 +81,9 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
             state.tokens[unit] = record.token
             state.absent += facts is None
         elif facts is None:
-            raise MissingShard(f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {record.proof.size} bytes; {_mend(was_made)}")
+            raise MissingShard(
+                f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {record.proof.size} bytes; {_mend(was_made)}"
+            )
         elif facts.files < record.proof.files:
             gone = f"{record.proof.files - facts.files} of the {record.proof.files} chunk files"
             raise MissingShard(f"{where}: {gone} that the ledger recorded for block {_name(unit)} are gone; {_mend(was_made)}")

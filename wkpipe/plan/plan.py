@@ -11,8 +11,8 @@ from typing import Any
 from wkpipe.errors import UsageError
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Mag
-from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.storage.ledger import Record
 
@@ -40,8 +40,9 @@ class FoundMag:
 class LayerPlan:
     """What becomes of one layer.
 
-    `found` are the mags that are only read. `new` holds the layer's properties (JSON of datasource-properties.json, without mags) where it is converted now,
-    else None; `stack` the images that it is converted from. `publish` names the mags to be made visible.
+    `found` are the mags that are only read. `new` holds the layer's properties (JSON of datasource-properties.json,
+    without mags) where it is converted now, else None; `stack` the images that it is converted from. `publish` names
+    the mags to be made visible.
     """
 
     name: str

@@ -22,7 +22,9 @@ def compression_of(config: Config, layer: LayerProperties) -> Compression:
     return default_compression(layer.data_format, config.compression_level) if config.compress else NO_COMPRESSION
 
 
-def ladder_of(config: Config, layer: LayerProperties, voxel_size_nm: Sequence[float], existing: Sequence[Mag], others: Sequence[Mag]) -> tuple[Mag, tuple[Mag, ...]]:
+def ladder_of(
+    config: Config, layer: LayerProperties, voxel_size_nm: Sequence[float], existing: Sequence[Mag], others: Sequence[Mag]
+) -> tuple[Mag, tuple[Mag, ...]]:
     """Return the mag to start from and the mags to make; none where the layer is as coarse as wanted already.
 
     Raises:
@@ -33,12 +35,19 @@ def ladder_of(config: Config, layer: LayerProperties, voxel_size_nm: Sequence[fl
     if existing and coarsest is not None:
         finest = min(existing)
         if coarsest < finest:
-            raise InputRefused(f"{where}: the coarsest mag {coarsest} is finer than the finest mag {finest}; choose {finest} or a coarser one")
+            raise InputRefused(
+                f"{where}: the coarsest mag {coarsest} is finer than the finest mag {finest}; choose {finest} or a coarser one"
+            )
         if coarsest <= max(existing):
             return max(existing), ()
     try:
         ladder = downsample_ladder(
-            voxel_size_nm, layer.box, existing, coarsest_mag=coarsest, mode=SamplingMode.parse(config.sampling_mode), align_with=[*others, *existing]
+            voxel_size_nm,
+            layer.box,
+            existing,
+            coarsest_mag=coarsest,
+            mode=SamplingMode.parse(config.sampling_mode),
+            align_with=[*others, *existing],
         )
     except InputRefused as error:
         raise type(error)(f"{where}: {error}") from None

@@ -26,7 +26,10 @@ def schema_text() -> str:
     schema = Config.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["required"] = []  # the file of defaults has no target
-    schema["properties"]["target"] = {"anyOf": [schema["properties"]["target"], {"type": "null"}], "description": "Directory of the dataset."}
+    schema["properties"]["target"] = {
+        "anyOf": [schema["properties"]["target"], {"type": "null"}],
+        "description": "Directory of the dataset.",
+    }
     schema["properties"]["wkpipe_run"] = {"type": "string", "description": "Set by wkpipe itself: the directory of the run."}
     return yaml.safe_dump(_plain(schema), sort_keys=False, width=120, allow_unicode=True)
 

@@ -18,8 +18,8 @@ from wkpipe.plan.mag_plan import MagPlan, image_identity
 from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
 from wkpipe.storage.ledger import Ledger, Record
-from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.axes import spatial, with_spatial
+from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.locations import Locations
 
 
@@ -68,7 +68,9 @@ def survey_layer(
         if state.adopted:
             survey.adopted[plan.layer, plan.mag] = state.adopted
         if state.changed:
-            survey.notes.append(f"layer {plan.layer}, mag {plan.mag}: {len(state.changed)} storage shards are gone or damaged and will be made again")
+            survey.notes.append(
+                f"layer {plan.layer}, mag {plan.mag}: {len(state.changed)} storage shards are gone or damaged and will be made again"
+            )
         units = [unit for unit in plan.units() if unit in state.pending]
         if units:
             survey.pending.append(PendingMag(plan, units, source, (config.batch_size or 1) if plan.from_mag is None else 1))
@@ -102,7 +104,9 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     elif state.absent and not ledger:
         survey.notes.append(f"{where}: {state.absent} of {len(units)} storage shards have no file and count as empty")
     if state.changed:
-        survey.notes.append(f"{where}: {len(state.changed)} storage shards changed since they were recorded; what is made from them will be made again")
+        survey.notes.append(
+            f"{where}: {len(state.changed)} storage shards changed since they were recorded; what is made from them will be made again"
+        )
     if state.adopted:
         survey.adopted[layer.name, mag] = state.adopted
     survey.found.append(FoundMag(mag, array.path, array.spec))
@@ -126,4 +130,3 @@ def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Posi
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
     others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
     return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]
-

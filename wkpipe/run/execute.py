@@ -134,7 +134,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 def _interruptible() -> Iterator[None]:
     """Turn Ctrl-C and SIGTERM within the block into `Interrupted`."""
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(*_: object) -> None:
         raise Interrupted("stopped; what is finished is kept, the same command goes on from there")
 
     before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -37,7 +37,9 @@ class _Watched:
     def refresh(self) -> None:
         """Count the records that were added to segments since the last look."""
         try:
-            entries = [entry for entry in os.scandir(self.directory) if entry.name.endswith(SEGMENT_SUFFIX) and "-folded-" not in entry.name]
+            entries = [
+                entry for entry in os.scandir(self.directory) if entry.name.endswith(SEGMENT_SUFFIX) and "-folded-" not in entry.name
+            ]
         except FileNotFoundError:
             return
         for entry in entries:
@@ -45,7 +47,7 @@ class _Watched:
                 size = entry.stat().st_size
                 before = self.sizes.get(entry.name, 0)
                 if size > before:
-                    with open(entry.path, "rb") as file:
+                    with Path(entry.path).open("rb") as file:
                         file.seek(before)
                         self.done = min(self.units, self.done + file.read(size - before).count(b"\n"))
                     self.sizes[entry.name] = size

@@ -140,7 +140,6 @@ def _rows_reader(stack: ImageStack, time: int, slices: tuple[int, int], threads:
             pass
         yield lambda band: planes[:, band.rows[0] : band.rows[1]]
     finally:
-        del planes
         if descriptor >= 0:
             os.close(descriptor)
 

@@ -43,7 +43,8 @@ class _UnitSampler:
     """Computes the chunks of one unit."""
 
     def __init__(self, plan: MagPlan, source: StoredArray, target: StoredArray, unit: Position) -> None:
-        assert plan.source_box is not None and plan.interpolation is not None
+        assert plan.source_box is not None
+        assert plan.interpolation is not None
         self._plan, self._source, self._spec, self._unit = plan, source, target.spec, unit
         self._mode, self._bounds = plan.interpolation, plan.source_box
         self._chunk = spatial(self._spec, self._spec.chunk_shape)
@@ -92,9 +93,7 @@ class _UnitSampler:
         depth = max(1, shape.z // max(1, slabs))
         if depth >= shape.z:
             return self._sample_at_once(first, shape)
-        pieces = [
-            self._sample_at_once(first + Vec3Int(0, 0, z), shape.with_z(min(depth, shape.z - z))) for z in range(0, shape.z, depth)
-        ]
+        pieces = [self._sample_at_once(first + Vec3Int(0, 0, z), shape.with_z(min(depth, shape.z - z))) for z in range(0, shape.z, depth)]
         return np.concatenate(pieces, axis=-1)
 
     def _sample_at_once(self, first: Vec3Int, shape: Vec3Int) -> Voxels:

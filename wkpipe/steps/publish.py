@@ -19,8 +19,8 @@ from wkpipe.metadata.view_configuration import LayerViewConfiguration
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.steps.arrays import planned_array
-from wkpipe.storage.ledger import MADE, Ledger, Record, fold
 from wkpipe.storage.lease import Epoch
+from wkpipe.storage.ledger import MADE, Ledger, Record, fold
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.locations import Locations
 
@@ -74,7 +74,10 @@ def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
         record = ledger.get(unit)
         if record is None or record.origin != MADE or record.params != params or not record.matches(array.unit_facts(unit)):
             name = ".".join(map(str, unit))
-            raise IntegrityError(f"layer {plan.layer}, mag {plan.mag}: storage shard {name} is not proven, the mag stays unpublished; run the same command again")
+            raise IntegrityError(
+                f"layer {plan.layer}, mag {plan.mag}: storage shard {name} is not proven, the mag stays unpublished; "
+                "run the same command again"
+            )
         records.append(record)
     return records
 
@@ -109,6 +112,6 @@ def _with_layer(properties: DatasetProperties, entry: LayerProperties, order: Se
     if properties.has_layer(entry.name):
         return properties.with_layer(entry)
     layers = list(properties.layers)
-    later = {name for name in order[order.index(entry.name) + 1 :]}
+    later = set(order[order.index(entry.name) + 1 :])
     at = next((i for i, layer in enumerate(layers) if layer.name in later), len(layers))
     return replace(properties, layers=(*layers[:at], entry, *layers[at:]))

@@ -121,7 +121,7 @@ def failed_tasks(directory: Path) -> list[dict[str, Any]]:
     return notes
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda task: None) -> None:
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> None:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
 
     Raises:

@@ -86,7 +86,10 @@ class _PartRunner:
         for unit in self.part.units:
             inputs = source_identity(plan, unit, source.spec, tokens)
             if inputs is None:
-                raise MissingShard(f"layer {plan.layer}, mag {plan.from_mag}: a storage shard that mag {plan.mag} needs has no proof; run the same command again")
+                raise MissingShard(
+                    f"layer {plan.layer}, mag {plan.from_mag}: a storage shard that mag {plan.mag} needs has no proof; "
+                    "run the same command again"
+                )
             if _is_proven(plan, target, ledger, unit, inputs):
                 continue
             self._check_sources(plan, unit, source, proofs)
@@ -107,7 +110,9 @@ class _PartRunner:
             facts = source.unit_facts(source_unit)
             where = f"layer {plan.layer}, mag {plan.from_mag}: storage shard {'.'.join(map(str, source_unit))}"
             if facts is None and not record.proof.is_fill:
-                raise MissingShard(f"{where} is gone, the ledger recorded {record.proof.size} bytes; restore the file or make the mag again")
+                raise MissingShard(
+                    f"{where} is gone, the ledger recorded {record.proof.size} bytes; restore the file or make the mag again"
+                )
             if facts is not None and record.proof.crc32c == UNKNOWN_CRC and not record.matches(facts):
                 raise MissingShard(f"{where} changed while it was being read; run the same command again")
 
@@ -120,4 +125,3 @@ def _is_proven(plan: MagPlan, target: StoredArray, ledger: Ledger, unit: Positio
 
 def _made(plan: MagPlan, unit: Position, proof: UnitProof, inputs: str, stats: dict[str, int | float]) -> Record:
     return Record(unit, MADE, proof, content_token(proof), plan.params, inputs, stats)
-

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused, MetadataError, UnreadableInput
 from wkpipe.formats import make_spec, open_array
-from wkpipe.formats.base import DataFormat, NO_COMPRESSION, Position, StoredArray
+from wkpipe.formats.base import NO_COMPRESSION, DataFormat, Position, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
@@ -73,7 +73,9 @@ class StoredDataset:
             raise MetadataError(f"{where}: there is no directory {path}; remove the mag from datasource-properties.json or restore it")
         array = open_array(path, layer.data_format, layer.axes, shape=wkw_shape(layer, entry))
         if array.spec.dtype != layer.dtype:
-            raise MetadataError(f"{where}: the array in {path} holds {array.spec.dtype}, datasource-properties.json says {layer.dtype} per channel")
+            raise MetadataError(
+                f"{where}: the array in {path} holds {array.spec.dtype}, datasource-properties.json says {layer.dtype} per channel"
+            )
         return array
 
     def owns(self, layer: LayerProperties, entry: MagProperties) -> bool:

@@ -45,7 +45,9 @@ class Locations:
         """
         directory = self.dataset / layer
         if directory.resolve().parent != self.dataset:
-            raise InputRefused(f"layer directory {directory} leads out of the dataset to {directory.resolve()}; wkpipe writes only inside: copy the layer")
+            raise InputRefused(
+                f"layer directory {directory} leads out of the dataset to {directory.resolve()}; wkpipe writes only inside: copy the layer"
+            )
         return directory / str(mag)
 
     def ledger(self, layer: str, mag: Mag) -> Path:
