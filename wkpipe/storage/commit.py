@@ -159,17 +159,15 @@ class PendingGroup:
 
     def add(self, final: Path, data: Any) -> None:
         """Write one file of the group under a temporary name."""
+        raw = data if isinstance(data, bytes) else bytes(data)
         temporary = self._scratch.new_path()
         descriptor = disk.create(temporary)
+        # Noted before it is written, so that `discard` finds it if the disk is full.
+        self._written.append((temporary, final, len(raw), google_crc32c.value(raw)))
         try:
-            disk.write(descriptor, data, final)
-        except BaseException:
-            disk.unlink(temporary)
-            raise
+            disk.write(descriptor, raw, final)
         finally:
             os.close(descriptor)
-        raw = data if isinstance(data, bytes) else bytes(data)
-        self._written.append((temporary, final, len(raw), google_crc32c.value(raw)))
 
     def commit(self) -> dict[Path, FileProof]:
         """Make all files durable, then visible; return the proof of each by its final name."""
@@ -199,8 +197,6 @@ def replace_file(path: Path, data: bytes, scratch: Scratch) -> FileProof:
     with PendingFile(path, scratch) as file:
         file.append(data)
         return file.commit()
-
-
 
 
 def remove_files(paths: Sequence[Path]) -> None:

@@ -125,7 +125,6 @@ def make_directory(path: Path) -> None:
     if path.is_dir():
         return
     make_directory(path.parent)
-    with explained(path):
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path)
+    with explained(path), contextlib.suppress(FileExistsError):
+        os.mkdir(path)
     sync_directory(path.parent)

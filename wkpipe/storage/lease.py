@@ -39,7 +39,9 @@ class Epoch:
         """Raise TryAgain if the run no longer holds the dataset."""
         holder = read_holder(self.lease)
         if holder is None or holder.token != self.token:
-            raise TryAgain(f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops")
+            raise TryAgain(
+                f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops"
+            )
 
     def to_json(self) -> dict[str, Any]:
         return {"number": self.number, "lease": str(self.lease), "token": self.token}
