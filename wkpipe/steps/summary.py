@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
-from wkpipe.plan.recipe import load_conversion, load_recipe
+from wkpipe.plan.recipe import load_conversion
 from wkpipe.steps.summary_model import (
     STALE,
     UNKNOWN,
@@ -25,7 +26,7 @@ from wkpipe.steps.summary_model import (
 )
 from wkpipe.steps.verify_files import live_run
 from wkpipe.steps.verify_freshness import freshness_of, may_be_recorded, tokens_on_disk
-from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read
+from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read, read_recipe
 from wkpipe.storage.ledger import DIRTY, MADE, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
@@ -183,13 +184,13 @@ def _origin(recipe: MagPlan | None, ledger: Ledger) -> str:
 
 def _unfinished(locations: Locations, registered: set[tuple[str, Mag]]) -> Iterator[UnfinishedMag]:
     """Yield the mags that have a recipe and are not in the properties, by layer, from fine to coarse."""
-    for file in sorted((locations.state / "ledger").glob("*/*/recipe.json")):
+    begun = []
+    for file in (locations.state / "ledger").glob("*/*/recipe.json"):
         layer, name = file.parts[-3:-1]
-        try:
-            mag = Mag(name)
-        except ValueError:  # not a directory of ours
-            continue
-        if (layer, mag) not in registered and (recipe := load_recipe(locations, layer, mag)) is not None:
+        with contextlib.suppress(ValueError):  # not a directory of ours
+            begun.append((layer, Mag(name)))
+    for layer, mag in sorted(begun, key=lambda names: (names[0], names[1].to_tuple())):
+        if (layer, mag) not in registered and (recipe := read_recipe(locations, layer, mag)) is not None:
             yield UnfinishedMag(layer, str(mag), _origin(recipe, Ledger({})), _units_done(recipe, locations), len(recipe.units()))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from wkpipe.errors import MetadataError, UnreadableInput
 from wkpipe.formats.base import DataFormat, Position, StoredArray
+from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
@@ -65,7 +66,10 @@ class MagOnDisk:
             raise MetadataError(
                 f"{array.path} holds {array.spec.chunk_shape[0]} channels, datasource-properties.json says {layer.num_channels}"
             )
-        recipe = load_recipe(dataset.locations, layer.name, entry.mag)
+        recipe = read_recipe(dataset.locations, layer.name, entry.mag)
+        if recipe is not None and recipe.spec.axes != array.spec.axes:
+            found, expected = ",".join(array.spec.axes), ",".join(recipe.spec.axes)
+            raise MetadataError(f"{array.path} has the axes {found}, expected {expected} as it was made with")
         return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)))
 
     def load_ledger(self) -> Ledger:
@@ -104,6 +108,25 @@ class MagOnDisk:
             return "restore its files from a copy, or write the region again"
         files = self.array.unit_files(unit) if looks_unchanged else []
         return f"rm {shlex.quote(str(files[0]))} && {command}" if files else command
+
+
+def read_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
+    """Return how a mag is made; None where wkpipe has not made it.
+
+    Raises:
+        MetadataError: the recipe can not be read, or is not one of this mag.
+    """
+    recipe = load_recipe(locations, layer, mag)
+    if recipe is None:
+        return None
+    spec, from_mag = recipe.spec, recipe.from_mag
+    is_sound = (recipe.layer, recipe.mag) == (layer, mag) and set("xyz") <= set(spec.axes)
+    is_sound = is_sound and len(spec.axes) == len(spec.shape) == len(spec.chunk_shape) == len(spec.shard_shape)
+    is_sound = is_sound and min(*spec.chunk_shape, *spec.shard_shape) > 0
+    if not is_sound or (from_mag is not None and any(fine > coarse for fine, coarse in zip(from_mag, mag, strict=True))):
+        where = locations.recipe(layer, mag)
+        raise MetadataError(f"{where}: not the recipe of layer {layer}, mag {mag}; make the mag again with --overwrite-existing")
+    return recipe
 
 
 def refresh_command(dataset: StoredDataset, layer: LayerProperties, overwrite: bool = False) -> str:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from wkpipe.errors import WkpipeError
 from wkpipe.formats import open_array
 from wkpipe.formats.base import DataFormat
+from wkpipe.formats.wkw import wkw_files
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.spec_json import spec_to_json
@@ -83,3 +84,7 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
     for key, value in spec_to_json(mag.recipe.spec).items():
         if found[key] != value:
             yield f"found {key.replace('_', ' ')} {found[key]} in the array's metadata, expected {value} as it was made with"
+    if mag.array.spec.data_format is DataFormat.WKW:
+        name, content = wkw_files(mag.recipe.spec)
+        if (mag.array.path / name).read_bytes() != content:
+            yield f"found other bytes in {name} than the header of the array that was made"
