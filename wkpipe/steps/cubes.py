@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Vec3Int
@@ -14,11 +17,17 @@ from wkpipe.stored.axes import spatial
 
 @dataclass(frozen=True)
 class Cube:
-    """Some neighbouring chunks of a unit: their positions (x, y, z in chunks, within the unit), in file order."""
+    """Some neighbouring chunks of a unit: the first one (x, y, z in chunks, within the unit) and how many along x, y, z."""
 
-    chunks: tuple[Vec3Int, ...]
     first: Vec3Int
     grid: Vec3Int
+    _cells: np.ndarray[Any, np.dtype[np.int64]] = field(compare=False, repr=False)
+
+    @property
+    def chunks(self) -> tuple[Vec3Int, ...]:
+        """The positions of all chunks, in file order."""
+        # Made when asked for: most cubes of a unit lie outside of a small layer, and a unit may have millions of chunks.
+        return tuple(Vec3Int(chunk) for chunk in self._cells.tolist())
 
 
 def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int) -> Iterator[Cube]:
@@ -36,5 +45,5 @@ def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int) ->
     if math.prod(grid) % length:  # a grid that is not a power of two: chunk by chunk
         size, length = Vec3Int.ones(), 1
     for start in range(0, len(order), length):
-        chunks = tuple(Vec3Int(chunk) for chunk in order[start : start + length].tolist())
-        yield Cube(chunks, chunks[0], size)
+        cells = order[start : start + length]
+        yield Cube(Vec3Int(cells[0].tolist()), size, cells)
