@@ -56,6 +56,10 @@ class Vec3Int(tuple[int, int, int]):
     @classmethod
     def from_vec_or_int(cls, value: int | Vec3IntLike) -> Vec3Int:
         """Return the vector itself, or an integer n as (n, n, n)."""
+        if isinstance(value, Vec3Int):  # asked first: the checks below are slow
+            return value
+        if isinstance(value, int):
+            return cls.full(value)
         if isinstance(value, np.ndarray) or not isinstance(value, SupportsIndex):  # an array has __index__ too
             return cls(value)
         return cls.full(operator.index(value))
