@@ -149,7 +149,7 @@ def test_layers_with_channels_and_other_axes(dataset: Dataset) -> None:
     ids=str,
 )
 def test_impossible_layers_are_refused(dataset: Dataset, values: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         dataset.add_layer(**{"name": "new", "category": "color", **values})  # type: ignore[arg-type]
     assert dataset.layers == {}
 

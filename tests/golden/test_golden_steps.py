@@ -159,3 +159,13 @@ def _single_step(golden: GoldenLayer, dataset: Dataset, mag: Mag, shapes: Shapes
 
 def _compression(stored: StoredDataset, layer: Any) -> Any:
     return stored.open_mag(layer, layer.mags[0]).spec.compression
+
+
+@pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/datasource-properties.json")), ids=lambda path: path.parent.name)
+def test_golden_datasets_are_read(path: Path) -> None:
+    """All of them, whatever made their coarser mags."""
+    dataset = Dataset.open(path.parent, read_only=True)
+    with np.load(GOLDEN / f"{path.parent.name}.npz") as file:
+        for key in file.files:
+            name, mag = key.split("/")
+            np.testing.assert_array_equal(dataset.get_layer(name).get_mag(mag).read(), file[key], err_msg=key)
