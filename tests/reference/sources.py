@@ -78,8 +78,10 @@ def make_source(name: str, shared: Path, target: Path) -> None:
             write_stack(labels(shared)[100:229, 40:151, 60:117], folder)
         case "labels_512":
             write_stack(labels(shared), folder)
-        case "uint16" | "int16" | "float32":
+        case "uint8" | "uint16" | "int16" | "float32":
             write_stack(noise((45, 37, 21), name, seed=1), folder)
+        case "flat":
+            write_stack(noise((60, 50, 1), "uint8", seed=11), folder)
         case "rgb_png":
             folder.mkdir(parents=True)
             for z, image in enumerate(noise((5, 27, 41, 3), "uint8", seed=2)):

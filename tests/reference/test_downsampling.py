@@ -27,14 +27,14 @@ def layers_for(data_format: str, shared: Path) -> list[dict[str, Any]]:
     found = [
         ("uint8", "color", noise((1, *SIZE), "uint8", seed=5), "cxyz"),
         ("rgb", "color", noise((3, *SIZE), "uint8", seed=6), "cxyz"),
-        ("int16", "color", noise((1, *SIZE), "int16", seed=7), "cxyz"),
         ("float32", "color", noise((1, *SIZE), "float32", seed=8), "cxyz"),
         ("labels", "segmentation", labels(shared)[100:191, 200:253, 30:69][None], "cxyz"),
         ("few_ids", "segmentation", few[None], "cxyz"),
     ]
     if data_format != "wkw":
-        found.append(("time", "color", noise((3, *SIZE), "uint16", seed=9), "txyz"))
+        found.append(("time", "color", noise((2, *SIZE), "uint16", seed=9), "txyz"))
     if data_format == "zarr3":
+        found.append(("int16", "color", noise((1, *SIZE), "int16", seed=7), "cxyz"))
         found.append(("time_rgb", "color", noise((2, 3, *SIZE), "uint8", seed=10), "tcxyz"))
     return [
         {"name": name, "category": category, "voxels": voxels, "axes": list(axes), "topleft": [0] * (len(axes) - 3) + list(TOPLEFT)}
@@ -120,7 +120,9 @@ def test_interpolation(interpolation: str, made_dataset: MadeDataset, reference:
         ((2.0, 4.0, 8.0), ["1", "2-1-1", "4-2-1", "8-4-2"]),
     ],
 )
-def test_voxel_sizes(voxel_size: tuple[float, ...], mags: list[str], made_dataset: MadeDataset, reference: Reference, tmp_path: Path) -> None:
+def test_voxel_sizes(
+    voxel_size: tuple[float, ...], mags: list[str], made_dataset: MadeDataset, reference: Reference, tmp_path: Path
+) -> None:
     found, expected = downsampled_copies(made_dataset("zarr3", voxel_size), reference, tmp_path, coarsest_mag=8)
     assert_same_facts(found, expected)
     assert mags_of(found) == mags

@@ -1,4 +1,4 @@
-"""What the comparing tests share: a directory where things are made once for all workers, the reference package in its own Python, and facts.
+"""What the comparing tests share: a directory in which things are made once for all workers, the reference package, and facts.
 
 Facts of a dataset are plain values with the same keys whether they come from wkpipe or from the reference package, so that a test can
 compare them as a whole; each mag's voxels are an array.

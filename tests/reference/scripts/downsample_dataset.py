@@ -1,6 +1,7 @@
 """Run by the reference package's Python: downsample all layers of a dataset.
 
-usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: coarsest_mag, chunk, shard; sampling_mode, interpolation_mode if not default.
+usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: coarsest_mag, chunk, shard, and what is not default of
+sampling_mode, interpolation_mode, compress.
 """
 
 import json
