@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wkpipe.errors import UsageError, WkpipeError
+from wkpipe.errors import InputRefused, UsageError, WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan, load_plan
@@ -28,12 +28,16 @@ RUNTIME_MARGIN = 4.0
 class WorkflowRun:
     """The plan of this run of Snakemake; in jobs that parse the Snakefile again, the plan that the main process stored.
 
+    `targets` is the run's directory as Snakemake names it. `wkpipe` starts Snakemake in the state directory and uses
+    paths relative to it, so that its path may hold any character.
+
     Everything that is refused ends the process at once, with one line and the exit code of the error's kind.
     """
 
-    def __init__(self, plan: Plan, directory: Path, run: Run | None) -> None:
+    def __init__(self, plan: Plan, directory: Path, run: Run | None, targets: str | None = None) -> None:
         self.plan = plan
         self.directory = str(directory)
+        self._targets = targets or str(directory)
         self.python = sys.executable
         self._run = run
         self._tasks = {task.name: task for task in plan.tasks}
@@ -50,7 +54,8 @@ class WorkflowRun:
         try:
             if values.get(RUN_KEY):
                 directory = Path(values[RUN_KEY])
-                return cls(load_plan(directory), directory, None)
+                plan = load_plan(directory)
+                return cls(plan, directory, None, targets=str(directory.relative_to(plan.state)))
             if "target" not in given and "--lint" in sys.argv:
                 return cls(Plan(Path.cwd(), Path.cwd(), (), ()), Path.cwd(), None)
             config = load_config(given, "config")
@@ -58,6 +63,8 @@ class WorkflowRun:
                 directory = current_run(Locations.of(config.target, config.state_dir))
                 return cls(load_plan(directory), directory, None)
             cores = workflow.resource_settings.cores
+            if set("{}") & set(str(Locations.of(config.target, config.state_dir).state)):
+                raise InputRefused(f"{config.target}: Snakemake takes braces in a path for wildcards; rename the directory, or use wkpipe")
             plan = make_plan(config, Sizing.local(cores if isinstance(cores, int) and cores < sys.maxsize else available_cores()))
         except WkpipeError as error:
             refuse(error)
@@ -75,17 +82,13 @@ class WorkflowRun:
 
     def pattern(self, rule: str) -> str:
         """Return the file target of a rule's tasks, with the wildcard ``{task}``."""
-        return f"{self._escaped}/{rule}/{{task}}.done"
+        return f"{self._targets}/{rule}/{{task}}.done"
 
     def log_pattern(self, rule: str) -> str:
-        return f"{self._escaped}/logs/{rule}/{{task}}.log"
-
-    @property
-    def _escaped(self) -> str:
-        return self.directory.replace("{", "{{").replace("}", "}}")
+        return f"{self._targets}/logs/{rule}/{{task}}.log"
 
     def _marker(self, task: Task) -> str:
-        return f"{self.directory}/{task.marker}"
+        return f"{self._targets}/{task.marker}"
 
     def inputs(self, name: str) -> list[str]:
         """Return the markers of the tasks that must be done before."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import wkpipe
 from wkpipe.errors import UsageError
 
 
@@ -14,7 +13,7 @@ def workflow_root() -> Path:
     Raises:
         UsageError: the installation is not complete.
     """
-    package = Path(wkpipe.__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for root in (package / "_workflow", package.parent):
         if (root / "Snakefile").is_file() and (root / "workflow" / "rules").is_dir():
             return root

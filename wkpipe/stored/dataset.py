@@ -76,6 +76,11 @@ class StoredDataset:
             raise MetadataError(
                 f"{where}: the array in {path} holds {array.spec.dtype}, datasource-properties.json says {layer.dtype} per channel"
             )
+        channels = dict(zip(layer.axes, array.spec.shape, strict=True)).get("c", 1)
+        if channels < layer.num_channels:
+            raise MetadataError(
+                f"{where}: the array in {path} has {channels} channels, datasource-properties.json says {layer.num_channels}"
+            )
         return array
 
     def owns(self, layer: LayerProperties, entry: MagProperties) -> bool:
