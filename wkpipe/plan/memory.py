@@ -13,7 +13,7 @@ import math
 from wkpipe.formats.base import ArraySpec
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, in_flight, index_bytes, source_bytes_per_chunk
+from wkpipe.plan.resources import CUBE_BYTES, in_flight, index_bytes, source_bytes_per_chunk, writer_bytes
 from wkpipe.sampling import working_bytes
 from wkpipe.stored.axes import spatial
 
@@ -41,8 +41,8 @@ def downsample_bytes(plan: MagPlan, source: ArraySpec, threads: int) -> int:
     first, end = plan.box
     unit = spatial(plan.spec, plan.spec.unit_shape)
     sources_per_unit = ((end - first).pairmin(unit) * plan.factors).ceildiv(spatial(source, source.unit_shape)).prod()
-    indices = index_bytes(plan.spec) + min(sources_per_unit, INDEX_CACHE) * index_bytes(source)
-    return threads * per_thread + in_flight(threads) * target + 2 * indices
+    indices = writer_bytes(plan) + 2 * min(sources_per_unit, INDEX_CACHE) * index_bytes(source)
+    return threads * per_thread + in_flight(threads) * target + indices
 
 
 INDEX_CACHE = 16
@@ -84,4 +84,4 @@ def convert_bytes(plan: MagPlan, images: ImageStack, threads: int) -> int:
     """Predict the peak of converting one layer of units side by side."""
     first, end = plan.box
     side_by_side = (end - first).with_z(1).ceildiv(spatial(plan.spec, plan.spec.unit_shape)).prod()
-    return in_flight(threads) * band_bytes(plan, images) + plane_buffer_bytes(plan, images) + 2 * side_by_side * index_bytes(plan.spec)
+    return in_flight(threads) * band_bytes(plan, images) + plane_buffer_bytes(plan, images) + side_by_side * writer_bytes(plan)

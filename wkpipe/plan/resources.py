@@ -20,6 +20,9 @@ BASE_BYTES = 110 << 20
 
 INDEX_BYTES_PER_CHUNK = 16
 
+FILE_BYTES = 1100
+"""What a chunk file takes until its unit is committed: its names, size and checksum (measured: 900 to 1000)."""
+
 READ_RATE = 250e6
 """Bytes of decoded source per second and thread (decode, kernel, encode together); only used to size tasks."""
 
@@ -85,5 +88,14 @@ def unit_seconds(plan: MagPlan) -> float:
 
 
 def index_bytes(spec: ArraySpec) -> int:
-    """Return the memory of one unit's index of chunks."""
-    return math.prod(spec.chunks_per_unit) * INDEX_BYTES_PER_CHUNK
+    """Return the memory of one storage shard's index of chunks; chunk files have none."""
+    return math.prod(spec.chunks_per_unit) * INDEX_BYTES_PER_CHUNK if spec.is_sharded else 0
+
+
+def writer_bytes(plan: MagPlan) -> int:
+    """Return what the writer of one unit keeps in mind of its chunks."""
+    if plan.spec.is_sharded:
+        return 2 * index_bytes(plan.spec)
+    chunk, unit = spatial(plan.spec, plan.spec.chunk_shape), spatial(plan.spec, plan.spec.unit_shape)
+    # One chunk more for boxes that begin or end within one.
+    return ((plan.box[1] - plan.box[0]).ceildiv(chunk) + 1).pairmin(unit // chunk).prod() * FILE_BYTES

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Vec3Int
@@ -17,33 +14,42 @@ from wkpipe.stored.axes import spatial
 
 @dataclass(frozen=True)
 class Cube:
-    """Some neighbouring chunks of a unit: the first one (x, y, z in chunks, within the unit) and how many along x, y, z."""
+    """Some neighbouring chunks of a unit: `grid` chunks from `first` on (x, y, z in chunks, within the unit)."""
 
     first: Vec3Int
     grid: Vec3Int
-    _cells: np.ndarray[Any, np.dtype[np.int64]] = field(compare=False, repr=False)
 
     @property
-    def chunks(self) -> tuple[Vec3Int, ...]:
-        """The positions of all chunks, in file order."""
-        # Made when asked for: most cubes of a unit lie outside of a small layer, and a unit may have millions of chunks.
-        return tuple(Vec3Int(chunk) for chunk in self._cells.tolist())
+    def chunks(self) -> Iterator[Vec3Int]:
+        """The positions of the chunks, in file order."""
+        return (self.first + Vec3Int(chunk) for chunk in morton_order(self.grid.to_tuple()).tolist())
 
 
-def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int) -> Iterator[Cube]:
-    """Yield the cubes of a unit in Morton order, each of about `target_bytes` source bytes, at least one chunk.
+def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int, first: Vec3Int, end: Vec3Int) -> Iterator[Cube]:
+    """Yield the cubes of a unit that touch the chunks from `first` to `end`, in Morton order.
 
-    The cut depends on shapes only, never on threads or memory, and every cube is a whole run of the Morton order.
+    Each has about `target_bytes` source bytes, and at least one chunk. The cut depends on shapes only, never on threads
+    or memory, and every cube is a whole run of the Morton order. What lies elsewhere costs nothing, however many chunks
+    a unit has.
     """
     grid = spatial(spec, spec.chunks_per_unit)
     bits = morton_bits(grid)
     free = max(0, int(math.log2(max(1, target_bytes // max(1, source_bytes_per_chunk)))))
-    inner = bits[: min(free, len(bits))]
-    size = Vec3Int([1 << inner.count(axis) for axis in range(3)])
-    order = morton_order(grid.to_tuple())
-    length = 1 << len(inner)
-    if math.prod(grid) % length:  # a grid that is not a power of two: chunk by chunk
-        size, length = Vec3Int.ones(), 1
-    for start in range(0, len(order), length):
-        cells = order[start : start + length]
-        yield Cube(Vec3Int(cells[0].tolist()), size, cells)
+    inner = min(free, len(bits))
+    if 1 << len(bits) != grid.prod():  # a grid that is not a power of two: chunk by chunk
+        inner = 0
+    end = end.pairmin(grid)
+
+    def descend(corner: Vec3Int, level: int) -> Iterator[Cube]:
+        """Yield the cubes among the 2^level chunks from `corner` on."""
+        size = Vec3Int([1 << bits[:level].count(axis) for axis in range(3)])
+        if any(c >= e or c + s <= f for c, s, f, e in zip(corner, size, first, end, strict=True)):
+            return
+        if level == inner:
+            yield Cube(corner, size)
+            return
+        half = Vec3Int([size[axis] // 2 if axis == bits[level - 1] else 0 for axis in range(3)])
+        yield from descend(corner, level - 1)
+        yield from descend(corner + half, level - 1)
+
+    return descend(Vec3Int.zeros(), len(bits))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,24 +51,22 @@ class _UnitSampler:
         self._origin = spatial(self._spec, unit) * spatial(self._spec, self._spec.unit_shape)
         self._first, self._end = plan.unit_box(unit)
 
-    def cubes(self) -> Sequence[Cube]:
-        """Return the unit's cubes that hold some of the box, in file order."""
-        return [cube for cube in cubes_of(self._spec, source_bytes_per_chunk(self._plan), CUBE_BYTES) if self._region(cube) is not None]
+    def cubes(self) -> Iterator[Cube]:
+        """Yield the unit's cubes that hold some of the box, in file order."""
+        first, end = (self._first - self._origin) // self._chunk, (self._end - self._origin).ceildiv(self._chunk)
+        return cubes_of(self._spec, source_bytes_per_chunk(self._plan), CUBE_BYTES, first, end)
 
-    def _region(self, cube: Cube) -> tuple[Vec3Int, Vec3Int] | None:
+    def _region(self, cube: Cube) -> tuple[Vec3Int, Vec3Int]:
         """Return first corner and shape of the part of a cube that lies in the box, in target voxels."""
         start = self._origin + cube.first * self._chunk
         first = start.pairmax(self._first)
-        shape = (start + cube.grid * self._chunk).pairmin(self._end) - first
-        return (first, shape) if shape.is_positive() else None
+        return first, (start + cube.grid * self._chunk).pairmin(self._end) - first
 
     def chunks(self, cube: Cube) -> list[tuple[Position, Voxels | None]]:
         """Compute a cube; return its chunks with their positions in the unit, None for those without a voxel."""
-        region = self._region(cube)
-        if region is None:
-            return []
-        first, shape = region
-        positions = [with_spatial(self._spec, [0] * len(self._spec.axes), chunk) for chunk in cube.chunks]
+        first, shape = self._region(cube)
+        inside = list(cube.chunks)
+        positions = [with_spatial(self._spec, [0] * len(self._spec.axes), chunk) for chunk in inside]
         if self._is_fill(first, shape):
             return [(position, None) for position in positions]
         voxels = self._sample(first, shape)
@@ -81,7 +79,7 @@ class _UnitSampler:
             voxels = padded
         voxels = voxels.astype(self._spec.dtype, copy=False)
         cut: list[tuple[Position, Voxels | None]] = []
-        for position, chunk in zip(positions, cube.chunks, strict=True):
+        for position, chunk in zip(positions, inside, strict=True):
             corner = (chunk - cube.first) * self._chunk
             block = voxels[_spatial_slices(corner, self._chunk)]
             cut.append((position, xyz_restored(self._spec, block)))

@@ -1,0 +1,276 @@
+"""What the tests of plans and steps share: small datasets, a plain oracle of whole pyramids, pictures of directories."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tests.sampling.oracle import padded, reduce_quickly, reduce_slowly
+from wkpipe.formats import create_array, make_spec, open_array
+from wkpipe.formats.base import Compression, StoredArray
+from wkpipe.geometry import Mag, NDBoundingBox
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.metadata.properties import DatasetProperties, read_properties
+from wkpipe.metadata.store import PropertiesFile
+from wkpipe.metadata.units import VoxelSize
+from wkpipe.plan.build import make_plan
+from wkpipe.plan.config import Config
+from wkpipe.plan.plan import Plan
+from wkpipe.plan.resources import Sizing
+from wkpipe.steps.run import run_here
+from wkpipe.storage.commit import Scratch
+from wkpipe.stored.dataset import StoredDataset
+
+Array = np.ndarray[Any, np.dtype[Any]]
+SIZING = Sizing.local(1)
+
+
+@dataclass
+class Layer:
+    """A layer to write: `data` (in the order of `axes`) are the voxels of its box in `mag`, which begins at `topleft` (x, y, z)."""
+
+    data: Array
+    topleft: tuple[int, int, int] = (0, 0, 0)
+    axes: tuple[str, ...] = ("c", "x", "y", "z")
+    data_format: str = "zarr3"
+    chunk: tuple[int, int, int] = (8, 8, 8)
+    shard: tuple[int, int, int] | None = (16, 16, 16)
+    category: str = "color"
+    mag: Mag = field(default_factory=lambda: Mag(1))
+    compression: Compression | bool = True
+    name: str = "layer"
+    cut: tuple[int, int, int] = (0, 0, 0)
+    """How many mag-1 voxels the box ends before the last whole voxel of `mag`."""
+
+    @property
+    def box(self) -> NDBoundingBox:
+        """In mag-1 voxels."""
+        start, end = [], []
+        for axis, size in zip(self.axes, self.data.shape, strict=True):
+            i = "xyz".find(axis)
+            at = self.topleft[i] if i >= 0 else 0
+            step = self.mag.to_tuple()[i] if i >= 0 else 1
+            start.append(at * step)
+            end.append((at + size) * step - (self.cut[i] if i >= 0 else 0))
+        return NDBoundingBox(start, [b - a for a, b in zip(start, end, strict=True)], self.axes)
+
+    @property
+    def channels(self) -> int:
+        return self.data.shape[self.axes.index("c")] if "c" in self.axes else 1
+
+
+def write_dataset(root: Path, *layers: Layer, voxel_size: Sequence[float] = (1, 1, 1), extra: Mapping[str, Any] | None = None) -> None:
+    """Write a dataset as another tool would: arrays and properties, no ledger."""
+    properties = DatasetProperties(root.name, VoxelSize(tuple(voxel_size)), extra=extra or {})
+    for layer in layers:
+        entry = LayerProperties.for_box(layer.name, layer.category, layer.data_format, layer.data.dtype, layer.box, layer.channels)
+        length = layer.shard[0] if layer.data_format == "wkw" and layer.shard else None
+        entry = entry.with_mag(MagProperties(mag=layer.mag, path=f"./{layer.name}/{layer.mag}", cube_length=length))
+        properties = properties.with_layer(entry)
+        write_mag(root / layer.name / str(layer.mag), layer, entry.axes, root / "scratch")
+    PropertiesFile(root).create(properties)
+    remove_tree(root / ".wkpipe")
+    remove_tree(root / "scratch")
+
+
+def remove_tree(path: Path) -> None:
+    import shutil
+
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def write_mag(path: Path, layer: Layer, axes: tuple[str, ...], scratch: Path) -> StoredArray:
+    """Write one array; units without data get no file."""
+    lead = layer.data if axes == layer.axes else layer.data[np.newaxis]
+    start = [layer.topleft["xyz".index(axis)] if axis in "xyz" else 0 for axis in axes]
+    end = [a + n for a, n in zip(start, lead.shape, strict=True)]
+    spec = make_spec(
+        open_format(layer.data_format), axes, end, layer.data.dtype, layer.channels, layer.chunk, layer.shard or layer.chunk, layer.compression
+    )
+    array = create_array(path, spec, Scratch(scratch))
+    write_region(array, lead, start, Scratch(scratch))
+    return array
+
+
+def open_format(name: str) -> Any:
+    from wkpipe.formats.base import DataFormat
+
+    return DataFormat(name)
+
+
+def write_region(array: StoredArray, data: Array, start: Sequence[int], scratch: Scratch) -> None:
+    """Write all units that a region touches, anew; what lies outside the region is zero."""
+    spec = array.spec
+    end = [a + n for a, n in zip(start, data.shape, strict=True)]
+    for unit in itertools.product(*(range(a // u, -(-b // u)) for a, b, u in zip(start, end, spec.unit_shape, strict=True))):
+        origin = [u * n for u, n in zip(unit, spec.unit_shape, strict=True)]
+        low = [max(a, o) for a, o in zip(start, origin, strict=True)]
+        high = [min(b, o + n) for b, o, n in zip(end, origin, spec.unit_shape, strict=True)]
+        with array.unit_writer(unit, scratch) as writer:
+            cells = [range((a - o) // c, -(-(b - o) // c)) for a, b, o, c in zip(low, high, origin, spec.chunk_shape, strict=True)]
+            for cell in itertools.product(*cells):
+                first = [o + p * c for o, p, c in zip(origin, cell, spec.chunk_shape, strict=True)]
+                block = np.zeros(spec.chunk_shape, spec.dtype, order="F")
+                a = [max(f, lo) for f, lo in zip(first, low, strict=True)]
+                b = [min(f + c, hi) for f, c, hi in zip(first, spec.chunk_shape, high, strict=True)]
+                block[tuple(slice(p - f, q - f) for p, q, f in zip(a, b, first, strict=True))] = data[
+                    tuple(slice(p - s, q - s) for p, q, s in zip(a, b, start, strict=True))
+                ]
+                writer.append(cell, writer.encode(block))
+            writer.commit()
+
+
+def noise(shape: Sequence[int], dtype: Any, seed: int = 0, few: bool = True) -> Array:
+    """Return noise with empty regions; of few different values (so that modes tie and medians meet) or full-range."""
+    rng = np.random.default_rng(seed)
+    kind = np.dtype(dtype)
+    if kind.kind == "f":
+        data = rng.normal(size=shape).astype(kind) if not few else rng.integers(-3, 4, shape).astype(kind)
+    else:
+        info = np.iinfo(kind)
+        low, high = (max(info.min, -3), 4) if few else (info.min, info.max)
+        data = rng.integers(low, high, shape, dtype=kind, endpoint=not few)
+    data = np.asfortranarray(data)
+    if rng.integers(2):
+        data[..., : shape[-1] // 3] = 0
+    if rng.integers(2):
+        data[..., : shape[-2] // 2, :] = 0
+    return data
+
+
+# -- the oracle -----------------------------------------------------------------------------------------------------
+
+TAPS = {
+    "nearest": lambda f: [(0, 16)],
+    "bilinear": lambda f: [(0, 16)] if f == 1 else [(f // 2 - 1, 8), (f // 2, 8)],
+    "bicubic": lambda f: [(0, 16)] if f == 1 else [(f // 2 - 2 + i, w) for i, w in enumerate((-1, 9, 9, -1))],
+}
+
+
+def coarser(data: Array, first: Sequence[int], start: Sequence[int], end: Sequence[int], factors: Sequence[int], mode: str) -> Array:
+    """Return target voxels start … end (x, y, z) made of all of a finer mag's trusted voxels, which begin at `first`.
+
+    The whole mag at once: outside, its mirror image (numpy's `symmetric`); then one block for every voxel.
+    """
+    low = [s * f for s, f in zip(start, factors, strict=True)]
+    high = [e * f for e, f in zip(end, factors, strict=True)]
+    if mode not in TAPS:
+        source = padded(data, list(first), low, high)
+        small = source.dtype.itemsize <= 4 and source.dtype.kind != "f"
+        return (reduce_quickly if small else reduce_slowly)(source, tuple(factors), mode)
+    margin = 2
+    source = padded(data, list(first), [v - margin for v in low], [v + margin for v in high]).astype(np.int64)
+    total: Any = 0
+    for taps in itertools.product(*(TAPS[mode](f) for f in factors)):
+        at = tuple(
+            slice(margin + p, margin + p + (e - s) * f, f) if f else slice(None)
+            for (p, _), s, e, f in zip(taps, start, end, factors, strict=True)
+        )
+        total = total + source[(..., *at)] * (taps[0][1] * taps[1][1] * taps[2][1])
+    rounded = np.sign(total) * ((2 * np.abs(total) + 4096) // 8192)
+    info = np.iinfo(data.dtype)
+    return np.clip(rounded, info.min, info.max).astype(data.dtype)
+
+
+def mag_box(layer: Layer, mag: Mag) -> tuple[list[int], list[int]]:
+    """First and past-the-last voxel (x, y, z) of a mag that the layer's box touches."""
+    first = [a // m for a, m in zip(layer.box.topleft_xyz, mag.to_tuple(), strict=True)]
+    end = [-(-b // m) for b, m in zip(layer.box.bottomright_xyz, mag.to_tuple(), strict=True)]
+    return first, end
+
+
+def expected_mags(layer: Layer, mags: Sequence[Mag], mode: str) -> dict[Mag, Array]:
+    """Return the voxels of the coarser mags (of their boxes), each made from the one before."""
+    result: dict[Mag, Array] = {}
+    order = [*(i for i, axis in enumerate(layer.axes) if axis not in "xyz"), *(layer.axes.index(axis) for axis in "xyz")]
+    voxels, finer = layer.data.transpose(order), layer.mag
+    for mag in mags:
+        factors = [b // a for a, b in zip(finer.to_tuple(), mag.to_tuple(), strict=True)]
+        start, end = mag_box(layer, mag)
+        voxels = coarser(voxels, mag_box(layer, finer)[0], start, end, factors, mode)
+        result[mag] = voxels.transpose(np.argsort(order))
+        finer = mag
+    return result
+
+
+def stored_voxels(root: Path, layer: Layer, mag: Mag) -> tuple[Array, Array]:
+    """Return the voxels of a mag's box, and all that lie from the origin to 40 voxels past the box with those set to 0."""
+    dataset = StoredDataset.open(root)
+    properties = dataset.layer(layer.name)
+    array = dataset.open_mag(properties, properties.mag(mag))
+    start, end = mag_box(layer, mag)
+    stop = [end["xyz".index(axis)] + 40 if axis in "xyz" else n for axis, n in zip(array.spec.axes, array.spec.shape, strict=True)]
+    whole = array.read([0] * len(stop), stop)
+    inside = tuple(slice(start["xyz".index(axis)], end["xyz".index(axis)]) if axis in "xyz" else slice(None) for axis in array.spec.axes)
+    box = whole[inside].copy()
+    whole[inside] = 0
+    return (box if array.spec.axes == layer.axes else box[0]), whole
+
+
+def check_pyramid(root: Path, layer: Layer, mode: str, mags: Sequence[Mag] | None = None, note: str = "") -> None:
+    """Compare every coarser mag with the oracle."""
+    if mags is None:
+        mags = sorted(entry.mag for entry in read_properties(root / "datasource-properties.json").layer(layer.name).mags)
+        assert mags[0] == layer.mag, note
+        mags = mags[1:]
+    assert mags, f"no coarser mag was made; {note}"
+    for mag, want in expected_mags(layer, mags, mode).items():
+        got, outside = stored_voxels(root, layer, mag)
+        assert got.dtype == want.dtype, f"mag {mag}; {note}"
+        assert got.shape == want.shape, f"mag {mag}; {note}"
+        different = np.argwhere(~((got == want) | ((got != got) & (want != want))))
+        assert not len(different), (
+            f"mag {mag}: {len(different)} of {want.size} voxels differ, first {different[0]}: "
+            f"found {got[tuple(different[0])]}, expected {want[tuple(different[0])]}; {note}"
+        )
+        assert not outside.any(), f"mag {mag}: voxels outside the box at {np.argwhere(outside)[0]}; {note}"
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------
+
+
+def plan_of(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
+    return make_plan(Config(target=root, **values), sizing)
+
+
+def run(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
+    """Plan and run; return the plan."""
+    plan = plan_of(root, sizing, **values)
+    run_here(plan)
+    return plan
+
+
+def data_files(root: Path) -> dict[str, str]:
+    """Return the hash of every file of a dataset but wkpipe's own."""
+    files = (path for path in sorted(root.rglob("*")) if path.is_file() and ".wkpipe" not in path.relative_to(root).parts)
+    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def tree(root: Path) -> dict[str, tuple[int, int, int]]:
+    """Return a picture of a directory tree: inode, size and mtime of everything in it, the tree's own root included."""
+    return {str(path): (s.st_ino, s.st_size, s.st_mtime_ns) for path in [root, *root.rglob("*")] for s in [path.lstat()]}
+
+
+def shards(root: Path, layer: str = "layer", mag: str = "1") -> list[Path]:
+    """Return the data files of a mag."""
+    names = ("zarr.json", ".zarray", "header.wkw", ".zattrs")
+    return sorted(path for path in (root / layer / mag).rglob("*") if path.is_file() and path.name not in names)
+
+
+def properties_json(root: Path) -> Any:
+    return json.loads((root / "datasource-properties.json").read_text())
+
+
+def mags_of(root: Path, layer: str = "layer") -> list[str]:
+    return [str(entry.mag) for entry in read_properties(root / "datasource-properties.json").layer(layer).mags]
+
+
+__all__ = [name for name in dir() if not name.startswith("_")] + ["open_array"]
