@@ -94,11 +94,12 @@ class MagPlan:
     def source_units(self, unit: Position, source: ArraySpec) -> list[Position]:
         """Return the units of the finer mag's array that a unit is computed from."""
         first, end = self.hull(*self.unit_box(unit))
-        shape = spatial(source, source.unit_shape)
-        ranges = [range(f // s, -(-e // s)) for f, e, s in zip(first, end, shape, strict=True)]
-        base = dict(zip(self.spec.axes, unit, strict=True))
-        start = [base[axis] for axis in source.axes]
-        return [with_spatial(source, start, cell) for cell in itertools.product(*ranges)]
+        low, high = dict(zip("xyz", first, strict=True)), dict(zip("xyz", end, strict=True))
+        for axis, at, size, whole in zip(self.spec.axes, unit, self.spec.unit_shape, self.spec.shape, strict=True):
+            if axis not in low:
+                low[axis], high[axis] = at * size, min((at + 1) * size, whole)
+        ranges = [range(low[axis] // size, -(-high[axis] // size)) for axis, size in zip(source.axes, source.unit_shape, strict=True)]
+        return list(itertools.product(*ranges))
 
     # -- serialised ---------------------------------------------------------------------------------------------
 
