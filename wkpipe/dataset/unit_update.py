@@ -26,8 +26,9 @@ def chunk_positions(spec: ArraySpec) -> Iterator[Position]:
     others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, grid, strict=True)]
     cells = morton_order(spatial(spec, grid).to_tuple())
     for other in itertools.product(*others):
-        for cell in cells:
-            yield with_spatial(spec, other, cell.tolist())
+        for start in range(0, len(cells), 1024):
+            for cell in cells[start : start + 1024].tolist():
+                yield with_spatial(spec, other, cell)
 
 
 class UnitUpdate(ABC):

@@ -9,9 +9,10 @@ keeps other writers out, threads and processes alike.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -32,6 +33,7 @@ from wkpipe.storage.lock import Holder, MetadataLock
 
 _UNIT_LOCK_SECONDS: Final = 600.0
 _MOST_SEGMENTS: Final = 64
+_BATCH_BYTES: Final = 2 << 20  # decoded voxels that a thread works on at once
 _NO_PROOF: Final = UnitProof(0, 0, 0, 0)
 
 
@@ -95,8 +97,19 @@ def _fill(update: UnitUpdate, array: StoredArray, unit: Position, region: _Regio
         corner = tuple(b + p * c for b, p, c in zip(base, chunk, spec.chunk_shape, strict=True))
         return chunk, update.encode(_patched(array, corner, region))
 
-    for position, encoded in ordered_map(encode, update.positions(first, end), threads):
-        update.put(position, encoded)
+    def encode_batch(chunks: list[Position]) -> list[tuple[Position, bytes | None]]:
+        return [encode(chunk) for chunk in chunks]
+
+    batches = _batches(update.positions(first, end), max(1, _BATCH_BYTES // spec.chunk_bytes))
+    for encoded in ordered_map(encode_batch, batches, threads):
+        for position, data in encoded:
+            update.put(position, data)
+
+
+def _batches(positions: Iterator[Position], length: int) -> Iterator[list[Position]]:
+    """Yield runs of positions: handing single chunks to threads costs more than copying them."""
+    while batch := list(itertools.islice(positions, length)):
+        yield batch
 
 
 def _patched(array: StoredArray, corner: Position, region: _Region) -> Voxels:
