@@ -12,7 +12,7 @@ from wkpipe.metadata.store import Change, PropertiesFile
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import check_free
 from wkpipe.stored.dataset import StoredDataset
-from wkpipe.stored.locations import STATE_NAME, Locations
+from wkpipe.stored.locations import Locations
 
 
 class LiveProperties:
@@ -100,7 +100,4 @@ class LiveProperties:
 
     def scratch(self) -> Scratch:
         """Return where temporary files of arrays go: on the dataset's own file system, as they are renamed into it."""
-        root, state = self.locations.dataset, self.locations.state
-        if state.is_dir() and state.stat().st_dev == root.stat().st_dev:
-            return Scratch(self.locations.temporary)
-        return Scratch(root / STATE_NAME / "tmp")
+        return Scratch(self.locations.data_temporary)

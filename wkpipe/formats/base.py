@@ -91,6 +91,11 @@ class ArraySpec:
         return self.data_format is DataFormat.WKW or self.chunk_shape != self.shard_shape
 
     @property
+    def has_checksums(self) -> bool:
+        """Whether decoding a chunk notices any change of its bytes: Zarr 3 as wkpipe writes it, with zstd's checksum."""
+        return self.data_format is DataFormat.ZARR3 and self.compression.kind == "zstd"
+
+    @property
     def unit_shape(self) -> Position:
         """The shape of a unit of proof; see the module's text."""
         if self.is_sharded:

@@ -73,7 +73,7 @@ def execute(plan: Plan, execution: Execution) -> None:
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
-            progress = Progress(plan, quiet=execution.quiet)
+            progress = Progress(plan, run.directory, quiet=execution.quiet)
             try:
                 _wait(process, progress.update)
             except BaseException:

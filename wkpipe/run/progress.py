@@ -1,7 +1,7 @@
-"""Progress of a run, counted from the ledger: storage shards done of total, voxels per second, time left.
+"""Progress of a run: storage shards done of total, voxels per second, time left.
 
-On a terminal one live line, else a plain line every ten seconds. The ledger is the source because it counts what is
-proven, whatever runs the jobs and wherever.
+On a terminal one live line, else a plain line every ten seconds. Shards are counted in the ledger, which has what is
+proven, whatever runs the jobs and wherever; voxels are what the jobs note of themselves, as one shard may take minutes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TextIO
 
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
+from wkpipe.steps.progress_note import voxels_done
 from wkpipe.storage.ledger import SEGMENT_SUFFIX
 from wkpipe.stored.locations import Locations
 
@@ -58,10 +59,11 @@ class _Watched:
 class Progress:
     """Shows a run's progress; `update` may be called often."""
 
-    def __init__(self, plan: Plan, quiet: bool = False, stream: TextIO | None = None) -> None:
+    def __init__(self, plan: Plan, run: Path, quiet: bool = False, stream: TextIO | None = None) -> None:
         self._stream = stream or sys.stderr
         self._live = self._stream.isatty()
         self._quiet = quiet
+        self._run = run
         self._start = time.monotonic()
         self._last = self._start if not self._live else 0.0
         self._watched = _watched(plan)
@@ -96,7 +98,8 @@ class Progress:
         """Return the line for a run that has taken so long."""
         units, done = sum(w.units for w in self._watched), sum(w.done for w in self._watched)
         voxels = sum(w.units * w.voxels_per_unit for w in self._watched)
-        finished = sum(w.done * w.voxels_per_unit for w in self._watched)
+        proven = sum(w.done * w.voxels_per_unit for w in self._watched)
+        finished = min(voxels, max(proven, voxels_done(self._run)))
         current = next((f"{w.layer} {w.mag}" for w in self._watched if w.done < w.units), "publishing")
         rate = finished / seconds if seconds > 0 else 0.0
         left = f", {_duration((voxels - finished) / rate)} left" if rate > 0 and done < units else ""

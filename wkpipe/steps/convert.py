@@ -11,7 +11,7 @@ import contextlib
 import itertools
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,9 +38,17 @@ class ConvertedUnit:
 
 
 def convert_units(
-    plan: MagPlan, stack: ImageStack, target: StoredArray, units: Sequence[Position], threads: int, scratch: Scratch
+    plan: MagPlan,
+    stack: ImageStack,
+    target: StoredArray,
+    units: Sequence[Position],
+    threads: int,
+    scratch: Scratch,
+    on_voxels: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ConvertedUnit]:
     """Write units from images and yield them as they are committed.
+
+    `on_voxels` is told how many voxels were made since the last call.
 
     Raises:
         UnreadableInput: an image can not be decoded; names the file.
@@ -53,7 +61,7 @@ def convert_units(
     for _, together in itertools.groupby(units, key=layer):
         with contextlib.ExitStack() as cleanup:
             writers = [_OpenUnit(plan, unit, cleanup.enter_context(target.unit_writer(unit, scratch))) for unit in together]
-            _fill_layer(plan, stack, writers, threads, scratch)
+            _fill_layer(plan, stack, writers, threads, scratch, on_voxels)
             for writer in writers:
                 yield writer.commit()
 
@@ -91,7 +99,9 @@ class _EncodedBand:
     ranges: list[tuple[_OpenUnit, int | float | None, int | float | None]]
 
 
-def _fill_layer(plan: MagPlan, stack: ImageStack, writers: list[_OpenUnit], threads: int, scratch: Scratch) -> None:
+def _fill_layer(
+    plan: MagPlan, stack: ImageStack, writers: list[_OpenUnit], threads: int, scratch: Scratch, on_voxels: Callable[[int], None]
+) -> None:
     """Stream all images of one layer of units into their writers."""
     chunk = spatial(plan.spec, plan.spec.chunk_shape)
     time = dict(zip(plan.spec.axes, writers[0].unit, strict=True)).get("t", 0)
@@ -112,6 +122,7 @@ def _fill_layer(plan: MagPlan, stack: ImageStack, writers: list[_OpenUnit], thre
                     unit.writer.append(position, data)
                 for unit, lowest, highest in encoded.ranges:
                     unit.note(lowest, highest)
+                on_voxels(len(encoded.chunks) * chunk.prod())
 
 
 @contextlib.contextmanager

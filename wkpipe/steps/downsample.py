@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,18 @@ from wkpipe.stored.axes import spatial, with_spatial, xyz_last, xyz_restored
 Encoded = list[tuple[Position, bytes | None]]
 
 
-def downsample_unit(plan: MagPlan, source: StoredArray, target: StoredArray, unit: Position, threads: int, scratch: Scratch) -> UnitProof:
+def downsample_unit(
+    plan: MagPlan,
+    source: StoredArray,
+    target: StoredArray,
+    unit: Position,
+    threads: int,
+    scratch: Scratch,
+    on_voxels: Callable[[int], None] = lambda _: None,
+) -> UnitProof:
     """Make one unit of `target` from `source` and commit it; chunks lie in the file in Morton order.
+
+    `on_voxels` is told how many voxels of the unit were made since the last call.
 
     Raises:
         DamagedShard: a source shard can not be decoded.
@@ -36,6 +46,7 @@ def downsample_unit(plan: MagPlan, source: StoredArray, target: StoredArray, uni
         for encoded in ordered_map(work, sampler.cubes(), threads):
             for position, data in encoded:
                 writer.append(position, data)
+            on_voxels(len(encoded) * sampler.chunk_voxels)
         return writer.commit()
 
 
@@ -50,6 +61,10 @@ class _UnitSampler:
         self._chunk = spatial(self._spec, self._spec.chunk_shape)
         self._origin = spatial(self._spec, unit) * spatial(self._spec, self._spec.unit_shape)
         self._first, self._end = plan.unit_box(unit)
+
+    @property
+    def chunk_voxels(self) -> int:
+        return self._chunk.prod()
 
     def cubes(self) -> Iterator[Cube]:
         """Yield the unit's cubes that hold some of the box, in file order."""

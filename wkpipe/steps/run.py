@@ -23,6 +23,7 @@ from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import Task
+from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
@@ -72,7 +73,8 @@ class Run:
             try:
                 yield lease.epoch
             finally:
-                shutil.rmtree(scratch.directory, ignore_errors=True)
+                for used in (scratch, self.locations.data_scratch(lease.epoch.number)):
+                    shutil.rmtree(used.directory, ignore_errors=True)
 
 
 def current_run(locations: Locations) -> Path:
@@ -97,7 +99,9 @@ def run_stored_task(directory: Path, name: str) -> None:
     task = plan.tasks[0]
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
     try:
-        run_task(plan, task, epoch)
+        progress = ProgressNote(directory, name)
+        run_task(plan, task, epoch, progress.add)
+        progress.write()
     except WkpipeError as error:
         note = {"task": name, "exit_code": error.exit_code, "message": str(error)}
         _write_note(directory / "errors" / f"{name}.json", note)
@@ -144,7 +148,7 @@ def _remove_leftovers(locations: Locations) -> None:
     Files that lie in ``tmp`` or ``locks`` themselves may belong to a process that is changing metadata just now; only
     old ones are removed.
     """
-    for directory in (locations.temporary, locations.runs):
+    for directory in (locations.temporary, locations.data_temporary, locations.runs):
         for entry in directory.iterdir() if directory.is_dir() else ():
             if entry.is_dir():
                 shutil.rmtree(entry, ignore_errors=True)
@@ -169,7 +173,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
     for layer_plan in plan.layers:
         for mag_plan in layer_plan.mags:
-            _prepare_array(mag_plan, locations, scratch)
+            _prepare_array(mag_plan, locations, epoch)
     for (layer, mag), records in preparation.adopted.items():
         with LedgerWriter(locations.ledger(layer, mag), epoch.number, "adopted") as writer:
             writer.add(*records)
@@ -206,7 +210,7 @@ def _unpublish(plan: Plan, locations: Locations) -> None:
     PropertiesFile(locations.dataset, locations.state).update(change)
 
 
-def _prepare_array(plan: MagPlan, locations: Locations, scratch: Scratch) -> None:
+def _prepare_array(plan: MagPlan, locations: Locations, epoch: Epoch) -> None:
     """Have the array's metadata and its recipe in place, so that jobs only write shards."""
     path = locations.array(plan.layer, plan.mag)
     recipe = json.dumps(plan.to_json()).encode()
@@ -216,7 +220,7 @@ def _prepare_array(plan: MagPlan, locations: Locations, scratch: Scratch) -> Non
     if path.is_dir() and any(path.iterdir()):
         array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
         if array.spec.shape != plan.spec.shape:
-            array.resize(plan.spec.shape, scratch)
+            array.resize(plan.spec.shape, locations.data_scratch(epoch.number))
     else:
-        create_array(path, plan.spec, scratch)
-    replace_file(where, recipe, scratch)
+        create_array(path, plan.spec, locations.data_scratch(epoch.number))
+    replace_file(where, recipe, locations.scratch(epoch.number))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
-from wkpipe.errors import MissingShard
+from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
 from wkpipe.images import ImageStack
@@ -24,8 +24,8 @@ from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_to
 from wkpipe.stored.locations import Locations
 
 
-def run_task(plan: Plan, task: Task, epoch: Epoch) -> None:
-    """Do a task; what is proven already is left as it is.
+def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], None] = lambda _: None) -> None:
+    """Do a task; what is proven already is left as it is. `on_voxels` is told how many voxels were made since its last call.
 
     Raises:
         TryAgain: another run has taken the dataset over since.
@@ -37,7 +37,7 @@ def run_task(plan: Plan, task: Task, epoch: Epoch) -> None:
         publish_layers(plan, task.layers, locations, epoch)
         return
     for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch).run()
+        _PartRunner(plan, part, task, locations, epoch, on_voxels).run()
 
 
 def _allow_many_files() -> None:
@@ -56,6 +56,8 @@ class _PartRunner:
     task: Task
     locations: Locations
     epoch: Epoch
+    on_voxels: Callable[[int], None]
+    _checked: set[Position] = field(default_factory=set)
 
     def run(self) -> None:
         layer = self.plan.layer(self.part.layer)
@@ -73,7 +75,8 @@ class _PartRunner:
         stack = ImageStack.from_json(layer.stack)
         inputs = {unit: image_identity(plan, stack, unit) for unit in self.part.units}
         pending = [unit for unit in self.part.units if not _is_proven(plan, target, ledger, unit, inputs[unit])]
-        for done in convert_units(plan, stack, target, pending, self.task.threads, self.locations.scratch(self.epoch.number)):
+        scratch = self.locations.data_scratch(self.epoch.number)
+        for done in convert_units(plan, stack, target, pending, self.task.threads, scratch, self.on_voxels):
             stats = {} if done.lowest is None or done.highest is None else {"lowest": done.lowest, "highest": done.highest}
             yield _made(plan, done.unit, done.proof, inputs[done.unit], stats)
 
@@ -82,7 +85,7 @@ class _PartRunner:
         source = self._source(layer, plan)
         proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag))
         tokens = {unit: record.token for unit, record in proofs.records.items()}
-        scratch = self.locations.scratch(self.epoch.number)
+        scratch = self.locations.data_scratch(self.epoch.number)
         for unit in self.part.units:
             inputs = source_identity(plan, unit, source.spec, tokens)
             if inputs is None:
@@ -93,7 +96,7 @@ class _PartRunner:
             if _is_proven(plan, target, ledger, unit, inputs):
                 continue
             self._check_sources(plan, unit, source, proofs)
-            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch)
+            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels)
             yield _made(plan, unit, proof, inputs, {})
 
     def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:
@@ -115,6 +118,18 @@ class _PartRunner:
                 )
             if facts is not None and record.proof.crc32c == UNKNOWN_CRC and not record.matches(facts):
                 raise MissingShard(f"{where} changed while it was being read; run the same command again")
+            if facts is not None and record.proof.crc32c != UNKNOWN_CRC:
+                self._check_content(source, record, where)
+
+    def _check_content(self, source: StoredArray, record: Record, where: str) -> None:
+        """Hold a source unit against its checksum where the format would not notice damage when it decodes."""
+        if source.spec.has_checksums or record.unit in self._checked:
+            return
+        proof = source.prove_unit(record.unit)
+        if proof is None or proof.crc32c != record.proof.crc32c:
+            found = "gone" if proof is None else f"{proof.crc32c:08x}"
+            raise DamagedShard(f"{where} is damaged: its CRC-32C is {found}, the ledger recorded {record.proof.crc32c:08x}; restore it")
+        self._checked.add(record.unit)
 
 
 def _is_proven(plan: MagPlan, target: StoredArray, ledger: Ledger, unit: Position, inputs: str) -> bool:

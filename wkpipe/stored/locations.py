@@ -72,16 +72,40 @@ class Locations:
 
     @property
     def temporary(self) -> Path:
+        """The directory for temporary files of the state."""
         return self.state / "tmp"
 
+    @property
+    def data_temporary(self) -> Path:
+        """The directory for temporary files of arrays and properties: a rename can not leave a file system."""
+        if _device(self.state) == _device(self.dataset):
+            return self.temporary
+        return self.dataset / STATE_NAME / "tmp"
+
     def scratch(self, epoch: int) -> Scratch:
-        """Return the directory for temporary files of the run with this epoch."""
-        return Scratch(self.temporary / f"{epoch:06d}")
+        """Return where the run with this epoch puts temporary files of the state."""
+        return Scratch(self.temporary / _epoch_name(epoch))
+
+    def data_scratch(self, epoch: int) -> Scratch:
+        """Return where the run with this epoch puts temporary files of arrays and properties."""
+        return Scratch(self.data_temporary / _epoch_name(epoch))
+
+
+def _epoch_name(epoch: int) -> str:
+    return f"{epoch:06d}"
+
+
+def _existing(path: Path) -> Path:
+    """Return the path itself or its nearest parent that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def _device(path: Path) -> int:
+    return _existing(path).stat().st_dev
 
 
 def _can_be_written(state: Path) -> bool:
     """Whether a directory exists and is writable, or can be made below its nearest existing parent."""
-    existing = state
-    while not existing.exists():
-        existing = existing.parent
-    return os.access(existing, os.W_OK | os.X_OK)
+    return os.access(_existing(state), os.W_OK | os.X_OK)
