@@ -89,6 +89,11 @@ def make_source(name: str, shared: Path, target: Path) -> None:
         case "time_and_channels":
             folder.mkdir(parents=True)
             tifffile.imwrite(folder / "tc.ome.tif", noise((3, 5, 2, 19, 33), "uint8", seed=3), metadata={"axes": "TZCYX"})
+        case "time_rgb":
+            folder.mkdir(parents=True)
+            tifffile.imwrite(
+                folder / "t.ome.tif", noise((3, 4, 19, 33, 3), "uint8", seed=12), metadata={"axes": "TZYXS"}, photometric="rgb"
+            )
         case _:
             raise ValueError(name)
 
@@ -106,6 +111,7 @@ SOURCES = (
     "float32",
     "rgb_png",
     "time_and_channels",
+    "time_rgb",
 )
-TIME_SOURCES = ("4D_series", "time_and_channels")
+TIME_SOURCES = ("4D_series", "time_and_channels", "time_rgb")
 FLAT_SOURCES = ("rgb_tiff", "single_channel")
