@@ -92,9 +92,8 @@ def write_mag(path: Path, layer: Layer, axes: tuple[str, ...], scratch: Path) ->
     lead = layer.data if axes == layer.axes else layer.data[np.newaxis]
     start = [layer.topleft["xyz".index(axis)] if axis in "xyz" else 0 for axis in axes]
     end = [a + n for a, n in zip(start, lead.shape, strict=True)]
-    spec = make_spec(
-        open_format(layer.data_format), axes, end, layer.data.dtype, layer.channels, layer.chunk, layer.shard or layer.chunk, layer.compression
-    )
+    kind, shard = open_format(layer.data_format), layer.shard or layer.chunk
+    spec = make_spec(kind, axes, end, layer.data.dtype, layer.channels, layer.chunk, shard, layer.compression)
     array = create_array(path, spec, Scratch(scratch))
     write_region(array, lead, start, Scratch(scratch))
     return array

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -91,7 +90,7 @@ def test_any_layer_is_what_the_oracle_says(case: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("mag", "data_format"), [("4-1-1", "zarr3"), ("1-1-4", "zarr"), ("1-4-2", "wkw")])
+@pytest.mark.parametrize("mag, data_format", [("4-1-1", "zarr3"), ("1-1-4", "zarr"), ("1-4-2", "wkw")])
 def test_large_factors(tmp_path: Path, mag: str, data_format: str, mode: str) -> None:
     """Steps that do not coarsen the coarsest axis are left out, so a mag may be eight times as coarse as the one before."""
     shard = None if data_format == "zarr" else (16, 16, 16)

@@ -166,9 +166,10 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         _empty_target(locations)
     _unpublish(plan, locations)
     for layer, mag in preparation.reset:
-        shutil.rmtree(locations.ledger(layer, mag), ignore_errors=True)
+        # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.
         if locations.array(layer, mag).exists():
             shutil.rmtree(locations.array(layer, mag))
+        shutil.rmtree(locations.ledger(layer, mag), ignore_errors=True)
     if plan.conversion is not None:
         replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
     for layer_plan in plan.layers:
@@ -221,6 +222,8 @@ def _prepare_array(plan: MagPlan, locations: Locations, epoch: Epoch) -> None:
         array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
         if array.spec.shape != plan.spec.shape:
             array.resize(plan.spec.shape, locations.data_scratch(epoch.number))
+        replace_file(where, recipe, locations.scratch(epoch.number))
     else:
+        # The recipe first: an array without one counts as somebody else's.
+        replace_file(where, recipe, locations.scratch(epoch.number))
         create_array(path, plan.spec, locations.data_scratch(epoch.number))
-    replace_file(where, recipe, locations.scratch(epoch.number))
