@@ -150,3 +150,13 @@ def test_a_ladder_is_monotone_or_refused(
         assert fine != coarse
         fine.factors_to(coarse)
         assert mode is not SamplingMode.CONSTANT_Z or coarse.z == fine.z
+
+
+def test_a_layer_of_depth_one_takes_over_the_mags_of_deeper_layers() -> None:
+    flat = BoundingBox((0, 0, 0), (3000, 3000, 1))
+    deeper = [Mag(mag) for mag in ("1", "2-2-1", "4-4-2")]
+    ladder = downsample_ladder((4, 4, 40), flat, [Mag(1)], coarsest_mag=Mag(16), align_with=deeper)
+    assert [str(mag) for mag in ladder.mags] == ["2-2-1", "4-4-2", "8-8-2", "16-16-2"]
+    assert ladder.warnings == ()
+    with pytest.raises(InputRefused, match="constant_z keeps z at 1"):
+        downsample_ladder((4, 4, 40), BoundingBox((0, 0, 0), (3000, 3000, 2)), [Mag(1)], mode="constant_z", align_with=deeper)

@@ -106,9 +106,10 @@ def _plan_layer(
                 )
     derived = _derived(config, locations, layer, existing)
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
-    from_mag, mags = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
-    extension = chain(config, layer, from_mag, mags, inherited)
-    made[layer.name] = [*existing, *mags]
+    ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
+    draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
+    extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
+    made[layer.name] = [*existing, *ladder.mags]
     for plan in extension:
         _clear_way(plan, locations, config.overwrite_existing, draft)
     draft.unpublish += [(layer.name, mag) for mag in discarded]
@@ -166,8 +167,9 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
     stack, layer, finest = conversion.stacks[index], conversion.layers[index], conversion.finest[index]
     plans = [finest]
     if config.downsample:
-        from_mag, mags = ladder_of(config, layer, conversion.voxel_size_nm, [finest.mag], made)
-        plans += chain(config, layer, from_mag, mags, config)
+        ladder = ladder_of(config, layer, conversion.voxel_size_nm, [finest.mag], made)
+        draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
+        plans += chain(config, layer, ladder.from_mag, ladder.mags, config)
     made += [plan.mag for plan in plans]
     registered = conversion.registered(layer.name)
     for plan in plans:

@@ -115,8 +115,7 @@ def _layer(config: Config, stack: ImageStack) -> LayerProperties:
     t, _, z, y, x = stack.sizes
     channels = len(stack.channels)
     sizes = {"t": t, "c": channels, "x": x, "y": y, "z": z}
-    # As the reference has it: with time points the channel axis is left out where there is one channel only.
-    axes = ("t", "x", "y", "z") if t > 1 and channels == 1 else ("t", "c", "x", "y", "z") if t > 1 else ("c", "x", "y", "z")
+    axes = ("t", "c", "x", "y", "z") if t > 1 else ("c", "x", "y", "z")
     if t > 1 and config.data_format == "wkw":
         raise InputRefused(f"layer {stack.name} has {t} time points, which WKW can not hold; choose --data-format zarr3")
     box = NDBoundingBox([0] * len(axes), [sizes[axis] for axis in axes], axes)

@@ -13,7 +13,7 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.mag_plan import DOWNSAMPLE, Corners, MagPlan
 from wkpipe.plan.shapes import Shapes, default_shapes
-from wkpipe.sampling import InterpolationMode, SamplingMode, downsample_ladder
+from wkpipe.sampling import InterpolationMode, Ladder, SamplingMode, downsample_ladder
 from wkpipe.stored.dataset import box_in_mag
 
 
@@ -24,7 +24,7 @@ def compression_of(config: Config, layer: LayerProperties) -> Compression:
 
 def ladder_of(
     config: Config, layer: LayerProperties, voxel_size_nm: Sequence[float], existing: Sequence[Mag], others: Sequence[Mag]
-) -> tuple[Mag, tuple[Mag, ...]]:
+) -> Ladder:
     """Return the mag to start from and the mags to make; none where the layer is as coarse as wanted already.
 
     Raises:
@@ -39,7 +39,7 @@ def ladder_of(
                 f"{where}: the coarsest mag {coarsest} is finer than the finest mag {finest}; choose {finest} or a coarser one"
             )
         if coarsest <= max(existing):
-            return max(existing), ()
+            return Ladder(max(existing), (), SamplingMode.parse(config.sampling_mode), ())
     try:
         ladder = downsample_ladder(
             voxel_size_nm,
@@ -51,7 +51,7 @@ def ladder_of(
         )
     except InputRefused as error:
         raise type(error)(f"{where}: {error}") from None
-    return ladder.from_mag, ladder.mags
+    return ladder
 
 
 def downsampled(

@@ -114,7 +114,7 @@ def downsample_ladder(
     if any(s > c for s, c in zip(start, coarsest, strict=True)):
         raise InputRefused(f"mag {start} is coarser than the coarsest mag {coarsest} on some axis; choose a coarser --coarsest-mag")
     others = None if align_with is None else [*align_with, *existing_mags]
-    mags, warnings = _steps(voxel_size, start, coarsest, effective, others, force)
+    mags, warnings = _steps(voxel_size, box, start, coarsest, effective, others, force)
     twice = [mag for mag in mags if mag in existing_mags]
     if twice and not allow_existing:
         raise AlreadyExists(f"the layer already has mag {_names(twice)}; start at its coarsest mag, or overwrite the existing ones")
@@ -151,7 +151,7 @@ def upsample_ladder(
     if finest == from_mag:
         return Ladder(from_mag, (), effective, ())
     others = None if align_with is None else [*align_with, *existing_mags]
-    mags, warnings = _steps(voxel_size, finest, from_mag, effective, others, force)
+    mags, warnings = _steps(voxel_size, box, finest, from_mag, effective, others, force)
     if from_mag in mags:
         mags = mags[: mags.index(from_mag)]
     elif mags and any(m > f for m, f in zip(mags[-1], from_mag, strict=True)):
@@ -169,9 +169,11 @@ def _effective_mode(mode: SamplingMode | str, box: BoundingBox) -> SamplingMode:
 
 
 def _steps(
-    voxel_size: Sequence[float], start: Mag, coarsest: Mag, mode: SamplingMode, others: Sequence[Mag] | None, force: bool
+    voxel_size: Sequence[float], box: BoundingBox, start: Mag, coarsest: Mag, mode: SamplingMode, others: Sequence[Mag] | None, force: bool
 ) -> tuple[list[Mag], list[str]]:
     """Return the mags after `start` until the largest component of `coarsest` is reached, and the warnings."""
+    # A layer of depth 1 takes over any z: its only slice is mirrored, so its voxels are those of constant_z.
+    is_flat = box.size.z == 1
     if len(voxel_size) != 3 or not all(math.isfinite(edge) and edge > 0 for edge in voxel_size):
         raise InputRefused(f"voxel size {tuple(voxel_size)} is not valid: expected three positive numbers")
     mags: list[Mag] = []
@@ -181,18 +183,20 @@ def _steps(
     while current.max_dim < coarsest.max_dim:
         following = shared.get(2 * current.max_dim)
         if following is not None:
-            if mode is SamplingMode.CONSTANT_Z and following.z != start.z:
+            if mode is SamplingMode.CONSTANT_Z and following.z != start.z and not is_flat:
                 raise InputRefused(
                     f"constant_z keeps z at {start.z}, but the other layers have mag {following}; "
                     "switch the alignment with other layers off, or choose another sampling mode"
                 )
-            if any(f > c for f, c in zip(following, coarsest, strict=True)):
+            if any(f > c for f, c in zip(following, coarsest, strict=True)) and not is_flat:
                 warnings.append(f"mag {following}, taken over from another layer, is coarser than the coarsest mag {coarsest} on some axis")
         elif mode is SamplingMode.ANISOTROPIC:
             following, is_listed = _towards_cubic_voxels(voxel_size, current, coarsest)
             if not is_listed:
                 current = following
                 continue
+        elif mode is SamplingMode.CONSTANT_Z:
+            following = _clipped([2 * current.x, 2 * current.y, current.z], Mag((coarsest.x, coarsest.y, current.z)))
         else:
             following = _clipped([2 * value for value in current], coarsest)
         before = mags[-1] if mags else start
