@@ -1,0 +1,168 @@
+"""Measure a command: wall clock and CPU of its process tree, its peak memory, and what it leaves for the disk to do."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Final
+
+import psutil
+
+SAMPLES_PER_SECOND: Final = 20
+LARGEST_SHARE: Final = 0.5
+"""Of the time, that the sampling itself may take."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one run of a command took."""
+
+    wall_s: float
+    """From start to exit, and on until the file system is synced."""
+    sync_s: float
+    """The part of `wall_s` after the exit."""
+    cpu_s: float
+    """User and system time of the process and of all descendants that were waited for."""
+    peak_memory: int | None
+    """Bytes; the largest sum of the proportional set sizes (PSS) of all processes of the tree, at any one sample.
+
+    None where it was not looked at: to add up the pages of gigabytes takes a tenth of a second, and holds up the process.
+    """
+    memory_samples: int
+    load_before: float
+    """The machine's load average (1 minute) before the start."""
+    error: str | None
+    """None where the command was successful, else why it was not."""
+
+
+class MemorySampler(threading.Thread):
+    """Adds up the memory of a process tree, again and again."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self.peak = 0
+        self.samples = 0
+        self._root = psutil.Process(pid)
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        pause = 0.0
+        while not self._stopped.wait(pause):
+            start = time.perf_counter()
+            found = tree_memory(self._root)
+            self.peak = max(self.peak, found)
+            self.samples += found > 0
+            took = time.perf_counter() - start
+            pause = max(1 / SAMPLES_PER_SECOND - took, took / LARGEST_SHARE - took)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self.join()
+
+
+def _tree(root: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return [root, *root.children(recursive=True)]
+    return []
+
+
+def tree_memory(root: psutil.Process) -> int:
+    """Return the summed PSS of a process and its descendants in bytes; a page that several share counts once in all."""
+    total = 0
+    for process in _tree(root):
+        with contextlib.suppress(psutil.Error):
+            total += process.memory_full_info().pss
+    return total
+
+
+def _kill_tree(pid: int) -> None:
+    with contextlib.suppress(psutil.Error):
+        for process in _tree(psutil.Process(pid)):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def sync(directory: Path) -> None:
+    """Wait until the directory's file system has written everything to the disk."""
+    subprocess.run(["sync", "--file-system", str(directory)], check=True)
+
+
+def measure(command: Sequence[str], directory: Path, environment: Mapping[str, str], timeout: float, sample: bool) -> Measurement:
+    """Run a command in a directory and measure it; a sync before it is not counted, one after it is.
+
+    With `sample`, its memory is looked at, which makes it slower.
+
+    Raises:
+        OSError: the command can not be started.
+    """
+    sync(directory)
+    load = os.getloadavg()[0]
+    with tempfile.TemporaryFile() as output:
+        cpu = _cpu_of_children()
+        start = time.perf_counter()
+        process = subprocess.Popen(
+            command,
+            cwd=directory,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        sampler = MemorySampler(process.pid) if sample else None
+        if sampler:
+            sampler.start()
+        in_time = _wait(process, timeout)
+        exited = time.perf_counter()
+        cpu = _cpu_of_children() - cpu
+        if sampler:
+            sampler.stop()
+        sync_start = time.perf_counter()
+        sync(directory)
+        synced = time.perf_counter() - sync_start
+        error = None if process.returncode == 0 else f"exit code {process.returncode}: {_last_line(output)}"
+    if not in_time:
+        error = f"timed out after {timeout:g} s"
+    peak, samples = (sampler.peak, sampler.samples) if sampler else (None, 0)
+    return Measurement(exited - start + synced, synced, cpu, peak, samples, load, error)
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Wait for a process; False where it took too long and was killed."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        _kill_tree(process.pid)
+
+    # A wait with a timeout polls, which would blur the wall clock.
+    timer = threading.Timer(timeout, end)
+    timer.start()
+    try:
+        process.wait()
+    except BaseException:
+        _kill_tree(process.pid)
+        process.wait()
+        raise
+    finally:
+        timer.cancel()
+    return not late.is_set()
+
+
+def _cpu_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _last_line(output: IO[bytes]) -> str:
+    output.seek(0)
+    lines = [line.strip() for line in output.read().decode(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"

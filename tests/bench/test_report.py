@@ -1,0 +1,75 @@
+"""Medians and ratios are right, and what failed, is missing or differs is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bench.chart import draw_chart
+from bench.contenders import contenders
+from bench.measure import Measurement
+from bench.report import RunResult, make_rows, table
+
+OURS, ONE, TWO = "wkpipe --jobs 2", "webknossos --jobs 1", "webknossos --jobs 2"
+HASHES = {"color/1": "a", "color/2-2-1": "b"}
+
+
+def _runs(contender: str, walls: list[float], peak: int, hashes: dict[str, str] = HASHES, error: str | None = None) -> list[RunResult]:
+    """Return the run whose memory was looked at (its times must not count), then the timed ones; the last one has the error."""
+    measured = [Measurement(999, 0, 999, peak, 10, 0.5, None), *(Measurement(wall, 0.1, wall / 2, None, 0, 0.5, None) for wall in walls)]
+    last = len(measured) - 1
+    return [
+        RunResult("downsample", contender, contender != OURS, n, m, error if n == last else None, {} if error and n == last else hashes)
+        for n, m in enumerate(measured)
+    ]
+
+
+def test_medians_ratios_and_the_better_one_of_the_reference() -> None:
+    results = [*_runs(OURS, [2, 9, 1], 100), *_runs(ONE, [8, 7, 30], 500), *_runs(TWO, [6, 6, 5], 1000)]
+    ours, one, two = make_rows(results)
+    assert ours.medians == {"wall_s": 2, "cpu_s": 1, "peak_memory": 100}
+    assert ours.wall_range == (1, 9)
+    assert ours.ratios is None
+    assert one.ratios == {"wall_s": 4, "cpu_s": 4, "peak_memory": 5}
+    assert two.ratios == {"wall_s": 3, "cpu_s": 3, "peak_memory": 10}
+    assert (one.is_better, two.is_better) == (False, True)
+    assert {row.voxels for row in (ours, one, two)} == {"equal, 2 mags"}
+    assert "2.00 (1.00–9.00)" in table([ours])
+    assert f"{TWO} (better)" in table([two])
+
+
+def test_contender_with_a_failed_run_has_no_numbers_but_its_reason() -> None:
+    ours, one = make_rows([*_runs(OURS, [1, 1, 1], 100), *_runs(ONE, [1, 1, 1], 100, error="exit code 1: boom")])
+    assert one.error == "1 of 4 runs failed: exit code 1: boom"
+    assert one.medians is None
+    assert "boom" in table([ours, one])
+
+
+def test_ratios_are_left_out_where_wkpipe_failed() -> None:
+    ours, one = make_rows([*_runs(OURS, [1], 100, error="timed out after 5 s"), *_runs(ONE, [1], 100)])
+    assert ours.error == "1 of 2 runs failed: timed out after 5 s"
+    assert one.medians is not None
+    assert one.ratios is None
+
+
+@pytest.mark.parametrize("hashes", [{"color/1": "a", "color/2-2-1": "c"}, {"color/1": "a"}, HASHES | {"color/4": "d"}])
+def test_other_voxels_and_other_mags_are_named(hashes: dict[str, str]) -> None:
+    ours, one = make_rows([*_runs(OURS, [1], 100), *_runs(ONE, [1], 100, hashes)])
+    assert ours.voxels == "equal, 2 mags"
+    assert one.voxels == "DIFFERENT: color/4" if "color/4" in hashes else one.voxels == "DIFFERENT: color/2-2-1"
+
+
+@pytest.mark.parametrize("python, reason", [(None, "WKPIPE_REFERENCE_PYTHON is not set"), ("/nowhere/python", "does not run")])
+def test_missing_reference_is_named_in_table_and_chart(python: str | None, reason: str, tmp_path: Path) -> None:
+    _, *missing = contenders(python)
+    results = _runs(OURS, [1, 2], 100)
+    results += [RunResult("downsample", c.name, True, n, None, c.missing, {}) for c in missing for n in range(3)]
+    rows = make_rows(results)
+    assert [row.contender for row in rows] == [OURS, ONE, TWO]
+    assert all((row.error or "").startswith("not run: ") and reason in (row.error or "") for row in rows[1:])
+    assert table(rows).count(reason) == 2
+    draw_chart(tmp_path / "chart.png", rows)
+    with Image.open(tmp_path / "chart.png") as image:
+        assert image.width > image.height
