@@ -163,6 +163,8 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     preparation = plan.preparation
     scratch = locations.scratch(epoch.number)
     if preparation.remove_target:
+        # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
+        replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
         _empty_target(locations)
     _unpublish(plan, locations)
     for layer, mag in preparation.reset:
@@ -185,7 +187,7 @@ def _empty_target(locations: Locations) -> None:
     properties = PropertiesFile(locations.dataset, locations.state).path
     disk.unlink(properties)
     disk.sync_directory(locations.dataset)
-    keep = {locations.state, locations.locks}
+    keep = {locations.state, locations.locks, locations.conversion}
     for parent in (locations.dataset, locations.state):
         for entry in parent.iterdir():
             if entry in keep or entry == locations.temporary:
