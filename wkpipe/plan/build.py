@@ -15,7 +15,7 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.conversion import Conversion, plan_conversion
 from wkpipe.plan.grouping import PendingMag, group_tasks
-from wkpipe.plan.mag_plan import DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
 from wkpipe.plan.pyramid import chain, ladder_of, refreshed
 from wkpipe.plan.recipe import inherited_config, load_recipe
@@ -36,7 +36,8 @@ def make_plan(config: Config, sizing: Sizing) -> Plan:
     draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     _check_writable(draft.locations.dataset)
     _check_writable(draft.locations.state)
-    publish = [layer.name for layer in draft.layers if layer.publish or layer.new is not None]
+    converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
+    publish = [layer.name for layer in draft.layers if layer.publish or layer.new is not None or layer.name in converted_anew]
     return Plan(
         dataset=draft.locations.dataset,
         state=draft.locations.state,

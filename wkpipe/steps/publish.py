@@ -87,11 +87,14 @@ def _new_properties(values: Mapping[str, object]) -> DatasetProperties:
 
 def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Record]) -> LayerProperties:
     """Return the layer's entry as it is, or a new one with the facts that converting found."""
-    if properties.has_layer(layer.name):
-        return properties.layer(layer.name)
-    entry = layer_from_json(JsonNode.parse(json.dumps(layer.new).encode(), "plan"))
     lowest = [record.stats["lowest"] for record in records if "lowest" in record.stats]
     highest = [record.stats["highest"] for record in records if "highest" in record.stats]
+    if properties.has_layer(layer.name):
+        entry = properties.layer(layer.name)
+        if entry.category == LayerCategory.SEGMENTATION and entry.largest_segment_id is not None and highest:
+            return replace(entry, largest_segment_id=max(entry.largest_segment_id, int(max(highest))))  # images may have changed
+        return entry
+    entry = layer_from_json(JsonNode.parse(json.dumps(layer.new).encode(), "plan"))
     if entry.category == LayerCategory.SEGMENTATION:
         return replace(entry, largest_segment_id=int(max(highest, default=0)))
     if not highest:
