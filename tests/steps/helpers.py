@@ -22,7 +22,7 @@ from wkpipe.metadata.properties import DatasetProperties, read_properties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.plan.build import make_plan
-from wkpipe.plan.config import Config
+from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
@@ -237,7 +237,7 @@ def check_pyramid(root: Path, layer: Layer, mode: str, mags: Sequence[Mag] | Non
 
 
 def plan_of(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
-    return make_plan(Config(target=root, **values), sizing)
+    return make_plan(load_config({"target": root, **values}, "test"), sizing)
 
 
 def run(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:

@@ -165,6 +165,7 @@ def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_Open
             continue
         part = voxels[:, rows[0] - band.rows[0] : rows[-1] + 1 - band.rows[0], unit.first.x : unit.end.x]
         lowest, highest = _finite_range(part)
+        is_empty = lowest == highest == 0 and not part.any()  # NaN and infinities are not in the range
         result.ranges.append((unit, lowest, highest))
         z = (band.slices[0] - unit.origin.z) // chunk.z
         for y in range((rows[0] - unit.origin.y) // chunk.y, (rows[-1] - unit.origin.y) // chunk.y + 1):
@@ -172,7 +173,7 @@ def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_Open
                 corner = unit.origin + Vec3Int(x, y, z) * chunk
                 block = _chunk_block(part, Vec3Int(unit.first.x, rows[0], band.slices[0]), corner, chunk)
                 position = with_spatial(plan.spec, [0] * len(plan.spec.axes), (x, y, z))
-                encoded = None if lowest == highest == 0 else unit.writer.encode(_in_array_order(plan, block))
+                encoded = None if is_empty else unit.writer.encode(_in_array_order(plan, block))
                 result.chunks.append((unit, position, encoded))
     return result
 
