@@ -21,6 +21,7 @@ from wkpipe.plan.pyramid import chain, ladder_of, refreshed
 from wkpipe.plan.recipe import inherited_config, load_recipe
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.survey import LayerSurvey, survey_layer
+from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
@@ -33,6 +34,7 @@ def make_plan(config: Config, sizing: Sizing) -> Plan:
         InputRefused: the source or the target can not be worked on.
         IntegrityError: a source has lost shards or is damaged.
     """
+    epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
     draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     _check_writable(draft.locations.dataset)
     _check_writable(draft.locations.state)
@@ -47,6 +49,7 @@ def make_plan(config: Config, sizing: Sizing) -> Plan:
         conversion=draft.conversion,
         notes=tuple(draft.notes),
         preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), draft.remove_target),
+        epoch=epoch,
     )
 
 

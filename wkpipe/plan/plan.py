@@ -91,7 +91,11 @@ class Preparation:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that a run will do. `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made."""
+    """All that a run will do.
+
+    `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
+    newest run before planning began: where it is another one by now, what was found may not hold any more.
+    """
 
     dataset: Path
     state: Path
@@ -101,6 +105,7 @@ class Plan:
     conversion: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
     preparation: Preparation = field(default_factory=Preparation)
+    epoch: int = 0
 
     @property
     def is_empty(self) -> bool:

@@ -27,7 +27,7 @@ from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lease import Epoch, RunLease, read_epoch
+from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import LedgerWriter
 from wkpipe.stored.locations import Locations
 
@@ -46,7 +46,6 @@ class Run:
         self.plan = plan
         self.locations = Locations(plan.dataset, plan.state)
         self.directory = self.locations.runs / uuid.uuid4().hex[:12]
-        self._epoch_before = read_epoch(self.locations.locks)
 
     def marker(self, task: Task) -> Path:
         """Return the file target of a task."""
@@ -61,7 +60,7 @@ class Run:
             NotWritable: the dataset can not be written.
         """
         with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
-            if lease.epoch.number != self._epoch_before + 1:
+            if lease.epoch.number != self.plan.epoch + 1:
                 raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
             _remove_leftovers(self.locations)
             scratch = self.locations.scratch(lease.epoch.number)

@@ -66,7 +66,7 @@ class _PartRunner:
         target = planned_array(mag_plan, self.locations)
         with LedgerWriter(directory, self.epoch.number, self.task.name) as writer:
             work = self._convert if mag_plan.kind == CONVERT else self._downsample
-            for record in work(layer, mag_plan, target, Ledger.load(directory)):
+            for record in work(layer, mag_plan, target, Ledger.load(directory, only=self.part.units)):
                 self.epoch.check()
                 writer.add(record)
 
@@ -83,7 +83,8 @@ class _PartRunner:
     def _downsample(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
         assert plan.from_mag is not None
         source = self._source(layer, plan)
-        proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag))
+        needed = {source_unit for unit in self.part.units for source_unit in plan.source_units(unit, source.spec)}
+        proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag), only=needed)
         tokens = {unit: record.token for unit, record in proofs.records.items()}
         scratch = self.locations.data_scratch(self.epoch.number)
         for unit in self.part.units:

@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import google_crc32c
@@ -26,6 +28,9 @@ from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.proof import Position, UnitFacts, UnitProof
 
 SEGMENT_SUFFIX = ".segment"
+_FOLDED = "-folded-"
+_UNIT_AT = len('00000000 {"unit":[')
+"""Where the unit's position begins in a line."""
 
 MADE = "made"  # by a task of wkpipe, with parameters and inputs
 WRITTEN = "written"  # through the library's `write`
@@ -33,7 +38,10 @@ ADOPTED = "adopted"  # found in a dataset that has no ledger; known by size and 
 DIRTY = "dirty"  # a write has begun and not ended: the content is not known
 
 
-@dataclass(frozen=True)
+_NO_STATS: Mapping[str, Any] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """What is known of one unit.
 
@@ -48,7 +56,7 @@ class Record:
     token: str
     params: str = ""
     inputs: str = ""
-    stats: Mapping[str, Any] = field(default_factory=dict)
+    stats: Mapping[str, Any] = field(default_factory=lambda: _NO_STATS)
     epoch: int = 0
     time_ns: int = 0
 
@@ -92,9 +100,9 @@ class Record:
                 origin=values["origin"],
                 proof=UnitProof(*values["proof"]),
                 token=values["token"],
-                params=values["params"],
+                params=sys.intern(values["params"]),
                 inputs=values["inputs"],
-                stats=values["stats"],
+                stats=values["stats"] or _NO_STATS,
                 epoch=values["epoch"],
                 time_ns=values["time"],
             )
@@ -115,11 +123,27 @@ class Ledger:
     damaged_lines: int = 0
 
     @classmethod
-    def load(cls, directory: Path) -> Ledger:
-        """Read all segments of a ledger; one that does not exist is empty."""
+    def load(cls, directory: Path, only: Iterable[Position] | None = None) -> Ledger:
+        """Read all segments of a ledger; one that does not exist is empty.
+
+        With `only`, records of other units are passed over unread: a job's memory must not grow with the dataset.
+        """
+        wanted = None if only is None else frozenset(_unit_text(unit) for unit in only)
+        while True:
+            segments = _segments(directory)
+            try:
+                ledger = cls._merged(_lines(segments, wanted))
+            except FileNotFoundError:
+                continue  # folded meanwhile
+            folded = [segment for segment in _segments(directory) if _FOLDED in segment.name]
+            if set(folded) <= set(segments):
+                return ledger
+
+    @classmethod
+    def _merged(cls, lines: Iterable[bytes]) -> Ledger:
         records: dict[Position, Record] = {}
         damaged = 0
-        for line in _lines(_segments(directory)):
+        for line in lines:
             record = Record.from_line(line)
             if record is None:
                 damaged += 1
@@ -141,12 +165,22 @@ def _segments(directory: Path) -> list[Path]:
         return []
 
 
-def _lines(segments: Iterable[Path]) -> Iterator[bytes]:
+def _unit_text(unit: Position) -> bytes:
+    """Return how a unit stands in its lines."""
+    return ",".join(map(str, unit)).encode()
+
+
+def _lines(segments: Iterable[Path], wanted: frozenset[bytes] | None) -> Iterator[bytes]:
+    """Yield the lines of segments; with `wanted`, those of these units alone.
+
+    Raises:
+        FileNotFoundError: a segment is gone.
+    """
     for segment in segments:
-        try:
-            yield from segment.read_bytes().splitlines(keepends=True)
-        except FileNotFoundError:  # folded by a publish step meanwhile; its records are in the folded segment
-            continue
+        with open(segment, "rb") as file:
+            for line in file:
+                if wanted is None or line[_UNIT_AT : line.find(b"]", _UNIT_AT)] in wanted:
+                    yield line
 
 
 class LedgerWriter:
@@ -189,7 +223,7 @@ def fold(directory: Path, epoch: int, scratch: Scratch) -> None:
         return
     records = Ledger.load(directory).records
     data = b"".join(records[unit].to_line() for unit in sorted(records))
-    replace_file(directory / f"{epoch:06d}-folded-{uuid.uuid4().hex[:8]}{SEGMENT_SUFFIX}", data, scratch)
+    replace_file(directory / f"{epoch:06d}{_FOLDED}{uuid.uuid4().hex[:8]}{SEGMENT_SUFFIX}", data, scratch)
     for segment in segments:
         disk.unlink(segment)
     disk.sync_directory(directory)

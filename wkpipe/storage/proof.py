@@ -17,7 +17,7 @@ class UnitFacts:
     mtime_ns: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class UnitProof:
     """What identifies the content of a unit: `UnitFacts` and a checksum.
 
