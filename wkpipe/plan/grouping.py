@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -125,7 +126,7 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
                 needed.update(owners[u] for u in mag.plan.source_units(unit, mag.source) if u in owners)
         needed.discard(index)
         first = draft.parts[0]
-        names.append(f"{index:05d}-{first.layer}-{first.mag}")
+        names.append(f"{index:05d}-{_label(first.layer)}-{first.mag}")
         threads = max(1, sizing.cores // siblings[first.layer, first.mag])
         memory = max(part_bytes(mag.plan, mag.source, threads) for mag in draft.pending)
         rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
@@ -143,6 +144,11 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
     return tasks
 
 
+def _label(layer: str) -> str:
+    """Return a layer's name as it may stand in the name of a task, and so of files and Snakemake targets."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", layer)[:60]
+
+
 def _publish_tasks(tasks: Sequence[Task], layers: Iterable[str]) -> list[Task]:
     """One publish task per layer; layers that share a task are published together."""
     makers: dict[str, list[str]] = {layer: [] for layer in layers}
@@ -155,7 +161,7 @@ def _publish_tasks(tasks: Sequence[Task], layers: Iterable[str]) -> list[Task]:
         together[tuple(names) if len(names) == 1 else (layer, *names)].append(layer)
     return [
         Task(
-            name=f"{index:05d}-{group[0]}",
+            name=f"{index:05d}-{_label(group[0])}",
             rule=PUBLISH,
             inputs=tuple(makers[group[0]]),
             layers=tuple(group),
