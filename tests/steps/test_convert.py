@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,8 @@ def test_many_pages_in_a_file(tmp_path: Path) -> None:
 def test_time_points(tmp_path: Path) -> None:
     voxels = noise((3, 9, 40, 50), "uint8", 4, few=False)
     tifffile.imwrite(tmp_path / "stack.ome.tif", voxels, metadata={"axes": "TZYX"})
-    run(tmp_path / "d", Sizing(cores=2, least_seconds=0, target_seconds=0.01), source=tmp_path / "stack.ome.tif", **VALUES, **SHAPES["zarr3"])
+    sizing = Sizing(cores=2, least_seconds=0, target_seconds=0.01)
+    run(tmp_path / "d", sizing, source=tmp_path / "stack.ome.tif", **VALUES, **SHAPES["zarr3"])
     got, outside = stored(tmp_path / "d")
     assert np.array_equal(got, voxels.transpose(0, 3, 2, 1).reshape(got.shape))
     assert not outside.any()
@@ -258,10 +260,8 @@ def test_interrupted_while_the_old_target_is_deleted(tmp_path: Path, images: Pat
     values = {**VALUES, "source": images, "category": "color", "overwrite_existing": True}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shutil, "rmtree", interrupted)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             run(root, **values)
-        except KeyboardInterrupt:
-            pass
     run(root, **values)
     assert not (root / "old").exists()
     assert not (root / "notes").exists()

@@ -169,8 +169,8 @@ def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
         assert array.read(at, (1, 1, 1, 1)).item() == 0, mag  # one voxel is no majority
     for mag in ("1", "2"):
         ledger = Ledger.load(Locations.of(root).ledger("layer", Mag(mag)))
-        files = {path.relative_to(root / "layer" / mag / "c").as_posix() for path in (root / "layer" / mag / "c").rglob("*") if path.is_file()}
-        assert files == {"/".join(map(str, unit)) for unit, record in ledger.records.items() if not record.proof.is_fill}
+        directory = root / "layer" / mag / "c"
+        assert {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()} == {"/".join(map(str, unit)) for unit, record in ledger.records.items() if not record.proof.is_fill}
         assert len(ledger.records) == (8 if mag == "1" else 1)
     assert plan.units_to_do == 5
     assert plan_of(root).is_empty

@@ -23,6 +23,7 @@ from wkpipe.plan.resources import Sizing
 from wkpipe.plan.survey import LayerSurvey, survey_layer
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Record
+from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
 
@@ -131,14 +132,26 @@ def _derived(config: Config, locations: Locations, layer: LayerProperties, exist
         recipe = load_recipe(locations, layer.name, mag)
         if recipe is None or recipe.kind != DOWNSAMPLE or recipe.from_mag not in existing:
             continue
-        wanted = config.interpolation_mode
-        if wanted != "default" and recipe.interpolation is not None and recipe.interpolation.value != wanted:
+        if contradiction := _contradiction(config, recipe):
             raise AlreadyExists(
-                f"layer {layer.name}: mag {mag} was made with interpolation mode {recipe.interpolation.value}, not {wanted}; "
-                f"pass --overwrite-existing to make it and all coarser mags again"
+                f"layer {layer.name}: mag {mag} was made with {contradiction}; "
+                "pass --overwrite-existing to make it and all coarser mags again"
             )
         plans.append(refreshed(recipe, layer))
     return plans
+
+
+def _contradiction(config: Config, recipe: MagPlan) -> str | None:
+    """Say in what an existing mag differs from what is asked for; None where it does not. Defaults ask for nothing."""
+    mode, wanted = recipe.interpolation, config.interpolation_mode
+    if mode is not None and wanted not in ("default", mode.value):
+        return f"interpolation mode {mode.value}, not {wanted}"
+    chunk, shard = spatial(recipe.spec, recipe.spec.chunk_shape), spatial(recipe.spec, recipe.spec.shard_shape)
+    if config.chunk not in (None, chunk):
+        return f"chunks of {chunk}, not {config.chunk}"
+    if config.shard not in (None, shard):
+        return f"storage shards of {shard}, not {config.shard}"
+    return None if config.compress or not recipe.spec.compression.is_on else "compression, not without"
 
 
 def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Draft) -> None:

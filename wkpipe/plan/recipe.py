@@ -26,6 +26,8 @@ CONVERSION_KEYS = (
 )
 """What of a config makes a conversion the same one."""
 
+LAYOUT_KEYS = ("chunk_shape", "shard_shape", "compress", "compression_level")
+
 
 def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     """Return how a mag is made; None where wkpipe has not made it.
@@ -54,11 +56,12 @@ def load_conversion(locations: Locations) -> dict[str, Any] | None:
 
 
 def inherited_config(locations: Locations, config: Config) -> Config:
-    """Return the parameters of the dataset's conversion, which hold for its coarser mags too; else the given ones."""
+    """Return the parameters of the dataset's conversion, which hold for its coarser mags too; those given now win."""
     conversion = load_conversion(locations)
     if conversion is None:
         return config
-    return load_config({"target": str(config.target), **conversion.get("params", {})}, str(locations.conversion))
+    given = {key: value for key, value in config.to_json().items() if key in LAYOUT_KEYS}
+    return load_config({"target": str(config.target), **conversion.get("params", {}), **given}, str(locations.conversion))
 
 
 def _load(path: Path) -> dict[str, Any] | None:
