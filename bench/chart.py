@@ -31,7 +31,8 @@ def draw_chart(path: Path, rows: Sequence[Row]) -> None:
         group = [row for row in shown if row.workload == workload]
         for number, (measure, title, unit, digits) in enumerate(PANELS):
             left = LABELS + number * PANEL
-            draw.text((left, 36), title, INK, font)
+            if index == 0:
+                draw.text((left, 36), title, INK, font)
             longest = max((row.medians[measure] for row in shown if row.medians), default=1.0)
             for is_reference, color in ((False, OURS), (True, THEIRS)):
                 # A missing contender stands there once with each number of jobs, and for the same reason.
