@@ -29,6 +29,7 @@ from wkpipe.plan.shapes import Shapes
 from wkpipe.plan.survey import survey_layer
 from wkpipe.sampling import InterpolationMode
 from wkpipe.steps.run import run_here
+from wkpipe.storage.lease import read_epoch
 from wkpipe.stored.dataset import StoredDataset
 
 GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
@@ -154,6 +155,7 @@ def _single_step(golden: GoldenLayer, dataset: Dataset, mag: Mag, shapes: Shapes
         layers=(LayerPlan(layer.name, (mag_plan,), (mag,), tuple(survey.found)),),
         tasks=group_tasks({layer.name: survey.pending}, [layer.name], sizing),
         preparation=Preparation(survey.adopted),
+        epoch=read_epoch(stored.locations.locks),
     )
 
 
