@@ -95,7 +95,6 @@ class Config(BaseModel):
 
     missing_shards: Literal["fill", "error"] = Field("fill", description="What absent shards of a dataset without a ledger mean.")
     trust_empty: bool = Field(False, description="Accept a mag without any shard although a finer one has data.")
-    ignore_disk_space: bool = Field(False, description="Start even if the result is expected not to fit on the disk.")
     state_dir: Path | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
 
     @property
