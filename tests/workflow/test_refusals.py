@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -204,8 +204,6 @@ def test_plain_snakemake_refuses_alike(slices: Path, tmp_path: Path) -> None:
 
 
 def test_the_workflow_is_clean() -> None:
-    command = ["--lint", "--snakefile", str(REPOSITORY / "Snakefile")]
-    result = subprocess.run(
-        [shutil.which("snakemake") or "snakemake", *command], capture_output=True, text=True, check=False, cwd=REPOSITORY
-    )
+    command = [sys.executable, "-m", "snakemake", "--lint", "--snakefile", str(REPOSITORY / "Snakefile")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert result.returncode == 0, result.stdout + result.stderr
