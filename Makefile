@@ -14,7 +14,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(KEY)
 
 REFERENCE_VERSION := 4.3.3
-REFERENCE := $(CACHE)/reference-$(REFERENCE_VERSION)-$(shell { $(PYTHON) -V; } 2>&1 | sha256sum | cut -c1-8)
+REFERENCE := $(CACHE)/reference-$(REFERENCE_VERSION)-all-$(shell { $(PYTHON) -V; } 2>&1 | sha256sum | cut -c1-8)
 REFERENCE_READY := $(REFERENCE)/.ready
 
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
@@ -97,5 +97,5 @@ $(REFERENCE_READY):
 	@mkdir -p "$(CACHE)"
 	$(PYTHON) -m venv "$(REFERENCE)"
 	$(REFERENCE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(REFERENCE)/bin/python -m pip install --quiet "webknossos==$(REFERENCE_VERSION)"
+	$(REFERENCE)/bin/python -m pip install --quiet "webknossos[all]==$(REFERENCE_VERSION)"
 	@touch "$@"

@@ -36,6 +36,6 @@ def test_wheel_carries_the_workflow_and_the_sdist_builds_the_same_wheel(root: Pa
 
     sdist = _build("sdist", root, tmp_path / "sdist")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path / "unpacked", filter="data")
+        archive.extractall(tmp_path / "unpacked", **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     (unpacked,) = (tmp_path / "unpacked").iterdir()
     assert _contents(_build("wheel", unpacked, tmp_path / "again")) == wheel
