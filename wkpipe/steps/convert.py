@@ -112,17 +112,27 @@ def _fill_layer(
         slices = (max(z, first_z), min(z + chunk.z, end_z))
         rows = range(first_y // chunk.y * chunk.y, end_y, step)
         bands = [_Band(time, slices, (max(y, first_y), min(y + step, end_y))) for y in rows]
-        with _rows_reader(stack, time, slices, threads, scratch) as read:
+        _fill_bands(plan, stack, bands, writers, threads, scratch, on_voxels)
 
-            def encode(band: _Band, read: Any = read) -> _EncodedBand:
-                return _encode_band(plan, read(band), band, writers)
 
-            for encoded in ordered_map(encode, bands, threads):
-                for unit, position, data in encoded.chunks:
-                    unit.writer.append(position, data)
-                for unit, lowest, highest in encoded.ranges:
-                    unit.note(lowest, highest)
-                on_voxels(len(encoded.chunks) * chunk.prod())
+def _fill_bands(
+    plan: MagPlan,
+    stack: ImageStack,
+    bands: list[_Band],
+    writers: list[_OpenUnit],
+    threads: int,
+    scratch: Scratch,
+    on_voxels: Callable[[int], None],
+) -> None:
+    """Encode the bands of one layer of chunks; decoded planes end with this function, before those of the next layer begin."""
+    chunk = spatial(plan.spec, plan.spec.chunk_shape)
+    with _rows_reader(stack, bands[0].time, bands[0].slices, threads, scratch) as read:
+        for encoded in ordered_map(lambda band: _encode_band(plan, read(band), band, writers), bands, threads):
+            for unit, position, data in encoded.chunks:
+                unit.writer.append(position, data)
+            for unit, lowest, highest in encoded.ranges:
+                unit.note(lowest, highest)
+            on_voxels(len(encoded.chunks) * chunk.prod())
 
 
 @contextlib.contextmanager
