@@ -449,5 +449,3 @@ def test_spellings_of_shapes_and_mags() -> None:
         assert load_config({"target": "x", "chunk_shape": shape}, "here").chunk_shape == (32, 32, 32)
     for mag in (4, "4", "4-4-4", [4, 4, 4]):
         assert load_config({"target": "x", "coarsest_mag": mag}, "here").coarsest == Mag(4)
-
-

@@ -107,7 +107,9 @@ def test_any_partition_of_downsampling(data_format: str, sizing: Sizing, seed: i
 @settings(max_examples=8)
 @given(sizing=SIZINGS, seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
-def test_any_partition_of_a_conversion(data_format: str, sizing: Sizing, seed: int, images: Path, wanted: dict[str, dict[str, str]]) -> None:
+def test_any_partition_of_a_conversion(
+    data_format: str, sizing: Sizing, seed: int, images: Path, wanted: dict[str, dict[str, str]]
+) -> None:
     values = {"source": images, "voxel_size": (1, 1, 1), "data_format": data_format, "layer_name": "layer", "category": "color"}
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory) / "d"
@@ -121,7 +123,7 @@ def test_every_task_in_a_process_of_its_own(tmp_path: Path, wanted: dict[str, di
     write_dataset(root, example("zarr3"))
     plan = plan_of(root, Sizing(cores=2, least_seconds=0.03, target_seconds=0.05), **SHAPES["zarr3"])
     assert 4 <= len(plan.tasks) <= 12
-    code = "import sys; from pathlib import Path; from wkpipe.steps.run import run_stored_task; run_stored_task(Path(sys.argv[1]), sys.argv[2])"
+    code = "import sys; from pathlib import Path; from wkpipe.steps.run import run_stored_task as do; do(Path(sys.argv[1]), sys.argv[2])"
     job = Run(plan)
     with job.begun():
         left = any_order(plan, random.Random(1))
@@ -170,7 +172,9 @@ def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
     for mag in ("1", "2"):
         ledger = Ledger.load(Locations.of(root).ledger("layer", Mag(mag)))
         directory = root / "layer" / mag / "c"
-        assert {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()} == {"/".join(map(str, unit)) for unit, record in ledger.records.items() if not record.proof.is_fill}
+        assert {path.relative_to(directory).as_posix() for path in directory.rglob("*") if path.is_file()} == {
+            "/".join(map(str, unit)) for unit, record in ledger.records.items() if not record.proof.is_fill
+        }
         assert len(ledger.records) == (8 if mag == "1" else 1)
     assert plan.units_to_do == 5
     assert plan_of(root).is_empty

@@ -13,7 +13,16 @@ import math
 from wkpipe.formats.base import ArraySpec
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, in_flight, index_bytes, source_bytes_per_chunk, writer_bytes
+from wkpipe.plan.resources import (
+    CHUNK_BYTES,
+    CUBE_BYTES,
+    INDEX_CACHE_BYTES,
+    SLAB_BYTES,
+    in_flight,
+    index_bytes,
+    source_bytes_per_chunk,
+    writer_bytes,
+)
 from wkpipe.sampling import working_bytes
 from wkpipe.stored.axes import spatial
 
@@ -33,20 +42,17 @@ def cube_chunks(plan: MagPlan) -> int:
 def downsample_bytes(plan: MagPlan, source: ArraySpec, threads: int) -> int:
     """Predict the peak of downsampling units of one mag."""
     assert plan.interpolation is not None
-    chunks = cube_chunks(plan)
-    target = chunks * plan.spec.chunk_bytes
-    voxels = target // plan.spec.dtype.itemsize
+    target = cube_chunks(plan) * plan.spec.chunk_bytes
     source_bytes = target * plan.factors.prod()
-    per_thread = source_bytes + working_bytes(plan.interpolation, plan.factors, voxels, plan.spec.dtype) + 2 * target
+    at_once = min(source_bytes, max(SLAB_BYTES, source_bytes // spatial(plan.spec, plan.spec.chunk_shape).z))
+    voxels = -(-at_once // plan.factors.prod()) // plan.spec.dtype.itemsize
+    reading = 2 * source.chunk_bytes + at_once // source.chunk_bytes * CHUNK_BYTES
+    per_thread = working_bytes(plan.interpolation, plan.factors, voxels, plan.spec.dtype) + reading + 3 * target
     first, end = plan.box
     unit = spatial(plan.spec, plan.spec.unit_shape)
     sources_per_unit = ((end - first).pairmin(unit) * plan.factors).ceildiv(spatial(source, source.unit_shape)).prod()
-    indices = writer_bytes(plan) + 2 * min(sources_per_unit, INDEX_CACHE) * index_bytes(source)
-    return threads * per_thread + in_flight(threads) * target + indices
-
-
-INDEX_CACHE = 16
-"""How many indices of source shards an array keeps at most."""
+    indices = max(index_bytes(source), min(sources_per_unit * index_bytes(source), INDEX_CACHE_BYTES))
+    return threads * per_thread + in_flight(threads) * target + writer_bytes(plan) + 2 * indices
 
 
 BAND_BYTES = 8 << 20
@@ -64,11 +70,16 @@ def band_rows(plan: MagPlan, stack: ImageStack) -> int:
 
 
 def band_bytes(plan: MagPlan, stack: ImageStack) -> int:
-    """Return the memory of one band: its voxels, what reading them takes, and their encoded chunks."""
+    """Return the voxels of one band; its encoded chunks take as much at most."""
     chunk = spatial(plan.spec, plan.spec.chunk_shape)
-    voxels = chunk.z * band_rows(plan, stack) * stack.sizes.x * stack.sizes.c * stack.dtype.itemsize
-    read = stack.bytes_for(1, stack.sizes.y) if stack.whole_planes else stack.bytes_for(chunk.z, band_rows(plan, stack))
-    return read + voxels + 2 * plan.spec.chunk_bytes
+    return chunk.z * band_rows(plan, stack) * stack.sizes.x * stack.sizes.c * stack.dtype.itemsize
+
+
+def reading_bytes(plan: MagPlan, stack: ImageStack) -> int:
+    """Return what a thread takes to read: a whole plane, or one band."""
+    if stack.whole_planes:
+        return stack.bytes_for(1, stack.sizes.y)
+    return stack.bytes_for(spatial(plan.spec, plan.spec.chunk_shape).z, band_rows(plan, stack))
 
 
 def plane_buffer_bytes(plan: MagPlan, stack: ImageStack) -> int:
@@ -84,4 +95,8 @@ def convert_bytes(plan: MagPlan, images: ImageStack, threads: int) -> int:
     """Predict the peak of converting one layer of units side by side."""
     first, end = plan.box
     side_by_side = (end - first).with_z(1).ceildiv(spatial(plan.spec, plan.spec.unit_shape)).prod()
-    return in_flight(threads) * band_bytes(plan, images) + plane_buffer_bytes(plan, images) + side_by_side * writer_bytes(plan)
+    encoding = threads * 2 * plan.spec.chunk_bytes + in_flight(threads) * band_bytes(plan, images)
+    reading = threads * reading_bytes(plan, images)
+    # Whole planes are all decoded before the first band is encoded; else threads do both at once.
+    both = max(reading, encoding) if images.whole_planes else reading + encoding
+    return both + plane_buffer_bytes(plan, images) + side_by_side * writer_bytes(plan)

@@ -15,10 +15,23 @@ from wkpipe.stored.axes import spatial
 CUBE_BYTES = 4 << 20
 """Source bytes of the cube that a thread works on: small enough for the CPU's cache, large enough to hide overheads."""
 
-BASE_BYTES = 110 << 20
-"""A worker process before it does anything: interpreter, numpy, codecs (measured: 75 to 100 MB)."""
+BASE_BYTES = 64 << 20
+"""A worker process before it does anything: interpreter, numpy, codecs, image readers (measured: 38 to 48 MB), and what
+the allocator leaves unused. The Snakemake process around it, in jobs of Slurm and Kubernetes, is not part of this."""
+
+SLAB_BYTES = 4 * CUBE_BYTES
+"""Cubes of a single chunk with more source bytes than this are computed in slabs of this size."""
 
 INDEX_BYTES_PER_CHUNK = 16
+
+INDEX_CACHE_BYTES = 32 << 20
+"""Indices of source shards that are kept open."""
+
+WRITER_BYTES_PER_CHUNK = 56
+"""What a writer of a storage shard keeps of a chunk: its entry, and the index's copies while it is encoded."""
+
+CHUNK_BYTES = 350
+"""The bookkeeping for one source chunk that is being read."""
 
 FILE_BYTES = 1100
 """What a chunk file takes until its unit is committed: its names, size and checksum (measured: 900 to 1000)."""
@@ -95,7 +108,7 @@ def index_bytes(spec: ArraySpec) -> int:
 def writer_bytes(plan: MagPlan) -> int:
     """Return what the writer of one unit keeps in mind of its chunks."""
     if plan.spec.is_sharded:
-        return 2 * index_bytes(plan.spec)
+        return math.prod(plan.spec.chunks_per_unit) * WRITER_BYTES_PER_CHUNK
     chunk, unit = spatial(plan.spec, plan.spec.chunk_shape), spatial(plan.spec, plan.spec.unit_shape)
     # One chunk more for boxes that begin or end within one.
     return ((plan.box[1] - plan.box[0]).ceildiv(chunk) + 1).pairmin(unit // chunk).prod() * FILE_BYTES

@@ -10,7 +10,7 @@ import numpy as np
 from wkpipe.formats.base import Position, StoredArray, UnitProof, Voxels
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, source_bytes_per_chunk
+from wkpipe.plan.resources import CUBE_BYTES, SLAB_BYTES, source_bytes_per_chunk
 from wkpipe.sampling import sample_box
 from wkpipe.steps.cubes import Cube, cubes_of
 from wkpipe.steps.ordered import ordered_map
@@ -102,7 +102,7 @@ class _UnitSampler:
 
     def _sample(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
         """Compute a region; in slabs where a single chunk has more source voxels than a cube may hold."""
-        slabs = -(-(shape * self._plan.factors).prod() * self._spec.dtype.itemsize // (4 * CUBE_BYTES))
+        slabs = -(-(shape * self._plan.factors).prod() * self._spec.dtype.itemsize // SLAB_BYTES)
         depth = max(1, shape.z // max(1, slabs))
         if depth >= shape.z:
             return self._sample_at_once(first, shape)
