@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -12,12 +13,11 @@ from wkpipe.cli.convert import convert
 from wkpipe.cli.downsample import downsample
 from wkpipe.cli.info import info
 from wkpipe.cli.verify import verify
-from wkpipe.errors import Interrupted, UsageError, WkpipeError
+from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError
 
 app = typer.Typer(
     name="wkpipe",
     help="Image stacks to WEBKNOSSOS datasets: fast, in bounded memory, resumable after any crash.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -46,8 +46,11 @@ for command in (convert, downsample, verify, info):
 
 def run_app(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that can not show × is no reason to stop
     try:
-        result = app(list(arguments), prog_name="wkpipe", standalone_mode=False)
+        result = app(list(arguments) or ["--help"], prog_name="wkpipe", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except WkpipeError as error:
         return _explain(str(error), error.exit_code)
@@ -57,7 +60,8 @@ def run_app(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
-        return _explain(f"{error.filename or 'the system'}: {error.strerror or error}", WkpipeError.exit_code)
+        where = error.filename or "the system"
+        return _explain(f"{where}: {error.strerror or error}; check that path and its permissions", InputRefused.exit_code)
     except Exception as error:
         # Typer's usage errors have no public base class; they all explain themselves by this method.
         if (explain := getattr(error, "format_message", None)) is not None:

@@ -12,8 +12,8 @@ from wkpipe.cli.work import WorkOptions, work
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="Image file, or directory of images.")],
-    target: Annotated[Path, typer.Argument(help="Path of the dataset to make.")],
+    source: Annotated[Path, typer.Argument(parser=o.given_path, metavar="SOURCE", help="Image file, or directory of images.")],
+    target: Annotated[Path, typer.Argument(parser=o.given_path, metavar="TARGET", help="Path of the dataset to make.")],
     voxel_size: Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")],
     unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
     name: Annotated[str | None, typer.Option(help="Name of the dataset; default: last part of TARGET.")] = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,12 +11,14 @@ from wkpipe.cli.work import WorkOptions, work
 
 
 def downsample(
-    target: Annotated[Path, typer.Argument(help="Path to the dataset.")],
+    target: o.Dataset,
     sampling_mode: o.SamplingMode = "anisotropic",
     layer_name: Annotated[str | None, typer.Option(help="Layer to downsample; default: all.")] = None,
     coarsest_mag: Annotated[str | None, typer.Option(help="Mag to stop at, like 2 or 2-2-2; default: from the layer's size.")] = None,
     interpolation_mode: o.InterpolationMode = "default",
-    overwrite_existing: o.OverwriteExisting = False,
+    overwrite_existing: Annotated[
+        bool, typer.Option("--overwrite-existing", help="Delete all mags but the finest first, and make them anew.")
+    ] = False,
     trust_empty: o.TrustEmpty = False,
     missing_shards: o.MissingShards = "fill",
     jobs: o.Jobs = None,

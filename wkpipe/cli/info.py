@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,7 +11,7 @@ from wkpipe.cli import options as o
 
 
 def info(
-    target: Annotated[Path, typer.Argument(help="Path to the dataset.")],
+    target: o.Dataset,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     state_dir: o.StateDir = None,
 ) -> None:

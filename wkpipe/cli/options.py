@@ -7,6 +7,15 @@ from typing import Annotated
 
 import typer
 
+
+def given_path(text: str) -> Path:
+    """Return a path argument; an empty one, as an unset shell variable leaves it, does not mean the current directory."""
+    if not text:
+        raise typer.BadParameter("expected a path, found nothing")
+    return Path(text)
+
+
+Dataset = Annotated[Path, typer.Argument(parser=given_path, metavar="TARGET", help="Path to the dataset.")]
 SamplingMode = Annotated[str, typer.Option(help="How the axes take part in downsampling: anisotropic, isotropic, constant_z.")]
 InterpolationMode = Annotated[
     str,
@@ -14,11 +23,13 @@ InterpolationMode = Annotated[
         help="How a voxel is made: median, mode, nearest, bilinear, bicubic, max, min; default = mode for segmentation, median for color."
     ),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, help="Cores to use; default: all that this process may use.")]
+Jobs = Annotated[int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all that this process may use.")]
 Strategy = Annotated[str, typer.Option(help="Where jobs run: multiprocessing, sequential, slurm, kubernetes.")]
 JobResources = Annotated[str | None, typer.Option(help='Resources of cluster jobs, as JSON like \'{"mem": "10M"}\'.')]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and exit; nothing is written.")]
-OverwriteExisting = Annotated[bool, typer.Option("--overwrite-existing", help="Delete what is there already and make it anew.")]
+OverwriteExisting = Annotated[
+    bool, typer.Option("--overwrite-existing", help="Delete what was made from something else, or otherwise, first.")
+]
 TrustEmpty = Annotated[bool, typer.Option("--trust-empty", help="Accept a mag without any data although a finer one has some.")]
 MissingShards = Annotated[str, typer.Option(help="What absent shards of a dataset without a ledger mean: fill or error.")]
 StateDir = Annotated[Path | None, typer.Option(help="Where wkpipe keeps its state; default: .wkpipe in the dataset.")]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -14,7 +13,7 @@ from wkpipe.errors import IntegrityError, UsageError
 
 
 def verify(
-    target: Annotated[Path, typer.Argument(help="Path to the dataset.")],
+    target: o.Dataset,
     layer_name: Annotated[str | None, typer.Option(help="Layer to verify; default: all.")] = None,
     mag: Annotated[str | None, typer.Option(help="Mag to verify, like 2 or 2-2-1; default: all.")] = None,
     jobs: o.Jobs = None,

@@ -39,7 +39,8 @@ def inspect_file(path: Path) -> ImageFile:
 def find_files(source: Path) -> list[Path]:
     """Return all files under a directory (or the file itself) that a reader takes, in natural order of their relative paths.
 
-    Hidden files and directories, symlink loops and other formats are passed over. Links to directories are followed.
+    Hidden files and directories, symlink loops of directories and other formats are passed over. Links to directories are
+    followed. What has the name of an image and is none (a directory, a pipe, a link to nowhere) is not passed over.
 
     Raises:
         UnreadableInput: the source is missing or not readable, or has no file of a supported format.
@@ -119,7 +120,10 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], other: collection
             try:
                 is_dir = entry.is_dir()
             except OSError:  # a link that leads to itself
-                continue
+                is_dir = False
+            if reader_for(path) and _leads_somewhere(path) and not path.is_file() and not reader_for(path, True):
+                # to pass over a slice would shift all that come after it
+                raise UnreadableInput(f"{path}: found something that is not a file, expected an image; replace or rename it")
             if is_dir:
                 at = path.stat()
                 if (at.st_dev, at.st_ino) in ancestors:
@@ -128,7 +132,7 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], other: collection
                     yield path
                 else:
                     yield from _walk(path, ancestors, other)
-            elif entry.is_symlink() and not path.exists():
+            elif entry.is_symlink() and not _leads_somewhere(path):
                 # a dangling link to an image is a hole in the stack, so it is handed on and refused when it is opened
                 if reader_for(path):
                     yield path
@@ -136,6 +140,13 @@ def _walk(folder: Path, ancestors: frozenset[tuple[int, int]], other: collection
                 yield path
             else:
                 other[path.suffix.lower() or "without extension"] += 1
+
+
+def _leads_somewhere(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _supported() -> str:

@@ -110,6 +110,7 @@ def _plan_layer(
                     f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
                 )
     derived = _derived(config, locations, layer, existing)
+    _check_present(dataset, layer, [mag for mag in existing if mag not in {plan.mag for plan in derived}])
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
@@ -123,6 +124,18 @@ def _plan_layer(
     removed = [mag for name, mag in draft.reset if name == layer.name]
     survey = survey_layer(config, locations, plans, layer, dataset, discarded=removed)
     draft.add(LayerPlan(layer.name, tuple(plans), tuple(plan.mag for plan in extension), tuple(survey.found)), survey)
+
+
+def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> None:
+    """Refuse a layer whose properties name mags that are not there, and that wkpipe does not know how to make."""
+    for mag in mags:
+        path = dataset.mag_path(layer, layer.mag(mag))
+        if not path.is_dir():
+            mend = "convert its source again" if dataset.locations.conversion.exists() else "restore it, or remove its entry"
+            coarser = "" if mag == min(mags) else ", or pass --overwrite-existing to make all coarser mags anew"
+            raise InputRefused(
+                f"layer {layer.name}: datasource-properties.json names mag {mag}, but there is no directory {path}; {mend}{coarser}"
+            )
 
 
 def _derived(config: Config, locations: Locations, layer: LayerProperties, existing: Sequence[Mag]) -> list[MagPlan]:
@@ -190,6 +203,12 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
     made += [plan.mag for plan in plans]
     registered = conversion.registered(layer.name)
     for plan in plans:
+        rivals = [mag for mag in registered if mag.max_dim == plan.mag.max_dim and mag != plan.mag]
+        if rivals:
+            raise AlreadyExists(
+                f"layer {layer.name} of {config.target} has mag {rivals[0]}, beside which mag {plan.mag} can not be made; "
+                "choose the sampling mode that it was made with, or pass --no-downsample"
+            )
         if plan.mag not in registered:
             if not conversion.remove_target:
                 _clear_way(plan, conversion.locations, config.overwrite_existing, draft)

@@ -44,12 +44,21 @@ def _voxel_size(value: Any) -> tuple[float, ...] | None:
     return parts
 
 
+def _path(value: Any) -> Any:
+    if value is None:
+        return None
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise ValueError("expected the path of a file or directory")
+    return Path(value)
+
+
 def _mag_text(value: Any) -> Any:
     return None if value is None else str(Mag(value))
 
 
 Shape = Annotated[tuple[int, int, int], BeforeValidator(_shape)]
 VoxelSizeFactor = Annotated[tuple[float, float, float], BeforeValidator(_voxel_size)]
+PathText = Annotated[Path, BeforeValidator(_path)]
 MagText = Annotated[str, BeforeValidator(_mag_text)]
 
 
@@ -62,8 +71,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    target: Path = Field(description="Directory of the dataset.")
-    source: Path | None = Field(None, description="Image file or directory to convert; leave out to work on an existing dataset.")
+    target: PathText = Field(description="Directory of the dataset.")
+    source: PathText | None = Field(None, description="Image file or directory to convert; leave out to work on an existing dataset.")
 
     voxel_size: VoxelSizeFactor | None = Field(None, description="Size of a voxel along x, y, z; needed with a source.")
     unit: str = Field("nanometer", description="Length unit of voxel_size.")
@@ -95,7 +104,7 @@ class Config(BaseModel):
 
     missing_shards: Literal["fill", "error"] = Field("fill", description="What absent shards of a dataset without a ledger mean.")
     trust_empty: bool = Field(False, description="Accept a mag without any shard although a finer one has data.")
-    state_dir: Path | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
+    state_dir: PathText | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
 
     @property
     def chunk(self) -> Vec3Int | None:

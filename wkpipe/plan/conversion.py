@@ -104,11 +104,19 @@ def _earlier(config: Config, locations: Locations, identity: Mapping[str, Any]) 
     if not root.is_dir() or not any(entry.name != STATE_NAME for entry in root.iterdir()):
         return None, earlier is not None
     if not config.overwrite_existing:
-        how = "was converted from another source or with other parameters" if earlier is not None else "exists and is not empty"
+        how = "exists and is not empty" if earlier is None else f"was converted with other parameters ({_differences(earlier, identity)})"
         raise AlreadyExists(f"{config.target} {how}; choose another target, or pass --overwrite-existing to delete it first")
     if earlier is None and not file.exists():
         raise AlreadyExists(f"{config.target} is not a dataset and is not deleted; choose another target or remove it yourself")
     return None, True
+
+
+def _differences(earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    """Name what an earlier conversion and this one have different, with both values."""
+    before = {"source": earlier.get("source")} | dict(earlier.get("params", {}))
+    now = {"source": identity["source"]} | dict(identity["params"])
+    keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
+    return ", ".join(f"{key}: {before.get(key, 'default')}, now {now.get(key, 'default')}" for key in keys)
 
 
 def _layer(config: Config, stack: ImageStack) -> LayerProperties:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from wkpipe.errors import InputRefused
 from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.geometry.grid import morton_order
@@ -66,6 +67,7 @@ class MagPlan:
         grid = last - first
         if not grid.is_positive():
             return []
+        check_count(f"layer {self.layer}, mag {self.mag}", grid)
         if self.kind == CONVERT:
             cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
         else:
@@ -139,6 +141,21 @@ class MagPlan:
 
 def _corners(values: Sequence[Sequence[int]]) -> Corners:
     return Vec3Int(values[0]), Vec3Int(values[1])
+
+
+MOST_UNITS = 1 << 26
+
+
+def check_count(where: str, grid: Vec3Int) -> None:
+    """Refuse a box that no real dataset has, before its units are listed.
+
+    Raises:
+        InputRefused: more units than could ever be worked on.
+    """
+    if grid.prod() > MOST_UNITS:
+        raise InputRefused(
+            f"{where}: its box spans {grid.prod():.3g} storage shards, at most {MOST_UNITS} are possible; check the layer's box"
+        )
 
 
 def identity_of(tokens: Sequence[str]) -> str:

@@ -59,7 +59,8 @@ def downsampled(
 ) -> MagPlan:
     """Plan one coarser mag of a layer."""
     if not layer.data_format.is_writable:
-        raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; convert it to zarr3 first")
+        mend = "bring it into zarr3, zarr or wkw with another tool first"
+        raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; {mend}")
     target, source = box_in_mag(layer.bounding_box(), mag), box_in_mag(layer.bounding_box(), from_mag)
     corner = [target.bounds(axis)[1] if axis in target.axes else 1 for axis in layer.axes]
     return MagPlan(

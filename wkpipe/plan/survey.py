@@ -14,7 +14,7 @@ from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.grouping import PendingMag
-from wkpipe.plan.mag_plan import MagPlan, image_identity
+from wkpipe.plan.mag_plan import MagPlan, check_count, image_identity
 from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
 from wkpipe.storage.ledger import Ledger, Record
@@ -127,6 +127,7 @@ def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Posi
     box = box_in_mag(layer.bounding_box(), mag)
     shape = spatial(spec, spec.unit_shape)
     first, last = box.topleft_xyz // shape, box.bottomright_xyz.ceildiv(shape)
+    check_count(f"layer {layer.name}", last - first)
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
     others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
     return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]

@@ -68,7 +68,7 @@ def execute(plan: Plan, execution: Execution) -> None:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=_environment(),
+                env=_environment(run),
                 # A session of its own: Ctrl-C reaches this process alone, which then ends Snakemake and its jobs in order.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
@@ -103,9 +103,10 @@ def _end_with_parent() -> None:
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _environment() -> dict[str, str]:
-    """Return the environment for Snakemake, without a user's default profile."""
-    return {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+def _environment(run: Run) -> dict[str, str]:
+    """Return the environment for Snakemake: no default profile of the user, and its cache where we may write."""
+    kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+    return kept | {"XDG_CACHE_HOME": str(run.directory / "cache")}
 
 
 def _wait(process: subprocess.Popen[bytes], on_tick: Callable[[], None]) -> None:

@@ -130,8 +130,8 @@ class WorkflowRun:
 
 def refuse(error: WkpipeError) -> NoReturn:
     """End the process with one line and the error's exit code."""
-    where = "" if not isinstance(error, UsageError) else "see config/config.yaml for all keys; "
-    print(f"wkpipe: {where}{error}", file=sys.stderr)
+    hint = "; all keys are in config/config.yaml" if isinstance(error, UsageError) else ""
+    print(f"wkpipe: {error}{hint}", file=sys.stderr)
     sys.stderr.flush()
     if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
         raise error

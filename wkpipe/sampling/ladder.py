@@ -186,7 +186,7 @@ def _steps(
             if mode is SamplingMode.CONSTANT_Z and following.z != start.z and not is_flat:
                 raise InputRefused(
                     f"constant_z keeps z at {start.z}, but the other layers have mag {following}; "
-                    "switch the alignment with other layers off, or choose another sampling mode"
+                    "choose another sampling mode, or the layers that are downsampled with --layer-name"
                 )
             if any(f > c for f, c in zip(following, coarsest, strict=True)) and not is_flat:
                 warnings.append(f"mag {following}, taken over from another layer, is coarser than the coarsest mag {coarsest} on some axis")
@@ -203,7 +203,7 @@ def _steps(
         if any(b > f for b, f in zip(before, following, strict=True)):
             raise InputRefused(
                 f"mag {following} follows mag {before} but is finer on some axis, so it can not be made from it; "
-                "switch the alignment with other layers off, or choose another coarsest mag"
+                "choose another coarsest mag"
             )
         mags.append(following)
         current = following
@@ -221,7 +221,7 @@ def _by_max_dim(mags: Iterable[Mag]) -> dict[int, Mag]:
         if found.setdefault(mag.max_dim, mag) != mag:
             raise InputRefused(
                 f"layers of the dataset have different mags at the same level: {found[mag.max_dim]} and {mag}; "
-                "switch the alignment with other layers off, or make the layers agree"
+                "make the layers agree: delete the mags that do not"
             )
     return found
 

@@ -58,6 +58,7 @@ def verify_dataset(
         bytes_read=verification.bytes_read,
         problems=tuple(verification.problems),
         notes=tuple(verification.notes),
+        only_decoded=verification.only_decoded,
     )
 
 
@@ -90,6 +91,7 @@ class _Verification:
     done: int = 0
     mags: int = 0
     units: int = 0
+    only_decoded: int = 0
     bytes_read: int = 0
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -98,10 +100,10 @@ class _Verification:
 
     def open(self, layer: LayerProperties, entry: MagProperties) -> MagOnDisk | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
-        self.mags += 1
         if entry.path is not None and "://" in entry.path:
             self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
+        self.mags += 1
         where = f"layer {layer.name}, mag {entry.mag}: "
         try:
             return MagOnDisk.open(self.dataset, layer, entry)
@@ -136,6 +138,7 @@ class _Verification:
         for verdict in self._verdicts(mag, ledger, units, made):
             self.bytes_read += verdict.bytes_read
             absent += verdict.is_absent
+            self.only_decoded += not (verdict.is_proven or verdict.is_absent)
             touched += verdict.is_touched
             if verdict.problem is not None:
                 self.problems.append(verdict.problem)

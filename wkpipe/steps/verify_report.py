@@ -34,7 +34,10 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The outcome of `wkpipe.steps.verify.verify_dataset`: how much was looked at, and what was found."""
+    """The outcome of `wkpipe.steps.verify.verify_dataset`: how much was looked at, and what was found.
+
+    `only_decoded` counts the units without a recorded checksum: that they decode is all that is known of them.
+    """
 
     dataset: Path
     mags: int = 0
@@ -42,6 +45,7 @@ class VerifyReport:
     bytes_read: int = 0
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = field(default=())
+    only_decoded: int = 0
 
     @property
     def is_sound(self) -> bool:
@@ -53,7 +57,10 @@ class VerifyReport:
         """The outcome in one line."""
         looked_at = f"{_counted(self.mags, 'mag')}, {_counted(self.units, 'storage shard')}, {self.bytes_read / 1e6:.1f} MB"
         if self.is_sound:
-            return f"{self.dataset}: verified {looked_at}; nothing is wrong"
+            if not self.mags:
+                return f"{self.dataset}: there is nothing to verify"
+            bound = f", but {_counted(self.only_decoded, 'storage shard')} had no checksum to be held against" if self.only_decoded else ""
+            return f"{self.dataset}: verified {looked_at}; nothing is wrong{bound}"
         return f"{self.dataset}: found {_counted(len(self.problems), 'problem')} in {looked_at}"
 
     def to_json(self) -> Mapping[str, Any]:
@@ -62,6 +69,7 @@ class VerifyReport:
             "sound": self.is_sound,
             "mags": self.mags,
             "units": self.units,
+            "only_decoded": self.only_decoded,
             "bytes_read": self.bytes_read,
             "problems": [problem.to_json() for problem in self.problems],
             "notes": list(self.notes),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 from dataclasses import dataclass
+from pathlib import Path
 
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import Position, UnitFacts
@@ -15,13 +18,17 @@ from wkpipe.storage.ledger import ADOPTED, DIRTY, WRITTEN, Record
 
 @dataclass(frozen=True)
 class UnitVerdict:
-    """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed."""
+    """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed.
+
+    `is_proven` tells that a checksum was recorded to hold it against (or that it holds nothing but the fill value).
+    """
 
     unit: Position
     bytes_read: int = 0
     problem: Problem | None = None
     is_absent: bool = False
     is_touched: bool = False
+    is_proven: bool = False
 
 
 def unit_name(unit: Position) -> str:
@@ -35,6 +42,9 @@ def verify_unit(mag: MagOnDisk, unit: Position, record: Record | None, must_be_r
         facts = mag.array.unit_facts(unit)
     except (WkpipeError, OSError) as error:
         return UnitVerdict(unit, problem=_problem(mag, unit, _reason(error), mag.mend_unit(unit)))
+    if (locked := _unreadable(mag, unit)) is not None:
+        what = f"{locked} can not be read: permission denied"
+        return UnitVerdict(unit, problem=_problem(mag, unit, what, f"make it readable: chmod u+r {shlex.quote(str(locked))}"))
     difference = _difference(mag, unit, record, facts, must_be_recorded)
     decoding = _decoding_error(mag, unit) if facts is not None else None
     what = "; ".join(text for text in (difference, decoding) if text)
@@ -45,7 +55,13 @@ def verify_unit(mag: MagOnDisk, unit: Position, record: Record | None, must_be_r
         problem=_problem(mag, unit, what, _mend(mag, unit, record, facts, decoding is not None)) if what else None,
         is_absent=facts is None and record is None,
         is_touched=is_touched,
+        is_proven=record is not None and record.proof.crc32c != UNKNOWN_CRC,
     )
+
+
+def _unreadable(mag: MagOnDisk, unit: Position) -> Path | None:
+    """Return a file of a unit that may not be read: that says nothing on its content."""
+    return next((path for path in mag.array.unit_files(unit) if not os.access(path, os.R_OK)), None)
 
 
 def _problem(mag: MagOnDisk, unit: Position, what: str, mend: str) -> Problem:

@@ -92,7 +92,11 @@ class RunLease(MetadataLock):
                 os.utime(self.path)
 
     def _is_dead(self, holder: Holder) -> bool:
-        if self._break or holder.is_surely_dead():
+        if holder.is_surely_dead():
+            return True
+        if holder.is_surely_alive():
+            return False
+        if self._break:
             return True
         with contextlib.suppress(OSError):
             return time.time() - self.path.stat().st_mtime > EXPIRY_SECONDS
@@ -100,7 +104,9 @@ class RunLease(MetadataLock):
 
     def _busy(self, holder: Holder | None) -> TryAgain:
         who = holder or "an unknown process"
-        return TryAgain(f"{self.path.parent.parent.parent} is being worked on by {who}; wait for it, or pass --break-lock if it is gone")
+        is_alive = holder is not None and holder.is_surely_alive()
+        mend = "wait for it, or stop it" if is_alive else "wait for it, or pass --break-lock if it is gone"
+        return TryAgain(f"{self.path.parent.parent.parent} is being worked on by {who}; {mend}")
 
 
 def check_free(locks: Path) -> None:

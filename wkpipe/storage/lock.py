@@ -89,6 +89,11 @@ class Holder:
         ticks = _start_ticks(self.pid)
         return ticks is not None and self.start_ticks != 0 and ticks != self.start_ticks
 
+    def is_surely_alive(self) -> bool:
+        """Tell whether the process runs here: on this system and in this pid namespace, so that its end would be seen."""
+        is_here = (self.host, self.machine_id, self.boot_id) == _this_system() and self.pid_namespace == _pid_namespace()
+        return is_here and not self.is_surely_dead()
+
     def __str__(self) -> str:
         return f"process {self.pid} on host {self.host} since {self.since}"
 
