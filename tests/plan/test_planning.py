@@ -121,7 +121,7 @@ def test_broken_metadata(root: Path) -> None:
         plan_of(root, **VALUES)
     properties.write_text(good)
     shutil.rmtree(root / "layer" / "1")
-    with pytest.raises(MetadataError, match="layer, mag 1"):
+    with pytest.raises(MetadataError, match="names mag 1, but there is no directory"):
         plan_of(root, **VALUES)
 
 
@@ -449,3 +449,20 @@ def test_spellings_of_shapes_and_mags() -> None:
         assert load_config({"target": "x", "chunk_shape": shape}, "here").chunk_shape == (32, 32, 32)
     for mag in (4, "4", "4-4-4", [4, 4, 4]):
         assert load_config({"target": "x", "coarsest_mag": mag}, "here").coarsest == Mag(4)
+
+
+def test_mags_that_are_not_there_are_named(root: Path) -> None:
+    """A registered coarser mag whose directory is gone, in a dataset without a ledger."""
+    properties = json.loads((root / "datasource-properties.json").read_text())
+    properties["dataLayers"][0]["mags"].append({"mag": [2, 2, 2], "path": "./layer/2"})
+    (root / "datasource-properties.json").write_text(json.dumps(properties))
+    with pytest.raises(MetadataError, match=r"names mag 2, but there is no directory .*--overwrite-existing"):
+        plan_of(root, **VALUES)
+
+
+def test_a_box_that_no_dataset_has(root: Path) -> None:
+    properties = json.loads((root / "datasource-properties.json").read_text())
+    properties["dataLayers"][0]["boundingBox"] |= {"width": 10**9, "height": 10**9, "depth": 10**9}
+    (root / "datasource-properties.json").write_text(json.dumps(properties))
+    with pytest.raises(InputRefused, match="check the layer's box"):
+        plan_of(root, **VALUES)

@@ -56,7 +56,7 @@ def test_killed_runs_go_on(stack: Path, undisturbed: Path, tmp_path: Path, way: 
 def _wait_for_work(process: psutil.Popen, target: Path, files: int) -> None:
     """Return as soon as so many shard files have their final names, or the process is done."""
     while process.poll() is None:
-        if sum(1 for path in target.rglob("c/*/*/*/*")) >= files:
+        if sum(1 for layer in ("em", "labels") for _ in (target / layer).rglob("c/*/*/*/*")) >= files:
             return
         time.sleep(0.01)
 

@@ -207,3 +207,40 @@ def test_the_workflow_is_clean() -> None:
     command = [sys.executable, "-m", "snakemake", "--lint", "--snakefile", str(REPOSITORY / "Snakefile")]
     result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=REPOSITORY)
     assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_second_ladder_beside_the_first(tmp_path: Path) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    for z in range(40):
+        tifffile.imwrite(images / f"{z}.tif", np.full((64, 64), z, dtype="u1"))
+    target = tmp_path / "target"
+    assert convert(images, target).returncode == 0
+    refused(convert(images, target, "--sampling-mode", "isotropic"), 3, "2-2-1", "sampling mode")
+    assert convert(images, target, "--sampling-mode", "isotropic", "--no-downsample").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["downsample", ""], ["convert", "", "target"], ["convert", "source", ""], ["verify", ""], ["info", ""]]
+)
+def test_empty_paths_are_not_the_current_directory(tmp_path: Path, arguments: list[str]) -> None:
+    more = ["--voxel-size", "1,1,1"] if arguments[0] == "convert" else []
+    refused(run(*arguments, *more, cwd=tmp_path), 2, "path")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_home_that_can_not_be_written(slices: Path, tmp_path: Path) -> None:
+    result = run("convert", slices, tmp_path / "target", "--voxel-size", VOXEL_SIZE, HOME="/proc/nowhere")
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_terminal_without_unicode(slices: Path, tmp_path: Path) -> None:
+    result = run("convert", slices, tmp_path / "target", "--voxel-size", VOXEL_SIZE, "--dry-run", PYTHONIOENCODING="ascii")
+    assert result.returncode == 0, result.stderr
+    assert "2-2-1" in result.stdout
+
+
+def test_no_command_shows_the_help() -> None:
+    result = run()
+    assert result.returncode == 0
+    assert "downsample" in result.stdout

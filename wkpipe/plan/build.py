@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, InputRefused, NotWritable
+from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
@@ -133,7 +133,7 @@ def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequenc
         if not path.is_dir():
             mend = "convert its source again" if dataset.locations.conversion.exists() else "restore it, or remove its entry"
             coarser = "" if mag == min(mags) else ", or pass --overwrite-existing to make all coarser mags anew"
-            raise InputRefused(
+            raise MetadataError(
                 f"layer {layer.name}: datasource-properties.json names mag {mag}, but there is no directory {path}; {mend}{coarser}"
             )
 
