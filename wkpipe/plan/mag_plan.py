@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
@@ -10,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from wkpipe.errors import InputRefused
-from wkpipe.formats.base import ArraySpec, Position
+from wkpipe.formats import open_array
+from wkpipe.formats.base import ArraySpec, Position, StoredArray
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.geometry.grid import morton_order
 from wkpipe.images import ImageStack
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.sampling import InterpolationMode, halo
 from wkpipe.stored.axes import spatial, with_spatial
+from wkpipe.stored.locations import Locations
 
 CONVERT = "convert"
 DOWNSAMPLE = "downsample"
@@ -48,7 +51,7 @@ class MagPlan:
         """How many source voxels one voxel spans."""
         return self.from_mag.factors_to(self.mag) if self.from_mag else Vec3Int.ones()
 
-    @property
+    @functools.cached_property
     def params(self) -> str:
         """The hash of all that defines voxels and layout; the same hash and inputs mean the same bytes."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
@@ -72,8 +75,7 @@ class MagPlan:
             cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
         else:
             cells = [Vec3Int(cell) for cell in morton_order(grid.to_tuple()).tolist()]
-        others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(self.spec.axes, self.spec.unit_grid, strict=True)]
-        return [with_spatial(self.spec, other, first + cell) for other in itertools.product(*others) for cell in cells]
+        return units_at(self.spec, [first + cell for cell in cells])
 
     def unit_box(self, unit: Position) -> Corners:
         """Return the part of the box that lies in a unit, in voxels of this mag."""
@@ -139,8 +141,19 @@ class MagPlan:
         )
 
 
+def planned_array(plan: MagPlan, locations: Locations) -> StoredArray:
+    """Open the array of a mag that a plan makes; its metadata are there since the run began."""
+    return open_array(locations.array(plan.layer, plan.mag), plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
+
+
 def _corners(values: Sequence[Sequence[int]]) -> Corners:
     return Vec3Int(values[0]), Vec3Int(values[1])
+
+
+def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]]) -> list[Position]:
+    """Return the units at positions x, y, z (in units), for every position on the other axes."""
+    others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
+    return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]
 
 
 MOST_UNITS = 1 << 26

@@ -42,7 +42,7 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
     for unit in plan.units():
         record = ledger.get(unit)
         inputs = identity(unit)
-        fits = record is not None and record.origin == MADE and record.params == params and inputs is not None and record.inputs == inputs
+        fits = record is not None and record.is_made_by(params) and inputs is not None and record.inputs == inputs
         if array is None or record is None or not fits:
             state.pending.add(unit)
         elif record.matches(facts := array.unit_facts(unit)):

@@ -14,7 +14,7 @@ from wkpipe.plan.config import Config
 from wkpipe.plan.mag_plan import DOWNSAMPLE, Corners, MagPlan
 from wkpipe.plan.shapes import Shapes, default_shapes
 from wkpipe.sampling import InterpolationMode, Ladder, SamplingMode, downsample_ladder
-from wkpipe.stored.dataset import box_in_mag
+from wkpipe.stored.dataset import array_corner, box_in_mag
 
 
 def compression_of(config: Config, layer: LayerProperties) -> Compression:
@@ -62,7 +62,7 @@ def downsampled(
         mend = "bring it into zarr3, zarr or wkw with another tool first"
         raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; {mend}")
     target, source = box_in_mag(layer.bounding_box(), mag), box_in_mag(layer.bounding_box(), from_mag)
-    corner = [target.bounds(axis)[1] if axis in target.axes else 1 for axis in layer.axes]
+    corner = array_corner(target, layer.axes)
     return MagPlan(
         layer=layer.name,
         mag=mag,
@@ -79,7 +79,7 @@ def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
     """Return the recipe of an existing mag for the layer's box of today."""
     assert recipe.from_mag is not None
     target, source = box_in_mag(layer.bounding_box(), recipe.mag), box_in_mag(layer.bounding_box(), recipe.from_mag)
-    corner = [target.bounds(axis)[1] if axis in target.axes else 1 for axis in layer.axes]
+    corner = array_corner(target, layer.axes)
     shape = tuple(-(-end // shard) * shard for end, shard in zip(corner, recipe.spec.shard_shape, strict=True))
     return replace(recipe, spec=replace(recipe.spec, shape=shape), box=_corners(target), source_box=_corners(source))
 

@@ -92,12 +92,16 @@ def source_bytes_per_chunk(plan: MagPlan) -> int:
     return plan.spec.chunk_bytes * plan.factors.prod()
 
 
+def voxel_bytes(spec: ArraySpec) -> int:
+    """Return the bytes of all channels of one voxel."""
+    return spec.chunk_bytes // spatial(spec, spec.chunk_shape).prod()
+
+
 def unit_seconds(plan: MagPlan) -> float:
     """Predict how long one thread takes for one whole unit."""
     first, end = plan.box
     voxels = (end - first).pairmin(spatial(plan.spec, plan.spec.unit_shape)).prod()
-    others = plan.spec.chunk_bytes / spatial(plan.spec, plan.spec.chunk_shape).prod()
-    return UNIT_SECONDS + voxels * others * plan.factors.prod() / READ_RATE
+    return UNIT_SECONDS + voxels * voxel_bytes(plan.spec) * plan.factors.prod() / READ_RATE
 
 
 def index_bytes(spec: ArraySpec) -> int:

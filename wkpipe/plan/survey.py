@@ -7,18 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wkpipe.errors import InputRefused
-from wkpipe.formats import open_array
 from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.grouping import PendingMag
-from wkpipe.plan.mag_plan import MagPlan, check_count, image_identity
+from wkpipe.plan.mag_plan import MagPlan, check_count, image_identity, planned_array, units_at
 from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
 from wkpipe.storage.ledger import Ledger, Record
-from wkpipe.stored.axes import spatial, with_spatial
+from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.locations import Locations
 
@@ -85,7 +84,7 @@ def _made(plan: MagPlan, locations: Locations, source: ArraySpec | ImageStack, s
 
     path = locations.array(plan.layer, plan.mag)
     exists = path.is_dir() and any(path.iterdir()) and not discarded
-    array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape) if exists else None
+    array = planned_array(plan, locations) if exists else None
     return made_state(plan, array, Ledger.load(locations.ledger(plan.layer, plan.mag)), identity)
 
 
@@ -129,5 +128,4 @@ def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Posi
     first, last = box.topleft_xyz // shape, box.bottomright_xyz.ceildiv(shape)
     check_count(f"layer {layer.name}", last - first)
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
-    others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
-    return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]
+    return units_at(spec, cells)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.resources import voxel_bytes
 
 
 def plan_table(plan: Plan) -> str:
@@ -15,9 +16,7 @@ def plan_table(plan: Plan) -> str:
             parts = [(task, part) for task in plan.tasks for part in task.parts if (part.layer, part.mag) == (layer.name, mag.mag)]
             units = mag.units()
             shape = mag.box[1] - mag.box[0]
-            others = mag.spec.chunk_bytes // mag.spec.dtype.itemsize
-            others //= max(1, _spatial_voxels(mag.spec.axes, mag.spec.chunk_shape))
-            size = shape.prod() * max(1, others) * mag.spec.dtype.itemsize
+            size = shape.prod() * voxel_bytes(mag.spec)
             source = "images" if mag.from_mag is None else f"{mag.from_mag} {mag.interpolation}"
             todo = sum(len(part.units) for _, part in parts)
             memory = max((task.mem_mb for task, _ in parts), default=0)
@@ -38,13 +37,6 @@ def plan_table(plan: Plan) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
     return "\n".join([*lines, total])
-
-
-def _spatial_voxels(axes: Sequence[str], shape: Sequence[int]) -> int:
-    product = 1
-    for axis, n in zip(axes, shape, strict=True):
-        product *= n if axis in "xyz" else 1
-    return product
 
 
 def _size(count: float) -> str:

@@ -16,11 +16,10 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import LayerPlan, Plan
-from wkpipe.steps.arrays import planned_array
 from wkpipe.storage.lease import Epoch
-from wkpipe.storage.ledger import MADE, Ledger, Record, fold
+from wkpipe.storage.ledger import Ledger, Record, fold
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.locations import Locations
 
@@ -71,7 +70,7 @@ def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
     records = []
     for unit in plan.units():
         record = ledger.get(unit)
-        if record is None or record.origin != MADE or record.params != params or not record.matches(array.unit_facts(unit)):
+        if record is None or not record.is_made_by(params) or not record.matches(array.unit_facts(unit)):
             name = ".".join(map(str, unit))
             raise IntegrityError(
                 f"layer {plan.layer}, mag {plan.mag}: storage shard {name} is not proven, the mag stays unpublished; "

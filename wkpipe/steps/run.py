@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import TryAgain, UsageError, WkpipeError
-from wkpipe.formats import create_array, open_array
+from wkpipe.formats import create_array
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import Task
 from wkpipe.steps.progress_note import ProgressNote
@@ -220,7 +220,7 @@ def _prepare_array(plan: MagPlan, locations: Locations, epoch: Epoch) -> None:
     if where.exists() and where.read_bytes() == recipe and path.is_dir() and any(path.iterdir()):
         return
     if path.is_dir() and any(path.iterdir()):
-        array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
+        array = planned_array(plan, locations)
         if array.spec.shape != plan.spec.shape:
             array.resize(plan.spec.shape, locations.data_scratch(epoch.number))
         replace_file(where, recipe, locations.scratch(epoch.number))

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, WkpipeError
-from wkpipe.formats import open_array
 from wkpipe.formats.base import StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan, planned_array
 from wkpipe.plan.recipe import load_conversion
 from wkpipe.steps.summary_model import (
     STALE,
@@ -27,7 +26,7 @@ from wkpipe.steps.summary_model import (
 from wkpipe.steps.verify_files import live_run
 from wkpipe.steps.verify_freshness import freshness_of, may_be_recorded, tokens_on_disk
 from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read, read_recipe
-from wkpipe.storage.ledger import DIRTY, MADE, WRITTEN, Ledger
+from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.locations import Locations
@@ -201,14 +200,13 @@ def _units_done(recipe: MagPlan, locations: Locations) -> int:
     params, done = recipe.params, 0
     for unit in recipe.units():
         record = ledger.get(unit)
-        if record is not None and record.origin == MADE and record.params == params:
+        if record is not None and record.is_made_by(params):
             done += may_be_recorded(record, array.unit_facts(unit))
     return done
 
 
 def _begun_array(recipe: MagPlan, locations: Locations) -> StoredArray | None:
     try:
-        path = locations.array(recipe.layer, recipe.mag)
-        return open_array(path, recipe.spec.data_format, recipe.spec.axes, shape=recipe.spec.shape)
+        return planned_array(recipe, locations)
     except MetadataError:
         return None

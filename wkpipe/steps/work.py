@@ -11,11 +11,10 @@ from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
 from wkpipe.images import ImageStack
-from wkpipe.plan.mag_plan import CONVERT, MagPlan, image_identity
+from wkpipe.plan.mag_plan import CONVERT, MagPlan, image_identity, planned_array
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.task import PUBLISH, Part, Task
-from wkpipe.steps.arrays import planned_array
 from wkpipe.steps.convert import convert_units
 from wkpipe.steps.downsample import downsample_unit
 from wkpipe.steps.publish import publish_layers
@@ -135,8 +134,7 @@ class _PartRunner:
 
 def _is_proven(plan: MagPlan, target: StoredArray, ledger: Ledger, unit: Position, inputs: str) -> bool:
     record = ledger.get(unit)
-    fits = record is not None and record.origin == MADE and record.params == plan.params and record.inputs == inputs
-    return fits and record is not None and record.matches(target.unit_facts(unit))
+    return record is not None and record.is_made_by(plan.params) and record.inputs == inputs and record.matches(target.unit_facts(unit))
 
 
 def _made(plan: MagPlan, unit: Position, proof: UnitProof, inputs: str, stats: dict[str, int | float]) -> Record:

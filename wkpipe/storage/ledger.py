@@ -71,6 +71,10 @@ class Record:
             return self.proof.is_fill
         return (facts.files, facts.size, facts.mtime_ns) == (self.proof.files, self.proof.size, self.proof.mtime_ns)
 
+    def is_made_by(self, params: str) -> bool:
+        """Tell whether a task made the unit with these parameters."""
+        return self.origin == MADE and self.params == params
+
     def to_line(self) -> bytes:
         proof = [self.proof.files, self.proof.size, self.proof.crc32c, self.proof.mtime_ns]
         values = {

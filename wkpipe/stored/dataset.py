@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wkpipe.errors import InputRefused, MetadataError, UnreadableInput
-from wkpipe.formats import make_spec, open_array
-from wkpipe.formats.base import NO_COMPRESSION, DataFormat, Position, StoredArray
+from wkpipe.formats import open_array
+from wkpipe.formats.base import DataFormat, Position, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
@@ -107,6 +107,3 @@ def wkw_shape(layer: LayerProperties, entry: MagProperties) -> Position | None:
 def array_corner(box: NDBoundingBox, axes: Sequence[str]) -> Position:
     """Return the last corner (exclusive) of a box in the order of an array's axes; axes that the box lacks count 1."""
     return tuple(box.bounds(axis)[1] if axis in box.axes else 1 for axis in axes)
-
-
-__all__ = ["NO_COMPRESSION", "StoredDataset", "array_corner", "box_in_mag", "make_spec", "wkw_shape"]
