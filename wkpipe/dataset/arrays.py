@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import uuid
 import warnings
 from collections.abc import Callable
@@ -148,8 +147,7 @@ def remove_tree(live: LiveProperties, path: Path) -> None:
             disk.rename(path, gone)
             disk.sync_directory(path.parent)
             path = gone
-        with disk.explained(path):
-            shutil.rmtree(path)
+        disk.remove_tree(path)
 
 
 # -- fitting to the box ---------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.memory import PLANE_BUFFER_BYTES, band_rows
 from wkpipe.steps.ordered import ordered_map
+from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch
 from wkpipe.stored.axes import spatial, with_spatial, xyz_restored
 
@@ -147,7 +148,7 @@ def _rows_reader(stack: ImageStack, time: int, slices: tuple[int, int], threads:
     planes: Voxels
     if size > PLANE_BUFFER_BYTES:
         descriptor = scratch.unlinked_file()
-        os.ftruncate(descriptor, size)
+        disk.reserve(descriptor, size, scratch.directory)
         with os.fdopen(os.dup(descriptor), "r+b") as file:
             planes = np.memmap(file, dtype=stack.dtype, mode="r+", shape=shape)
     else:

@@ -6,6 +6,8 @@ import contextlib
 import time
 from pathlib import Path
 
+from wkpipe.storage import disk
+
 DIRECTORY = "progress"
 WRITE_SECONDS = 0.5
 
@@ -17,8 +19,6 @@ class ProgressNote:
         self._path = run / DIRECTORY / task
         self._voxels = 0
         self._last = 0.0
-        with contextlib.suppress(OSError):
-            self._path.parent.mkdir(exist_ok=True)
 
     def add(self, voxels: int) -> None:
         """Count more voxels."""
@@ -30,8 +30,7 @@ class ProgressNote:
 
     def write(self) -> None:
         """Note the count; a disk that can not take it must not stop the task."""
-        with contextlib.suppress(OSError):
-            self._path.write_text(str(self._voxels))
+        disk.note(self._path, str(self._voxels))
 
 
 def voxels_done(run: Path) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -63,7 +62,7 @@ class Run:
             if lease.epoch.number != self.plan.epoch + 1:
                 raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
             _remove_leftovers(self.locations)
-            scratch = self.locations.scratch(lease.epoch.number)
+            scratch = self.locations.scratch(lease.epoch)
             _prepare(self.plan, self.locations, lease.epoch)
             for name, data in self.plan.files().items():
                 replace_file(self.directory / name, data, scratch)
@@ -72,8 +71,9 @@ class Run:
             try:
                 yield lease.epoch
             finally:
-                for used in (scratch, self.locations.data_scratch(lease.epoch.number)):
-                    shutil.rmtree(used.directory, ignore_errors=True)
+                for used in (scratch, self.locations.data_scratch(lease.epoch)):
+                    with contextlib.suppress(WkpipeError):  # the next run removes what is left
+                        disk.remove_tree(used.directory)
 
 
 def current_run(locations: Locations) -> Path:
@@ -101,18 +101,13 @@ def run_stored_task(directory: Path, name: str) -> None:
         progress = ProgressNote(directory, name)
         run_task(plan, task, epoch, progress.add)
         progress.write()
-    except WkpipeError as error:
-        note = {"task": name, "exit_code": error.exit_code, "message": str(error)}
-        _write_note(directory / "errors" / f"{name}.json", note)
-        raise
-    disk.make_directory(directory / task.rule)
-    (directory / task.marker).touch()
-
-
-def _write_note(path: Path, note: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):  # a full disk must not hide the error itself
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(note))
+        disk.make_directory(directory / task.rule)
+        marker = directory / task.marker
+        disk.close(disk.open_append(marker), marker)
+    except WkpipeError as found:
+        error = epoch.cause_of(found)
+        disk.note(directory / "errors" / f"{name}.json", json.dumps({"task": name, "exit_code": error.exit_code, "message": str(error)}))
+        raise error from found
 
 
 def failed_tasks(directory: Path) -> list[dict[str, Any]]:
@@ -134,7 +129,10 @@ def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> No
         return
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
-            run_task(plan, task, epoch)
+            try:
+                run_task(plan, task, epoch)
+            except WkpipeError as error:
+                raise epoch.cause_of(error) from error
             on_task(task)
 
 
@@ -150,17 +148,18 @@ def _remove_leftovers(locations: Locations) -> None:
     for directory in (locations.temporary, locations.data_temporary, locations.runs):
         for entry in directory.iterdir() if directory.is_dir() else ():
             if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
+                with contextlib.suppress(WkpipeError):  # a run that was robbed of its lease may still put files there
+                    disk.remove_tree(entry)
     for file in (*locations.temporary.glob("*.tmp"), *locations.locks.glob("*.tmp")):
         with contextlib.suppress(OSError):
             if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
-                file.unlink()
+                disk.unlink(file)
 
 
 def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     """Do what must be done once, before the first job; see `Preparation`."""
     preparation = plan.preparation
-    scratch = locations.scratch(epoch.number)
+    scratch = locations.scratch(epoch)
     if preparation.remove_target:
         # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
         replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
@@ -168,9 +167,8 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     _unpublish(plan, locations)
     for layer, mag in preparation.reset:
         # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.
-        if locations.array(layer, mag).exists():
-            shutil.rmtree(locations.array(layer, mag))
-        shutil.rmtree(locations.ledger(layer, mag), ignore_errors=True)
+        disk.remove_tree(locations.array(layer, mag))
+        disk.remove_tree(locations.ledger(layer, mag))
     if plan.conversion is not None:
         replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
     for layer_plan in plan.layers:
@@ -192,7 +190,7 @@ def _empty_target(locations: Locations) -> None:
             if entry in keep or entry == locations.temporary:
                 continue
             if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
+                disk.remove_tree(entry)
             else:
                 disk.unlink(entry)
 
@@ -222,9 +220,9 @@ def _prepare_array(plan: MagPlan, locations: Locations, epoch: Epoch) -> None:
     if path.is_dir() and any(path.iterdir()):
         array = planned_array(plan, locations)
         if array.spec.shape != plan.spec.shape:
-            array.resize(plan.spec.shape, locations.data_scratch(epoch.number))
-        replace_file(where, recipe, locations.scratch(epoch.number))
+            array.resize(plan.spec.shape, locations.data_scratch(epoch))
+        replace_file(where, recipe, locations.scratch(epoch))
     else:
         # The recipe first: an array without one counts as somebody else's.
-        replace_file(where, recipe, locations.scratch(epoch.number))
-        create_array(path, plan.spec, locations.data_scratch(epoch.number))
+        replace_file(where, recipe, locations.scratch(epoch))
+        create_array(path, plan.spec, locations.data_scratch(epoch))

@@ -74,7 +74,7 @@ class _PartRunner:
         stack = ImageStack.from_json(layer.stack)
         inputs = {unit: image_identity(plan, stack, unit) for unit in self.part.units}
         pending = [unit for unit in self.part.units if not _is_proven(plan, target, ledger, unit, inputs[unit])]
-        scratch = self.locations.data_scratch(self.epoch.number)
+        scratch = self.locations.data_scratch(self.epoch)
         for done in convert_units(plan, stack, target, pending, self.task.threads, scratch, self.on_voxels):
             stats = {} if done.lowest is None or done.highest is None else {"lowest": done.lowest, "highest": done.highest}
             yield _made(plan, done.unit, done.proof, inputs[done.unit], stats)
@@ -85,7 +85,7 @@ class _PartRunner:
         needed = {source_unit for unit in self.part.units for source_unit in plan.source_units(unit, source.spec)}
         proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag), only=needed)
         tokens = {unit: record.token for unit, record in proofs.records.items()}
-        scratch = self.locations.data_scratch(self.epoch.number)
+        scratch = self.locations.data_scratch(self.epoch)
         for unit in self.part.units:
             inputs = source_identity(plan, unit, source.spec, tokens)
             if inputs is None:

@@ -2,19 +2,22 @@
 
 1. The data are written to a temporary file with a unique name in the scratch directory, which lies on the same
    file system as the dataset.
-2. The file is synced: its bytes are on the disk.
+2. The file is synced: its bytes are on the disk. Then the run makes sure that it still holds the dataset.
 3. It is renamed to its final name: readers see nothing or the whole file, never a part.
 4. The directory that holds the final name is synced: the name is on the disk.
 
-A crash leaves at most temporary files, which the next run removes. Groups of small files share one sync (2) and one
-sync per directory (4). Every pending file knows its size and CRC-32C, which is what the ledger records.
+A crash leaves at most temporary files, which the next run removes: with them goes what an orphan of an older run has
+not renamed yet, and the check before the rename stops one that makes new ones. What slips through between check and
+rename does not bear the mtime of the record that the newer run has or will have, so it is never taken for proven.
+Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C,
+which is what the ledger records.
 """
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,10 +48,14 @@ def crc32c_of_file(path: Path) -> int:
 
 
 class Scratch:
-    """The directory for temporary files of one process; the files in it have unique names."""
+    """The directory for temporary files of one process; the files in it have unique names.
 
-    def __init__(self, directory: Path) -> None:
+    `fence` is called before a file gets its final name: it raises if that is no longer the process's right.
+    """
+
+    def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None) -> None:
         self.directory = directory
+        self.fence = fence
         self._made = False
 
     def new_path(self) -> Path:
@@ -77,6 +84,7 @@ class PendingFile:
         self.size = 0
         self._crc = 0
         self._crc_is_current = True
+        self._fence = scratch.fence
         self._temporary = scratch.new_path()
         self._descriptor = disk.create(self._temporary)
 
@@ -127,6 +135,7 @@ class PendingFile:
         if not self._crc_is_current:
             self._crc = crc32c_of_file(self._temporary)
         disk.make_directory(self.final.parent)
+        self._fence()
         proof = FileProof(self.size, self._crc, os.fstat(self._descriptor).st_mtime_ns)
         disk.rename(self._temporary, self.final)
         self._close()
@@ -167,7 +176,7 @@ class PendingGroup:
         try:
             disk.write(descriptor, raw, final)
         finally:
-            os.close(descriptor)
+            disk.close(descriptor, final)
 
     def commit(self) -> dict[Path, FileProof]:
         """Make all files durable, then visible; return the proof of each by its final name."""
@@ -177,6 +186,7 @@ class PendingGroup:
         directories = {final.parent for _, final, _, _ in self._written}
         for directory in sorted(directories):
             disk.make_directory(directory)
+        self._scratch.fence()
         for temporary, final, size, crc in self._written:
             proofs[final] = FileProof(size, crc, os.stat(temporary).st_mtime_ns)
             disk.rename(temporary, final)

@@ -1,7 +1,7 @@
 """The narrow seam to the local file system: every call that changes what is on disk goes through here.
 
-Tests replace single functions of this module to fail, delay or kill at the n-th call; nothing else in wkpipe opens
-a file of a dataset for writing. ``OSError`` becomes `NotWritable` with the path and the reason in one line.
+Tests put another ``os`` into this module, which fails, kills or cuts the power at the n-th call; that nothing else in
+wkpipe changes a disk is itself a test. ``OSError`` becomes `NotWritable` with the path and the reason in one line.
 """
 
 from __future__ import annotations
@@ -23,6 +23,14 @@ _REASONS = {
     errno.EPERM: "permission denied; make it writable or choose another target",
     errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
 }
+
+
+# What file systems answer that lack hard links (FAT, some FUSE), or the sync of a directory (some network ones).
+_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+
+_AT_FDCWD = -100  # linux/fcntl.h
+_RENAME_NOREPLACE = 1  # linux/fs.h
 
 
 @contextlib.contextmanager
@@ -70,6 +78,18 @@ def truncate(descriptor: int, size: int, path: Path) -> None:
         os.ftruncate(descriptor, size)
 
 
+def reserve(descriptor: int, size: int, path: Path) -> None:
+    """Give a file `size` bytes of the disk: one that is written through memory could else only die of a full disk."""
+    with explained(path):
+        os.posix_fallocate(descriptor, 0, size)
+
+
+def close(descriptor: int, path: Path) -> None:
+    """Close a file that was written: network file systems tell only here what went wrong."""
+    with explained(path):
+        os.close(descriptor)
+
+
 def sync(descriptor: int, path: Path) -> None:
     """Force a file's data to the disk."""
     with explained(path):
@@ -82,6 +102,9 @@ def sync_directory(path: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _NO_DIRECTORY_SYNC:
+                raise
         finally:
             os.close(descriptor)
 
@@ -91,11 +114,15 @@ def sync_file_system(path: Path) -> None:
     with explained(path):
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise OSError(code, os.strerror(code))
+            _syncfs(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _syncfs(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
 
 
 def rename(source: Path, target: Path) -> None:
@@ -104,20 +131,56 @@ def rename(source: Path, target: Path) -> None:
         os.replace(source, target)
 
 
-def link(source: Path, target: Path) -> bool:
-    """Give a file a second name; return False where that name is taken already."""
+def take_name(source: Path, target: Path) -> bool:
+    """Give a whole file a name that nobody else has, atomically; return False where that name is taken already.
+
+    The file has both names afterwards; where the file system has no hard links, `target` alone.
+    """
     with explained(target):
         try:
             os.link(source, target)
         except FileExistsError:
             return False
+        except OSError as error:
+            if error.errno not in _NO_HARD_LINKS:
+                raise
+            return _rename_to_free_name(source, target)
         return True
+
+
+def _rename_to_free_name(source: Path, target: Path) -> bool:
+    names = os.fsencode(source), os.fsencode(target)
+    if ctypes.CDLL(None, use_errno=True).renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code == errno.EEXIST:
+        return False
+    raise OSError(code, os.strerror(code))
+
+
+def touch(path: Path) -> None:
+    """Set a file's mtime to now."""
+    with explained(path):
+        os.utime(path)
 
 
 def unlink(path: Path) -> None:
     """Remove a file; one that is gone already is fine."""
     with explained(path), contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory with all that is in it; what is gone already is fine. Links in it are removed, not followed."""
+    with explained(path), contextlib.suppress(FileNotFoundError):
+        with os.scandir(path) as found:
+            entries = list(found)
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                remove_tree(Path(entry.path))
+            else:
+                unlink(Path(entry.path))
+        os.rmdir(path)
 
 
 def make_directory(path: Path) -> None:
@@ -128,3 +191,14 @@ def make_directory(path: Path) -> None:
     with explained(path), contextlib.suppress(FileExistsError):
         os.mkdir(path)
     sync_directory(path.parent)
+
+
+def note(path: Path, text: str) -> None:
+    """Write a small file that informs and proves nothing: not synced, and a disk that can not take it is no error."""
+    with contextlib.suppress(OSError):
+        os.makedirs(path.parent, exist_ok=True)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(descriptor, text.encode())
+        finally:
+            os.close(descriptor)

@@ -2,22 +2,22 @@
 
 The main process of a run holds the lease and renews it while it lives. A lease whose holder is dead on this host is
 taken over at once; one of another host only after it was not renewed for a long time, or when the user breaks it.
-Every run has an epoch, one higher than the one before. Jobs check before each record that their run still holds the
-lease: what an orphan of an older run still computes is thrown away.
+Every run has an epoch, one higher than the one before. Jobs check before each rename of a shard and before each record
+that their run still holds the lease: what an orphan of an older run still computes is thrown away.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from wkpipe.errors import TryAgain
+from wkpipe.errors import TryAgain, WkpipeError
+from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lock import Holder, MetadataLock, read_holder
 
@@ -42,6 +42,14 @@ class Epoch:
             raise TryAgain(
                 f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops"
             )
+
+    def cause_of(self, error: WkpipeError) -> WkpipeError:
+        """Return why the run failed: if it has lost the dataset, that explains all else (its temporary files are gone)."""
+        try:
+            self.check()
+        except TryAgain as lost:
+            return lost
+        return error
 
     def to_json(self) -> dict[str, Any]:
         return {"number": self.number, "lease": str(self.lease), "token": self.token}
@@ -88,8 +96,10 @@ class RunLease(MetadataLock):
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
-            with contextlib.suppress(OSError):
-                os.utime(self.path)
+            # It may have been taken over while this process was asleep: another's lease is not to be kept alive.
+            with contextlib.suppress(WkpipeError):
+                self.epoch.check()
+                disk.touch(self.path)
 
     def _is_dead(self, holder: Holder) -> bool:
         if holder.is_surely_dead():

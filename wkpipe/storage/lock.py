@@ -1,9 +1,10 @@
 """MetadataLock: one process at a time changes the metadata of a dataset.
 
 The lock is a file that is made by an exclusive hard link of a complete, synced one: that is atomic on local disks, NFS
-and Lustre alike, and the lock always tells who holds it. A lock whose holder is surely dead is taken over. For that the
-one who takes over first takes a lock of its own that is named after the dead one's token; only its holder may remove a
-lock with that token, after it looked again. So a slow process can never remove the lock of one that was faster.
+and Lustre alike, and the lock always tells who holds it. (Where there are no hard links, by an exclusive rename.)
+A lock whose holder is surely dead is taken over. For that the one who takes over first takes a lock of its own that is
+named after the dead one's token; only its holder may remove a lock with that token, after it looked again. So a slow
+process can never remove the lock of one that was faster.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ class MetadataLock:
             _write(temporary, mine)
             pause = _FIRST_PAUSE
             # The second question is for NFS, where the answer to a link that was made may be lost.
-            while not disk.link(temporary, self.path) and temporary.stat().st_nlink != 2:
+            while not disk.take_name(temporary, self.path) and temporary.stat().st_nlink != 2:
                 holder = read_holder(self.path)
                 if holder is not None and self._is_dead(holder):
                     self._remove_dead(holder, deadline)
@@ -171,7 +172,7 @@ def _write(path: Path, holder: Holder) -> None:
         disk.write(descriptor, holder.to_bytes(), path)
         disk.sync(descriptor, path)
     finally:
-        os.close(descriptor)
+        disk.close(descriptor, path)
 
 
 def read_holder(path: Path) -> Holder | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from wkpipe.errors import InputRefused
 from wkpipe.geometry import Mag
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.lease import Epoch
 
 STATE_NAME = ".wkpipe"
 
@@ -82,17 +83,17 @@ class Locations:
             return self.temporary
         return self.dataset / STATE_NAME / "tmp"
 
-    def scratch(self, epoch: int) -> Scratch:
-        """Return where the run with this epoch puts temporary files of the state."""
-        return Scratch(self.temporary / _epoch_name(epoch))
+    def scratch(self, epoch: Epoch) -> Scratch:
+        """Return where the run with this epoch puts temporary files of the state; none gets its name once the lease is lost."""
+        return Scratch(self.temporary / _epoch_name(epoch), epoch.check)
 
-    def data_scratch(self, epoch: int) -> Scratch:
-        """Return where the run with this epoch puts temporary files of arrays and properties."""
-        return Scratch(self.data_temporary / _epoch_name(epoch))
+    def data_scratch(self, epoch: Epoch) -> Scratch:
+        """Return the like for temporary files of arrays and properties."""
+        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check)
 
 
-def _epoch_name(epoch: int) -> str:
-    return f"{epoch:06d}"
+def _epoch_name(epoch: Epoch) -> str:
+    return f"{epoch.number:06d}"
 
 
 def _existing(path: Path) -> Path:
