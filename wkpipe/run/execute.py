@@ -88,7 +88,7 @@ def execute(plan: Plan, execution: Execution) -> None:
 def _command(run: Run, execution: Execution) -> list[str]:
     root = workflow_root()
     return [
-        *(sys.executable, "-m", "snakemake"),
+        *(sys.executable, "-m", "wkpipe.run.snakemake_process", execution.strategy),
         *("--snakefile", str(root / "Snakefile")),
         *("--directory", str(run.locations.state)),
         *("--profile", str(profile_directory(execution.strategy)), "--workflow-profile", "none"),
