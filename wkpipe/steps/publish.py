@@ -48,14 +48,15 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
         return properties
 
     epoch.check()
+    for layer in layers:
+        for mag_plan in layer.mags:
+            fold(locations.ledger(layer.name, mag_plan.mag), epoch.number, locations.scratch(epoch))
+    # Last, as what is published is not looked at again.
     file = PropertiesFile(locations.dataset, locations.state, scratch=locations.data_scratch(epoch))
     if plan.new_dataset is not None and not file.exists():
         file.create_or_update(_new_properties(plan.new_dataset), change)
     else:
         file.update(change)
-    for layer in layers:
-        for mag_plan in layer.mags:
-            fold(locations.ledger(layer.name, mag_plan.mag), epoch.number, locations.scratch(epoch))
 
 
 def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,14 +24,13 @@ from wkpipe.plan.task import Task
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.commit import Scratch, remove_abandoned, replace_file
 from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import LedgerWriter
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
 CURRENT = "current"
-ABANDONED_SECONDS = 3600.0
 
 
 class Run:
@@ -142,18 +140,15 @@ def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> No
 def _remove_leftovers(locations: Locations) -> None:
     """Remove what older runs left: their temporary files and markers.
 
-    Files that lie in ``tmp`` or ``locks`` themselves may belong to a process that is changing metadata just now; only
-    old ones are removed.
+    Files that lie in ``tmp`` or ``locks`` themselves may belong to a process that is changing metadata just now.
     """
     for directory in (locations.temporary, locations.data_temporary, locations.runs):
         for entry in directory.iterdir() if directory.is_dir() else ():
             if entry.is_dir():
                 with contextlib.suppress(WkpipeError):  # a run that was robbed of its lease may still put files there
                     disk.remove_tree(entry)
-    for file in (*locations.temporary.glob("*.tmp"), *locations.locks.glob("*.tmp")):
-        with contextlib.suppress(OSError):
-            if time.time() - file.stat().st_mtime > ABANDONED_SECONDS:
-                disk.unlink(file)
+    for directory in {locations.temporary, locations.data_temporary, locations.locks}:
+        remove_abandoned(directory)
 
 
 def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:

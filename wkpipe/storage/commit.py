@@ -15,7 +15,9 @@ which is what the ledger records.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,8 +27,10 @@ from typing import Any
 import google_crc32c
 
 from wkpipe.storage import disk
+from wkpipe.storage.process import is_signature_of_dead, signature
 
 _READ_BACK = 4 << 20
+_ABANDONED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Scratch:
         if not self._made:
             disk.make_directory(self.directory)
             self._made = True
-        return self.directory / f"{uuid.uuid4().hex}.tmp"
+        return self.directory / f"{uuid.uuid4().hex}.{signature()}.tmp"
 
     def unlinked_file(self) -> int:
         """Return the descriptor of a file without a name: it vanishes with the process, however that ends."""
@@ -71,6 +75,15 @@ class Scratch:
         descriptor = disk.create(path)
         disk.unlink(path)
         return descriptor
+
+
+def remove_abandoned(directory: Path) -> None:
+    """Remove temporary files whose process is dead, or which are old; others may be in use just now."""
+    for path in directory.glob("*.tmp"):
+        with contextlib.suppress(FileNotFoundError):
+            signed = path.name.split(".")[1:-1]
+            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                disk.unlink(path)
 
 
 class PendingFile:

@@ -9,14 +9,11 @@ process can never remove the lock of one that was faster.
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
-import functools
 import json
 import os
 import random
 import re
-import socket
 import time
 import uuid
 from dataclasses import asdict, dataclass
@@ -26,6 +23,7 @@ from typing import Final
 from wkpipe.errors import TryAgain
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.process import is_gone, pid_namespace, start_ticks, this_system
 
 LOCK_FILE_NAME: Final = "metadata.lock"
 _TOKEN = re.compile("[0-9a-f]{32}")
@@ -55,7 +53,7 @@ class Holder:
         """Describe this process, with a fresh token."""
         now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         pid = os.getpid()
-        return cls(*_this_system(), _pid_namespace(), pid, _start_ticks(pid) or 0, now, uuid.uuid4().hex)
+        return cls(*this_system(), pid_namespace(), pid, start_ticks(pid) or 0, now, uuid.uuid4().hex)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Holder | None:
@@ -74,25 +72,16 @@ class Holder:
 
     def is_surely_dead(self) -> bool:
         """Tell whether the process is gone: on this system, in this pid namespace, or before a reboot of this host."""
-        host, machine_id, boot_id = _this_system()
+        host, machine_id, boot_id = this_system()
         if (self.host, self.machine_id) != (host, machine_id):
             return False
         if self.boot_id != boot_id:
             return True
-        if self.pid_namespace != _pid_namespace():
-            return False
-        try:
-            os.kill(self.pid, 0)
-        except ProcessLookupError:
-            return True
-        except (PermissionError, OverflowError):
-            pass
-        ticks = _start_ticks(self.pid)
-        return ticks is not None and self.start_ticks != 0 and ticks != self.start_ticks
+        return self.pid_namespace == pid_namespace() and is_gone(self.pid, self.start_ticks)
 
     def is_surely_alive(self) -> bool:
         """Tell whether the process runs here: on this system and in this pid namespace, so that its end would be seen."""
-        is_here = (self.host, self.machine_id, self.boot_id) == _this_system() and self.pid_namespace == _pid_namespace()
+        is_here = (self.host, self.machine_id, self.boot_id) == this_system() and self.pid_namespace == pid_namespace()
         return is_here and not self.is_surely_dead()
 
     def __str__(self) -> str:
@@ -180,33 +169,4 @@ def read_holder(path: Path) -> Holder | None:
     try:
         return Holder.from_bytes(path.read_bytes())
     except OSError:
-        return None
-
-
-@functools.lru_cache(maxsize=1)
-def _this_system() -> tuple[str, str, str]:
-    """Return host name, machine id and boot id; ids are empty where the system has none."""
-    return socket.gethostname(), _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id")
-
-
-def _pid_namespace() -> str:
-    # Containers may share host name and boot, but see each other's processes under other ids, or not at all.
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _first_line(path: str) -> str:
-    with contextlib.suppress(OSError):
-        return Path(path).read_text(encoding="ascii", errors="replace").strip()
-    return ""
-
-
-def _start_ticks(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; -1 for a zombie; None where that can not be seen."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
-        return -1 if fields[0] in "ZX" else int(fields[19])
-    except (OSError, IndexError, ValueError):
         return None

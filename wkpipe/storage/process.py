@@ -1,0 +1,73 @@
+"""Who a process is, so that others can tell later whether it still runs."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+
+@functools.lru_cache(maxsize=1)
+def this_system() -> tuple[str, str, str]:
+    """Return host name, machine id and boot id; ids are empty where the system has none."""
+    return socket.gethostname(), _first_line("/etc/machine-id"), _first_line("/proc/sys/kernel/random/boot_id")
+
+
+def pid_namespace() -> str:
+    """Return which processes this one sees: containers may share host name and boot, but number processes differently."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def start_ticks(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; -1 for a zombie; None where that can not be seen."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace").rpartition(")")[2].split()
+        return -1 if fields[0] in "ZX" else int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+def is_gone(pid: int, ticks: int) -> bool:
+    """Tell whether a process of this system and pid namespace has ended; `ticks` is when it started, 0 if unknown."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (PermissionError, OverflowError):
+        pass
+    now = start_ticks(pid)
+    return now is not None and ticks != 0 and now != ticks
+
+
+def signature() -> str:
+    """Return a text for file names that tells this process from all others: ``<place>-<pid>-<start>``."""
+    return _signature(os.getpid())
+
+
+def is_signature_of_dead(text: str) -> bool:
+    """Tell whether a signature is that of a process that surely has ended: it ran where this one runs."""
+    place, _, numbers = text.partition("-")
+    pid, _, ticks = numbers.partition("-")
+    return place == _place() and pid.isdecimal() and ticks.isdecimal() and is_gone(int(pid), int(ticks))
+
+
+@functools.lru_cache(maxsize=1)
+def _signature(pid: int) -> str:
+    return f"{_place()}-{pid}-{start_ticks(pid) or 0}"
+
+
+def _place() -> str:
+    """Return a short name of this boot of this system and its pid namespace."""
+    return hashlib.sha256("\0".join((*this_system(), pid_namespace())).encode()).hexdigest()[:12]
+
+
+def _first_line(path: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    return ""
