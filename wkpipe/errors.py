@@ -97,3 +97,18 @@ class Interrupted(WkpipeError):
     """The run was stopped by Ctrl-C or SIGTERM."""
 
     exit_code = 130
+
+
+MOST_CHARACTERS = 2000
+
+
+def one_line(message: object, most: int = MOST_CHARACTERS) -> str:
+    """Return a message as one line of printable text that is no longer than `most`, whatever the names in it hold.
+
+    >>> one_line("layer a\\x1b[31m\\nb")
+    'layer a\\\\x1b[31m b'
+    """
+    text = " ".join(str(message).splitlines())
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -13,7 +13,7 @@ from wkpipe.cli.convert import convert
 from wkpipe.cli.downsample import downsample
 from wkpipe.cli.info import info
 from wkpipe.cli.verify import verify
-from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError
+from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError, one_line
 
 app = typer.Typer(
     name="wkpipe",
@@ -74,5 +74,5 @@ def run_app(arguments: Sequence[str]) -> int:
 def _explain(message: str, exit_code: int) -> int:
     if os.environ.get("WKPIPE_DEBUG") and sys.exc_info()[1] is not None:
         raise
-    print("wkpipe: " + " ".join(message.split("\n")), file=sys.stderr)
+    print(f"wkpipe: {one_line(message)}", file=sys.stderr)
     return exit_code
