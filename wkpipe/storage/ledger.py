@@ -32,6 +32,8 @@ _FOLDED = "-folded-"
 _UNIT_AT = len('00000000 {"unit":[')
 """Where the unit's position begins in a line."""
 
+MOST_LINE_BYTES = 1 << 16
+
 MADE = "made"  # by a task of wkpipe, with parameters and inputs
 WRITTEN = "written"  # through the library's `write`
 ADOPTED = "adopted"  # found in a dataset that has no ledger; known by size and mtime, not by checksum
@@ -164,7 +166,7 @@ class Ledger:
 
 def _segments(directory: Path) -> list[Path]:
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX))
+        return sorted(Path(entry.path) for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX) and entry.is_file())
     except FileNotFoundError:
         return []
 
@@ -182,7 +184,7 @@ def _lines(segments: Iterable[Path], wanted: frozenset[bytes] | None) -> Iterato
     """
     for segment in segments:
         with open(segment, "rb") as file:
-            for line in file:
+            while line := file.readline(MOST_LINE_BYTES):
                 if wanted is None or line[_UNIT_AT : line.find(b"]", _UNIT_AT)] in wanted:
                     yield line
 
