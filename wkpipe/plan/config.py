@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from wkpipe.errors import UsageError
+from wkpipe.errors import UsageError, one_line
 from wkpipe.geometry import Mag, Vec3Int
 
 
@@ -37,7 +37,7 @@ def _voxel_size(value: Any) -> tuple[float, ...] | None:
         return None
     try:
         parts = tuple(float(part) for part in (value.split(",") if isinstance(value, str) else value))
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         parts = ()
     if len(parts) != 3 or not all(0 < part < math.inf for part in parts):
         raise ValueError("expected three positive numbers like 11,11,25")
@@ -138,10 +138,10 @@ def load_config(values: Any, where: str, spell: Callable[[str], str] = str) -> C
 
 
 def _explain(problem: Any, where: str, spell: Callable[[str], str]) -> str:
-    key = str(problem["loc"][0]) if problem["loc"] else "config"
+    key = one_line(problem["loc"][0], 60) if problem["loc"] else "config"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key {key}; known are {', '.join(Config.model_fields)}"
     if problem["type"] == "missing":
         return f"{where}: {spell(key)} is missing ({Config.model_fields[key].description})"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {spell(key)} {problem['input']!r} is not valid: {message[0].lower()}{message[1:]}"
+    return f"{where}: {spell(key)} {one_line(repr(problem['input']), 120)} is not valid: {message[0].lower()}{one_line(message[1:], 300)}"
