@@ -373,18 +373,20 @@ def test_a_copied_dataset_keeps_its_proofs(made: tuple[Path, Layer], tmp_path: P
     assert plan_of(tmp_path / "copy", **SHAPES[layer.data_format]).is_empty
 
 
-@pytest.mark.parametrize("function", ["create_array", "replace_file"])
-@pytest.mark.parametrize("count", range(5))
+@pytest.mark.parametrize("function", ["create", "rename", "make_directory"])
+@pytest.mark.parametrize("count", range(8))
 def test_interrupted_while_preparing(tmp_path: Path, function: str, count: int) -> None:
     """The same command goes on, wherever in the preparation the run before was ended."""
     from wkpipe.steps import run as run_module
+    from wkpipe.storage import disk
 
     layer, root, whole = example(), tmp_path / "d", tmp_path / "whole" / "d"
     for path in (root, whole):
         write_dataset(path, layer)
     run(whole, **SHAPES["zarr3"])
     left = [count]
-    original: Callable[..., Any] = getattr(run_module, function)
+    original: Callable[..., Any] = getattr(disk, function)
+    prepare = run_module._prepare
 
     def interrupted(*args: Any) -> Any:
         left[0] -= 1
@@ -392,8 +394,13 @@ def test_interrupted_while_preparing(tmp_path: Path, function: str, count: int) 
             raise Stop
         return original(*args)
 
+    def prepare_interrupted(*args: Any) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(disk, function, interrupted)
+            prepare(*args)
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, function, interrupted)
+        patch.setattr(run_module, "_prepare", prepare_interrupted)
         try:
             run(root, **SHAPES["zarr3"])
         except Stop:

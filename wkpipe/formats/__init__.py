@@ -7,16 +7,16 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
-from wkpipe.formats.creation import create_metadata, default_compression, make_spec, validate_spec
+from wkpipe.formats.creation import default_compression, make_spec, new_metadata, validate_spec
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.wkw import AXES as _WKW_AXES
 from wkpipe.formats.wkw import WkwArray, read_wkw_header
 from wkpipe.formats.zarr2 import Zarr2Array, read_zarr2_layout
 from wkpipe.formats.zarr3 import native_zarr3
 from wkpipe.formats.zarr3_metadata import read_zarr3_layout
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.commit import Scratch, replace_files
 
-__all__ = ["create_array", "default_compression", "make_spec", "open_array", "validate_spec"]
+__all__ = ["create_array", "default_compression", "make_spec", "new_metadata", "open_array", "validate_spec"]
 
 
 def open_array(
@@ -71,5 +71,5 @@ def create_array(path: Path | str, spec: ArraySpec, scratch: Scratch) -> StoredA
         NotWritable: the place is not writable.
     """
     path = Path(path)
-    create_metadata(path, spec, scratch)
+    replace_files(new_metadata(path, spec), scratch)
     return open_array(path, spec.data_format, spec.axes, spec.shape)

@@ -17,7 +17,6 @@ from wkpipe.formats.wkw import MAX_BLOCKS as WKW_MAX_BLOCKS
 from wkpipe.formats.wkw import wkw_files
 from wkpipe.formats.zarr2 import zarr2_files
 from wkpipe.formats.zarr3 import zarr3_files
-from wkpipe.storage.commit import Scratch, replace_file
 
 DEFAULT_LEVEL = 5
 _KINDS = {
@@ -141,8 +140,8 @@ def _validate_wkw(spec: ArraySpec) -> None:
         raise InputRefused(f"wkw has no fill value but 0, found {spec.fill_value}")
 
 
-def create_metadata(path: Path, spec: ArraySpec, scratch: Scratch) -> None:
-    """Write a new array's metadata file; the very same one may be there already, as after an interruption.
+def new_metadata(path: Path, spec: ArraySpec) -> dict[Path, bytes]:
+    """Return the metadata file that a new array begins with; none where the very same one is there, as after an interruption.
 
     Raises:
         InputRefused: see `validate_spec`; nothing was made.
@@ -155,6 +154,6 @@ def create_metadata(path: Path, spec: ArraySpec, scratch: Scratch) -> None:
         existing = path / other
         if existing.exists():
             if other == name and existing.read_bytes() == content:
-                return
+                return {}
             raise AlreadyExists(f"{existing}: another array is here already; remove it or choose another place")
-    replace_file(path / name, content, scratch)
+    return {path / name: content}

@@ -18,6 +18,9 @@ from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
 from wkpipe.stored.axes import spatial
 
+SHARED_PER_CORE = 2
+"""Into how many tasks per core small layers are put: more would pay for their overhead, fewer leave cores idle at the end."""
+
 
 @dataclass(frozen=True)
 class PendingMag:
@@ -60,20 +63,23 @@ def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[st
     """
     drafts: list[_Draft] = []
     owner: dict[tuple[str, Mag], dict[Position, int]] = defaultdict(dict)
-    ranges_left = sizing.most_tasks
     total = sum(mag.seconds for mags in layers.values() for mag in mags)
+    tails = {layer: _tail_start(mags, sizing.least_seconds) for layer, mags in layers.items()}
+    small = sum(mag.seconds for layer, mags in layers.items() if tails[layer] == 0 for mag in mags)
+    # Small layers share tasks that are worth their overhead, and of which every core gets some.
+    shared_seconds = min(max(sizing.least_seconds, small / (SHARED_PER_CORE * sizing.cores)), sizing.target_seconds)
     shared: int | None = None
-    for mags in layers.values():
-        tail = _tail_start(mags, sizing.least_seconds)
+    for layer, mags in layers.items():
+        tail = tails[layer]
         for mag in mags[:tail]:
-            for units in _ranges(mag, sizing, ranges_left, total):
+            for units in _ranges(mag, sizing, sizing.most_tasks, total):
                 drafts.append(_Draft([mag], [Part(mag.plan.layer, mag.plan.mag, tuple(units))], len(units) * unit_seconds(mag.plan)))
                 _own(owner, drafts, len(drafts) - 1)
         if tail == len(mags):
             continue
         parts = [Part(mag.plan.layer, mag.plan.mag, tuple(mag.units)) for mag in mags[tail:]]
         seconds = sum(mag.seconds for mag in mags[tail:])
-        if tail == 0 and shared is not None and drafts[shared].seconds < sizing.least_seconds:
+        if tail == 0 and shared is not None and drafts[shared].seconds < shared_seconds:
             drafts[shared].pending += mags
             drafts[shared].parts += parts
             drafts[shared].seconds += seconds
@@ -111,23 +117,17 @@ def _own(owner: dict[tuple[str, Mag], dict[Position, int]], drafts: list[_Draft]
 
 
 def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Position, int]], sizing: Sizing) -> list[Task]:
-    siblings: dict[tuple[str, Mag], int] = defaultdict(int)
-    for draft in drafts:
-        siblings[draft.parts[0].layer, draft.parts[0].mag] += 1
-    names: list[str] = []
-    tasks: list[Task] = []
     for index, draft in enumerate(drafts):
-        needed: set[int] = set()
         for mag, part in zip(draft.pending, draft.parts, strict=True):
             if isinstance(mag.source, ImageStack) or mag.plan.from_mag is None:
                 continue
             owners = owner.get((part.layer, mag.plan.from_mag), {})
             for unit in part.units if owners else ():
-                needed.update(owners[u] for u in mag.plan.source_units(unit, mag.source) if u in owners)
-        needed.discard(index)
-        first = draft.parts[0]
-        names.append(f"{index:05d}-{_label(first.layer)}-{first.mag}")
-        threads = max(1, sizing.cores // siblings[first.layer, first.mag])
+                draft.inputs.update(owners[u] for u in mag.plan.source_units(unit, mag.source) if u in owners)
+        draft.inputs.discard(index)
+    names = [f"{index:05d}-{_label(draft.parts[0].layer)}-{draft.parts[0].mag}" for index, draft in enumerate(drafts)]
+    tasks: list[Task] = []
+    for index, (draft, threads) in enumerate(zip(drafts, _threads(drafts, sizing.cores), strict=True)):
         memory = max(part_bytes(mag.plan, mag.source, threads) for mag in draft.pending)
         rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
         tasks.append(
@@ -135,13 +135,24 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
                 name=names[index],
                 rule=rule,
                 parts=tuple(draft.parts),
-                inputs=tuple(names[i] for i in sorted(needed)),
+                inputs=tuple(names[i] for i in sorted(draft.inputs)),
                 threads=threads,
                 mem_mb=math.ceil((BASE_BYTES + memory) / 1e6),
                 runtime_s=TASK_SECONDS + draft.seconds / threads,
             )
         )
     return tasks
+
+
+def _threads(drafts: Sequence[_Draft], cores: int) -> list[int]:
+    """Share the cores among tasks that may run side by side, those of equal depth, by the work that each has."""
+    depths: list[int] = []
+    seconds: dict[int, float] = defaultdict(float)
+    for draft in drafts:  # each stands after those that it needs
+        depths.append(1 + max((depths[needed] for needed in draft.inputs), default=-1))
+        seconds[depths[-1]] += draft.seconds
+    shares = (draft.seconds / seconds[depth] for draft, depth in zip(drafts, depths, strict=True))
+    return [max(1, int(cores * share + 1e-6)) for share in shares]
 
 
 def _label(layer: str) -> str:

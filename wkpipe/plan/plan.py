@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.storage.ledger import Record
 
 PLAN_FILE = "plan.json"
+LAYERS_FILE = "layers.jsonl"
 TASKS_FILE = "tasks.jsonl"
 
 
@@ -94,7 +95,8 @@ class Plan:
     """All that a run will do.
 
     `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
-    newest run before planning began: where it is another one by now, what was found may not hold any more.
+    newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
+    was loaded for a single task has just the layers of that task; `layer_order` names them all.
     """
 
     dataset: Path
@@ -106,6 +108,11 @@ class Plan:
     notes: tuple[str, ...] = ()
     preparation: Preparation = field(default_factory=Preparation)
     epoch: int = 0
+    layer_order: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.layer_order:
+            object.__setattr__(self, "layer_order", tuple(layer.name for layer in self.layers))
 
     @property
     def is_empty(self) -> bool:
@@ -128,42 +135,58 @@ class Plan:
     # -- stored -------------------------------------------------------------------------------------------------
 
     def files(self) -> dict[str, bytes]:
-        """Return the plan as files: the layers, and a line per task."""
+        """Return the plan as files: what holds for all, a line per layer, a line per task; lines begin with the name."""
         head = {
             "dataset": str(self.dataset),
             "state": str(self.state),
-            "layers": [layer.to_json() for layer in self.layers],
+            "layer_order": list(self.layer_order),
             "new_dataset": self.new_dataset,
             "conversion": self.conversion,
             "notes": list(self.notes),
         }
-        lines = [f"{task.name} {json.dumps(task.to_json(), separators=(',', ':'))}\n" for task in self.tasks]
-        return {PLAN_FILE: json.dumps(head).encode(), TASKS_FILE: "".join(lines).encode()}
+        layers = b"".join(_line(layer.name, layer.to_json()) for layer in self.layers)
+        tasks = b"".join(_line(task.name, task.to_json()) for task in self.tasks)
+        return {PLAN_FILE: json.dumps(head).encode(), LAYERS_FILE: layers, TASKS_FILE: tasks}
+
+
+def _line(name: str, values: Mapping[str, Any]) -> bytes:
+    return f"{_key(name)}{json.dumps(values, separators=(',', ':'))}\n".encode()
+
+
+def _key(name: str) -> str:
+    return json.dumps(name) + "\t"
+
+
+def _values(path: Path, names: Iterable[str] | None) -> list[Any]:
+    """Return what the lines of these names hold, or all lines; others are passed over unread."""
+    keys = None if names is None else tuple(_key(name).encode() for name in names)
+    with path.open("rb") as file:
+        return [json.loads(line.split(b"\t", 1)[1]) for line in file if keys is None or line.startswith(keys)]
 
 
 def load_plan(directory: Path, only_task: str | None = None) -> Plan:
-    """Load a stored plan, with all tasks or with a single one.
+    """Load a stored plan as a whole, or a single task with its layers.
 
     Raises:
         UsageError: there is no such plan or task.
     """
     try:
         head = json.loads((directory / PLAN_FILE).read_bytes())
-        lines = (directory / TASKS_FILE).read_bytes().splitlines()
+        tasks = [Task.from_json(values) for values in _values(directory / TASKS_FILE, None if only_task is None else [only_task])]
+        if only_task is not None and not tasks:
+            raise UsageError(f"the plan in {directory} has no task {only_task}; start the run again")
+        layers = _values(directory / LAYERS_FILE, None if only_task is None else tasks[0].all_layers)
     except OSError as error:
         raise UsageError(f"{directory} does not hold a plan: {error.strerror}; start the run again") from error
-    prefix = b"" if only_task is None else only_task.encode() + b" "
-    tasks = tuple(Task.from_json(json.loads(line.split(b" ", 1)[1])) for line in lines if line.startswith(prefix))
-    if only_task is not None and not tasks:
-        raise UsageError(f"the plan in {directory} has no task {only_task}; start the run again")
     return Plan(
         dataset=Path(head["dataset"]),
         state=Path(head["state"]),
-        layers=tuple(LayerPlan.from_json(layer) for layer in head["layers"]),
-        tasks=tasks,
+        layers=tuple(LayerPlan.from_json(layer) for layer in layers),
+        tasks=tuple(tasks),
         new_dataset=head["new_dataset"],
         conversion=head["conversion"],
         notes=tuple(head["notes"]),
+        layer_order=tuple(head["layer_order"]),
     )
 
 

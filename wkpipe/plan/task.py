@@ -51,6 +51,11 @@ class Task:
         """The task's file target, below the directory of the run."""
         return f"{self.rule}/{self.name}.done"
 
+    @property
+    def all_layers(self) -> list[str]:
+        """The layers that the task works on or publishes, each once."""
+        return list(dict.fromkeys([*(part.layer for part in self.parts), *self.layers]))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "name": self.name,

@@ -37,14 +37,13 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
             records = proven_records(mag_plan, locations)
             if mag_plan.from_mag is None:
                 highest[layer.name] = records
-    order = [layer.name for layer in plan.layers]
 
     def change(properties: DatasetProperties) -> DatasetProperties:
         for layer in layers:
             entry = _entry(layer, properties, highest.get(layer.name, []))
             for mag in layer.publish:
                 entry = entry.with_mag(_mag_entry(layer, mag_plan=plan.mag_plan(layer.name, mag)))
-            properties = _with_layer(properties, entry, order)
+            properties = _with_layer(properties, entry, plan.layer_order)
         return properties
 
     epoch.check()

@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import TryAgain, UsageError, WkpipeError
-from wkpipe.formats import create_array
+from wkpipe.formats import new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import MagPlan, planned_array
@@ -24,7 +24,7 @@ from wkpipe.plan.task import Task
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch, remove_abandoned, replace_file
+from wkpipe.storage.commit import Scratch, remove_abandoned, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import LedgerWriter
 from wkpipe.stored.locations import Locations
@@ -166,9 +166,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         disk.remove_tree(locations.ledger(layer, mag))
     if plan.conversion is not None:
         replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
-    for layer_plan in plan.layers:
-        for mag_plan in layer_plan.mags:
-            _prepare_array(mag_plan, locations, epoch)
+    _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch)
     for (layer, mag), records in preparation.adopted.items():
         with LedgerWriter(locations.ledger(layer, mag), epoch.number, "adopted") as writer:
             writer.add(*records)
@@ -205,19 +203,21 @@ def _unpublish(plan: Plan, locations: Locations) -> None:
     PropertiesFile(locations.dataset, locations.state).update(change)
 
 
-def _prepare_array(plan: MagPlan, locations: Locations, epoch: Epoch) -> None:
-    """Have the array's metadata and its recipe in place, so that jobs only write shards."""
-    path = locations.array(plan.layer, plan.mag)
-    recipe = json.dumps(plan.to_json()).encode()
-    where = locations.recipe(plan.layer, plan.mag)
-    if where.exists() and where.read_bytes() == recipe and path.is_dir() and any(path.iterdir()):
-        return
-    if path.is_dir() and any(path.iterdir()):
-        array = planned_array(plan, locations)
-        if array.spec.shape != plan.spec.shape:
+def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch) -> None:
+    """Have the arrays' metadata and their recipes in place, so that jobs only write shards."""
+    recipes: dict[Path, bytes] = {}
+    metadata: dict[Path, bytes] = {}
+    for plan in plans:
+        path, where = locations.array(plan.layer, plan.mag), locations.recipe(plan.layer, plan.mag)
+        recipe = json.dumps(plan.to_json()).encode()
+        is_new = not path.is_dir() or not any(path.iterdir())
+        if where.exists() and where.read_bytes() == recipe and not is_new:
+            continue
+        recipes[where] = recipe
+        if is_new:
+            metadata |= new_metadata(path, plan.spec)
+        elif (array := planned_array(plan, locations)).spec.shape != plan.spec.shape:
             array.resize(plan.spec.shape, locations.data_scratch(epoch))
-        replace_file(where, recipe, locations.scratch(epoch))
-    else:
-        # The recipe first: an array without one counts as somebody else's.
-        replace_file(where, recipe, locations.scratch(epoch))
-        create_array(path, plan.spec, locations.data_scratch(epoch))
+    # The recipes first: an array without one counts as somebody else's.
+    replace_files(recipes, locations.scratch(epoch))
+    replace_files(metadata, locations.data_scratch(epoch))

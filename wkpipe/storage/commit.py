@@ -19,7 +19,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,10 @@ from wkpipe.storage import disk
 from wkpipe.storage.process import is_signature_of_dead, signature
 
 _READ_BACK = 4 << 20
+
+MOST_SYNCED_ALONE = 32
+"""More files or directories than this are made durable by one sync of the file system, which waits for what other
+processes have written too, but only once."""
 _ABANDONED_SECONDS = 3600.0
 
 
@@ -203,8 +207,11 @@ class PendingGroup:
         for temporary, final, size, crc in self._written:
             proofs[final] = FileProof(size, crc, os.stat(temporary).st_mtime_ns)
             disk.rename(temporary, final)
-        for directory in sorted(directories):
-            disk.sync_directory(directory)
+        if len(directories) > MOST_SYNCED_ALONE:
+            disk.sync_file_system(self._scratch.directory)
+        else:
+            for directory in sorted(directories):
+                disk.sync_directory(directory)
         self._written = []
         return proofs
 
@@ -220,6 +227,21 @@ def replace_file(path: Path, data: bytes, scratch: Scratch) -> FileProof:
     with PendingFile(path, scratch) as file:
         file.append(data)
         return file.commit()
+
+
+def replace_files(files: Mapping[Path, bytes], scratch: Scratch) -> None:
+    """Write small files, each as a whole, atomically and durably; many of them share one sync of the file system."""
+    if len(files) <= MOST_SYNCED_ALONE:
+        for path, data in files.items():
+            replace_file(path, data, scratch)
+        return
+    group = PendingGroup(scratch)
+    try:
+        for path, data in files.items():
+            group.add(path, data)
+        group.commit()
+    finally:
+        group.discard()
 
 
 def remove_files(paths: Sequence[Path]) -> None:

@@ -10,6 +10,7 @@ Records name units by position, never by path, so that a copied or moved dataset
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import sys
@@ -28,6 +29,9 @@ from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.proof import Position, UnitFacts, UnitProof
 
 SEGMENT_SUFFIX = ".segment"
+LINES_AT_ONCE = 4096
+"""How many lines are written in one go: a dataset may have a million units, their lines need not be in memory together."""
+
 _FOLDED = "-folded-"
 _UNIT_AT = len('00000000 {"unit":[')
 """Where the unit's position begins in a line."""
@@ -206,8 +210,9 @@ class LedgerWriter:
             self._descriptor = disk.open_append(self._path)
             disk.sync_directory(self._path.parent)
         now = time.time_ns()
-        data = b"".join(replace(record, epoch=self._epoch, time_ns=now + i).to_line() for i, record in enumerate(records))
-        disk.write(self._descriptor, data, self._path)
+        lines = (replace(record, epoch=self._epoch, time_ns=now + i).to_line() for i, record in enumerate(records))
+        while data := b"".join(itertools.islice(lines, LINES_AT_ONCE)):
+            disk.write(self._descriptor, data, self._path)
         disk.sync(self._descriptor, self._path)
 
     def close(self) -> None:
