@@ -191,6 +191,8 @@ def _lines(segments: Iterable[Path], wanted: frozenset[bytes] | None) -> Iterato
             while line := file.readline(MOST_LINE_BYTES):
                 if wanted is None or line[_UNIT_AT : line.find(b"]", _UNIT_AT)] in wanted:
                     yield line
+                if not line.endswith(b"\n"):  # cut short by a crash; or no ledger at all
+                    break
 
 
 class LedgerWriter:
