@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from wkpipe.errors import MetadataError
+from wkpipe.errors import DamagedShard, MetadataError
 from wkpipe.formats.base import Position
+from wkpipe.formats.open_files import Damage, read_whole
 from wkpipe.storage.commit import Scratch, replace_file
 
 MAX_METADATA_BYTES = 16 << 20
@@ -34,12 +35,13 @@ class ArrayJson:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
-                raw = file.read(MAX_METADATA_BYTES + 1)
-        except OSError as error:
-            raise MetadataError(f"can not read {path}: {error.strerror or error}") from error
-        if len(raw) > MAX_METADATA_BYTES:
-            raise MetadataError(f"{path}: has more than {MAX_METADATA_BYTES} bytes: this is no array metadata")
+            raw = read_whole(str(path), MAX_METADATA_BYTES)
+        except Damage as error:
+            raise MetadataError(f"{path}: {error}: this is no array metadata") from error
+        except DamagedShard as error:
+            raise MetadataError(str(error)) from error
+        if raw is None:
+            raise MetadataError(f"can not read {path}: there is no such file")
         try:
             content = json.loads(raw)
         except (ValueError, RecursionError) as error:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from wkpipe.errors import InputRefused, UnreadableInput
+from wkpipe.errors import InputRefused, UnreadableInput, one_line
 from wkpipe.images.reader import AxisSizes, ImageFile, Voxels, has_extension, opened, reopened
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ MODES = {
 }
 # deflate reaches 1 : 1032, at 8 pixels a byte; JPEG needs a bit for every 64 pixels; GIF and BMP lie in between
 MOST_PIXELS_PER_BYTE = 8800
+MOST_DECODED_BYTES = 1 << 34
+"""Larger images are refused, as they can only be decoded whole; TIFF has strips and tiles for them."""
+MOST_BYTES_BESIDE = 64 << 20
+"""What a file may have beyond twice the bytes of its pixels: metadata, colour profiles, what other tools append."""
 END_OF_JPEG = b"\xff\xd9"
 END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -70,6 +74,14 @@ class PillowReader:
             raise UnreadableInput(
                 f"{path}: claims {width}×{height} pixels, far more than its {stat.st_size} bytes can hold; replace the file"
             )
+        decoded = voxels * _bytes_per_pixel(kind, mode, dtype)
+        if decoded > MOST_DECODED_BYTES:
+            raise InputRefused(
+                f"{path}: has {width}×{height} pixels, which take {decoded} bytes to decode, at most {MOST_DECODED_BYTES} are possible; "
+                "save it as a TIFF with strips or tiles"
+            )
+        if stat.st_size > 2 * decoded + MOST_BYTES_BESIDE:
+            raise UnreadableInput(f"{path}: has {stat.st_size} bytes, far more than its {width}×{height} pixels need; save it anew")
         return ImageFile(
             path=path,
             size=stat.st_size,
@@ -79,7 +91,7 @@ class PillowReader:
             dtype=dtype,
             is_rgb=channels == 3 and dtype == "uint8",
             whole_planes=True,
-            scratch_bytes=stat.st_size + voxels * _bytes_per_pixel(kind, mode, dtype) * 11 // 10 + (4 << 20),
+            scratch_bytes=stat.st_size + decoded * 11 // 10 + (4 << 20),
         )
 
     def read_into(self, out: Voxels, file: ImageFile, t: int, z0: int, y0: int, channels: Sequence[int]) -> None:  # noqa: ARG002
@@ -90,7 +102,7 @@ class PillowReader:
             except (UnreadableInput, MemoryError):
                 raise
             except Exception as error:  # decoders have exception classes of their own
-                text = " ".join(str(error).split())[:200]
+                text = one_line(error, 200)
                 raise UnreadableInput(f"{file.path}: the {kind} image can not be decoded: {text}; replace the file") from None
         array = array.reshape(*array.shape[:2], -1)
         if array.shape[:2] != (file.sizes.y, file.sizes.x) or array.shape[2] < file.sizes.c:
@@ -132,8 +144,7 @@ def _open(path: Path, handle: BinaryIO, kind: str) -> PillowFile:
     except MemoryError:
         raise
     except Exception as error:  # a broken header makes the parser fail in many ways
-        text = " ".join(str(error).split())[:200]
-        raise UnreadableInput(f"{path}: the headers of the {kind} image are broken: {text}; replace the file") from None
+        raise UnreadableInput(f"{path}: the headers of the {kind} image are broken: {one_line(error, 200)}; replace the file") from None
 
 
 def _decode(path: Path, handle: BinaryIO, kind: str, dtype: str) -> Voxels:
@@ -167,6 +178,8 @@ def _check_png(path: Path, handle: BinaryIO, size: int) -> None:
     at = 8
     while at + 12 <= size:
         length, kind = struct.unpack(">I4s", os.pread(handle.fileno(), 8, at))
+        if not kind.isalpha():  # no chunk: nothing behind it can be found any more
+            break
         at += 12 + length
         if kind == b"IEND" and at <= size:
             return
@@ -185,7 +198,7 @@ def _check_jpeg(path: Path, handle: BinaryIO, size: int) -> None:
         if marker == 0xFFDA or marker < 0xFF00:
             break
     end, step = size, 1 << 16
-    while end > at:
+    while end > max(at, size - MOST_BYTES_BESIDE):
         start = max(at, end - step)
         # one byte more, so that a marker across two pieces is seen
         if END_OF_JPEG in os.pread(descriptor, end - start + 1, start):

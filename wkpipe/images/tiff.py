@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from wkpipe.errors import UnreadableInput
+from wkpipe.errors import UnreadableInput, one_line
 from wkpipe.images.reader import ImageFile, Voxels, has_extension, opened, reopened
 from wkpipe.images.tiff_layout import inspect_tiff
 
@@ -110,7 +110,7 @@ class _CodedPlanes:
         try:
             self._tiff = tifffile.TiffFile(handle)
         except Exception as error:
-            raise UnreadableInput(f"{file.path}: not a readable TIFF file: {one_line(error)}; replace the file") from None
+            raise UnreadableInput(f"{file.path}: not a readable TIFF file: {_reason(error)}; replace the file") from None
 
     def read(self, out: Voxels, plane: int, y0: int, wanted: list[tuple[int, int]]) -> None:
         """Fill `out`, axes (y, x, c), with rows from `y0` on; `wanted` pairs a channel of `out` with a sample of the plane."""
@@ -137,7 +137,7 @@ class _CodedPlanes:
             self._tiff.filehandle.seek(_position(self._file.layout, plane))
             page = tifffile.TiffPage(self._tiff, plane)
         except Exception as error:
-            raise UnreadableInput(f"{self._file.path}: page {plane + 1} can not be read: {one_line(error)}; replace the file") from None
+            raise UnreadableInput(f"{self._file.path}: page {plane + 1} can not be read: {_reason(error)}; replace the file") from None
         expected, samples = self._file.sizes, self._file.layout["samples"]
         found = (page.shaped[2], page.shaped[3], page.shaped[0] * page.shaped[4], str(page.dtype))
         if found != (expected.y, expected.x, samples, self._file.dtype):
@@ -163,14 +163,14 @@ class _CodedPlanes:
         except MemoryError:
             raise
         except Exception as error:  # codecs have exception classes of their own
-            problem = f"can not be decoded: {one_line(error)}"
+            problem = f"can not be decoded: {_reason(error)}"
         kind = "tile" if page.is_tiled else "strip"
         raise UnreadableInput(f"{self._file.path}: {kind} {index + 1} of page {plane + 1} {problem}; replace the file") from None
 
 
-def one_line(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Return an error's text for use within a message."""
-    return " ".join(str(error).split())[:200] or type(error).__name__
+    return one_line(error, 200) or type(error).__name__
 
 
 READER = TiffReader()

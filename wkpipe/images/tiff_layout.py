@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 import numpy as np
 
-from wkpipe.errors import InputRefused, UnreadableInput
+from wkpipe.errors import InputRefused, UnreadableInput, one_line
 from wkpipe.images.axes import PlaneOrder, plane_order
 from wkpipe.images.reader import AxisSizes
 
@@ -55,7 +55,7 @@ def inspect_tiff(path: Path, handle: BinaryIO, size: int) -> dict[str, Any]:
     except (InputRefused, MemoryError):
         raise
     except Exception as error:  # a broken file makes the parser fail in many ways
-        raise UnreadableInput(f"{path}: not a readable TIFF file: {' '.join(str(error).split())[:200]}; replace the file") from None
+        raise UnreadableInput(f"{path}: not a readable TIFF file: {one_line(error, 200)}; replace the file") from None
 
 
 def directory_offsets(path: Path, handle: BinaryIO, size: int) -> list[int]:

@@ -9,9 +9,12 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from wkpipe.errors import MetadataError
+from wkpipe.errors import DamagedShard, MetadataError, UnreadableInput
+from wkpipe.formats.open_files import Damage, read_whole
 
 MAX_COORDINATE: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exactly
+MAX_BYTES: Final = 256 << 20
+"""Larger files are not read: no dataset has so many layers and mags."""
 _MAX_DEPTH: Final = 100
 _SHOWN: Final = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -59,6 +62,21 @@ class JsonNode:
         if _deeper_than(value, _MAX_DEPTH):
             raise MetadataError(f"{name}: nested deeper than {_MAX_DEPTH} levels")
         return cls(value, name)
+
+    @classmethod
+    def read(cls, file: Path) -> JsonNode | None:
+        """Parse a JSON file; None where there is none.
+
+        Raises:
+            UnreadableInput: it can not be read, is no regular file, or is absurdly large.
+            MetadataError: see `parse`.
+        """
+        try:
+            data = read_whole(str(file), MAX_BYTES)
+        except (Damage, DamagedShard) as error:
+            reason = str(error).removeprefix(f"{file}: ").partition(";")[0]
+            raise UnreadableInput(f"{file}: can not be read: {reason}; restore it from a copy") from None
+        return None if data is None else cls.parse(data, file)
 
     # -- complaints ---------------------------------------------------------------------------------------------
 

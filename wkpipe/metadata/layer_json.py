@@ -129,7 +129,7 @@ def _name(node: JsonNode) -> str:
     except MetadataError:
         raise
     except InputRefused:
-        raise name.error('a name that is not empty, has no "/" and does not start with a dot') from None
+        raise name.error('a name of 1 to 255 printable bytes that has no "/" and does not start with a dot') from None
     return name.text()
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
-from wkpipe.errors import InputRefused, MagNotFound, MetadataError
+from wkpipe.errors import InputRefused, MagNotFound, MetadataError, one_line
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, BoundingBox, Mag, MagLike, NDBoundingBox
 from wkpipe.metadata.attachments import Attachments
@@ -23,6 +23,7 @@ from wkpipe.metadata.element_class import LayerCategory, element_class
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 
+_LONGEST_NAME: Final = 255
 _NEW_NAME = re.compile(r"[A-Za-z0-9_$@-][A-Za-z0-9_$@.-]*")
 
 
@@ -196,10 +197,13 @@ def check_new_layer_name(name: str) -> None:
 
 
 def check_layer_name(name: str) -> None:
-    """Check the name of a layer that exists already: nothing that leads out of the dataset's directory.
+    """Check the name of a layer that exists already: it must be the name of a directory that lies in the dataset's.
 
     Raises:
-        InputRefused: empty, with a "/" or NUL, or starting with a dot.
+        InputRefused: empty, longer than 255 bytes, with a "/" or an unprintable character, or starting with a dot.
     """
-    if not name or "/" in name or "\0" in name or name.startswith("."):
-        raise InputRefused(f"layer name {name!r} is not possible: it must not be empty, contain / or start with a dot")
+    if not name or "/" in name or name.startswith(".") or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise InputRefused(
+            f"layer name {one_line(name, 80)!r} is not possible: it must not be empty, longer than {_LONGEST_NAME} bytes, contain / or "
+            "unprintable characters, or start with a dot"
+        )

@@ -14,6 +14,8 @@ _KEYS: Final = ("mag", "path", "cubeLength", "axisOrder", "channelIndex")
 _OLD_KEYS: Final = ("resolution", "cubeLength")
 _MAX_MAG: Final = 2**30
 _MAX_CHANNEL: Final = 2**16
+_LONGEST_PATH: Final = 3000
+_LONGEST_NAME: Final = 255
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class MagProperties:
         axis_order, channel_index = node.get("axisOrder"), node.get("channelIndex")
         return cls(
             mag=mag_from_json(node.child("mag")),
-            path=None if path is None else path.text(),
+            path=None if path is None else _path(path),
             cube_length=None if cube_length is None else cube_length.integer(1),
             axis_order=None if axis_order is None else AxisOrder.from_json(axis_order),
             channel_index=0 if channel_index is None else channel_index.integer(0, _MAX_CHANNEL),
@@ -76,6 +78,14 @@ class MagProperties:
         if self.channel_index:
             known["channelIndex"] = self.channel_index
         return merged(known, self.extra)
+
+
+def _path(node: JsonNode) -> str:
+    text = node.text()
+    is_printable = bool(text) and text.isprintable()  # surrogates, which no path holds, are not printable
+    if not is_printable or len(text.encode()) > _LONGEST_PATH or max(len(part.encode()) for part in text.split("/")) > _LONGEST_NAME:
+        raise node.error(f"a path or URL of 1 to {_LONGEST_PATH} printable bytes, at most {_LONGEST_NAME} between two slashes")
+    return text
 
 
 def mag_from_json(node: JsonNode) -> Mag:

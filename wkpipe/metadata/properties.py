@@ -160,10 +160,7 @@ def read_properties(file: Path) -> DatasetProperties:
         UnreadableInput: the file is not there, or can not be read.
         MetadataError: broken in any way.
     """
-    try:
-        data = file.read_bytes()
-    except FileNotFoundError:
-        raise UnreadableInput(f"{file}: file not found; a dataset is a directory with a {PROPERTIES_FILE_NAME}") from None
-    except OSError as error:
-        raise UnreadableInput(f"{file}: can not be read: {error.strerror or error}") from error
-    return DatasetProperties.from_bytes(data, file)
+    node = JsonNode.read(file)
+    if node is None:
+        raise UnreadableInput(f"{file}: file not found; a dataset is a directory with a {PROPERTIES_FILE_NAME}")
+    return DatasetProperties.from_json(node)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import MetadataError
-from wkpipe.geometry import Mag
+from wkpipe.errors import MetadataError, UsageError, one_line
+from wkpipe.formats import validate_spec
+from wkpipe.geometry import SPATIAL_AXES, Mag
+from wkpipe.metadata.json_node import JsonNode
 from wkpipe.plan.config import Config, load_config
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.stored.locations import Locations
 
 CONVERSION_KEYS = (
@@ -33,14 +33,65 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     """Return how a mag is made; None where wkpipe has not made it.
 
     Raises:
-        MetadataError: the recipe can not be read.
+        MetadataError: the recipe can not be read, or is not one of this mag.
     """
     path = locations.recipe(layer, mag)
-    values = _load(path)
+    mend = "make the mag again with --overwrite-existing"
     try:
-        return None if values is None else MagPlan.from_json(values)
-    except (KeyError, ValueError, TypeError) as error:
-        raise MetadataError(f"{path}: not a recipe of this version ({error!r}); make the mag again with --overwrite-existing") from None
+        node = JsonNode.read(path)
+        if node is None:
+            return None
+        _check_types(node)
+        recipe = MagPlan.from_json(node.value)
+        validate_spec(recipe.spec)
+    except MetadataError as error:
+        raise MetadataError(f"{error}; {mend}") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise MetadataError(f"{path}: not a recipe of this version: {one_line(error, 200)}; {mend}") from None
+    first, end = recipe.box
+    is_sound = (recipe.layer, recipe.mag) == (layer, mag) and all(a <= b for a, b in zip(first, end, strict=True))
+    if not is_sound or (recipe.from_mag is not None and any(fine > coarse for fine, coarse in zip(recipe.from_mag, mag, strict=True))):
+        raise MetadataError(f"{path}: not the recipe of layer {layer}, mag {mag}; {mend}")
+    return recipe
+
+
+def _check_types(node: JsonNode) -> None:
+    """Check that a recipe's values are of the types that `MagPlan.from_json` takes for granted.
+
+    Raises:
+        MetadataError: one is not; names its key.
+    """
+    spec = node.child("spec")
+    axes = [item.text() for item in spec.child("axes").items()]
+    if len(set(axes)) != len(axes) or not set(SPATIAL_AXES) <= set(axes):
+        raise spec.child("axes").error("x, y, z and maybe others, each once")
+    for key in ("shape", "chunk_shape", "shard_shape"):
+        for item in spec.child(key).items(len(axes)):
+            _integer(item, 0)
+    spec.child("data_format").text()
+    spec.child("dtype").text()
+    spec.child("fill_value").number()
+    kind, level = spec.child("compression").items(2)
+    kind.text()
+    if level.value is not None:
+        _integer(level, -(1 << 20))
+    node.child("layer").text()
+    if node.child("kind").text() not in (CONVERT, DOWNSAMPLE):
+        raise node.child("kind").error(f"{CONVERT} or {DOWNSAMPLE}")
+    if (node.child("kind").text() == DOWNSAMPLE) != ("from_mag" in node.value):
+        raise node.child("from_mag").error(f"a mag where the kind is {DOWNSAMPLE}, and none else")
+    for key in ("box", "source_box") if "from_mag" in node.value else ("box",):
+        for corner in node.child(key).items(2):
+            for item in corner.items(3):
+                _integer(item, 0)
+    if (source := node.get("source")) is not None:
+        source.members()
+
+
+def _integer(node: JsonNode, low: int) -> None:
+    if type(node.value) is not int:  # 24.0 would be another hash
+        raise node.error("an integer")
+    node.integer(low)
 
 
 def conversion_of(config: Config) -> dict[str, Any]:
@@ -51,8 +102,25 @@ def conversion_of(config: Config) -> dict[str, Any]:
 
 
 def load_conversion(locations: Locations) -> dict[str, Any] | None:
-    """Return what a dataset was converted from; None where it was not."""
-    return _load(locations.conversion)
+    """Return what a dataset was converted from: source and params; None where it was not.
+
+    Raises:
+        MetadataError: the file can not be read, or holds what no conversion has.
+    """
+    node = JsonNode.read(locations.conversion)
+    if node is None:
+        return None
+    found = {key: inner.value for key, inner in node.members().items()}
+    if (source := node.get("source")) is not None:
+        source.text()
+    if (params := node.get("params")) is not None:
+        given = {key: inner.value for key, inner in params.members().items()}
+        try:
+            checked = load_config({**given, "target": str(locations.dataset)}, str(locations.conversion)).to_json()
+        except UsageError as error:
+            raise MetadataError(f"{error}; restore the file, or convert into another target") from None
+        found["params"] = {key: checked[key] for key in CONVERSION_KEYS if key in checked}
+    return found
 
 
 def inherited_config(locations: Locations, config: Config) -> Config:
@@ -61,16 +129,5 @@ def inherited_config(locations: Locations, config: Config) -> Config:
     if conversion is None:
         return config
     given = {key: value for key, value in config.to_json().items() if key in LAYOUT_KEYS}
-    return load_config({"target": str(config.target), **conversion.get("params", {}), **given}, str(locations.conversion))
-
-
-def _load(path: Path) -> dict[str, Any] | None:
-    try:
-        values = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise MetadataError(f"{path}: can not be read ({error}); make the mags again with --overwrite-existing") from None
-    if not isinstance(values, dict):
-        raise MetadataError(f"{path}: expected an object, found {type(values).__name__}")
-    return values
+    params = conversion.get("params") or {}
+    return load_config({"target": str(config.target), **params, **given}, str(locations.conversion))
