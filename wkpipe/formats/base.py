@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -25,12 +25,16 @@ from wkpipe.storage.commit import Scratch
 from wkpipe.storage.proof import Position, UnitFacts, UnitProof
 
 Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 __all__ = [
     "NO_COMPRESSION",
     "ArraySpec",
     "Compression",
     "DataFormat",
+    "EncodedChunks",
+    "Fetched",
+    "Ints",
     "Position",
     "StoredArray",
     "UnitFacts",
@@ -120,10 +124,29 @@ class ArraySpec:
         return math.prod(self.chunk_shape) * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class EncodedChunks:
+    """Some chunks of a unit: their positions (chunks, axes) within it, and each one's bytes in `data`, one after the other.
+
+    A size of 0 stands for a chunk that holds nothing but the fill value.
+    """
+
+    positions: Ints
+    sizes: Ints
+    data: bytes
+
+    def each(self) -> Iterator[tuple[Position, bytes | None]]:
+        """Yield position and bytes of every chunk; None stands for the fill value."""
+        end = 0
+        for position, size in zip(self.positions.tolist(), self.sizes.tolist(), strict=True):
+            start, end = end, end + size
+            yield tuple(position), self.data[start:end] if size else None
+
+
 class UnitWriter(ABC):
     """Writes one unit as a stream of encoded chunks; nothing is visible before `commit`.
 
-    `encode` may be called from many threads; the other methods from one. Used as a context manager, leaving without
+    `encode` and `encode_grid` may be called from many threads; the other methods from one. Used as a context manager, leaving without
     a commit discards what was written. The same chunks appended in the same order give the same bytes.
     """
 
@@ -132,12 +155,25 @@ class UnitWriter(ABC):
         """Encode one whole chunk (`chunk_shape`); None where it holds nothing but the fill value."""
 
     @abstractmethod
+    def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
+        """Encode the chunks of a box of whole chunks; `voxels` is Fortran-contiguous.
+
+        `cells` (chunks, axes) tells which chunks of the box, in the order they are to have; `positions` are the same
+        chunks' positions within the unit.
+        """
+
+    @abstractmethod
     def append(self, chunk: Position, encoded: bytes | None) -> None:
         """Append an encoded chunk at its position within the unit (in chunks); each position at most once.
 
         Positions that are never appended hold the fill value. Formats that prescribe an order of chunks in the file
         keep early ones aside in a file without a name, so that any order is allowed and memory stays bounded.
         """
+
+    def append_all(self, encoded: EncodedChunks) -> None:
+        """Append chunks in their order; see `append`."""
+        for position, data in encoded.each():
+            self.append(position, data)
 
     @abstractmethod
     def commit(self) -> UnitProof:
@@ -155,6 +191,25 @@ class UnitWriter(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.discard()
+
+
+class Fetched(Protocol):
+    """A region's chunks that were read and not decoded yet."""
+
+    def voxels(self) -> Voxels:
+        """Decode them; see `StoredArray.read`."""
+
+
+@dataclass(frozen=True)
+class _ReadLater:
+    """A region of an array that can not read and decode apart."""
+
+    array: StoredArray
+    start: Sequence[int]
+    shape: Sequence[int]
+
+    def voxels(self) -> Voxels:
+        return self.array.read(self.start, self.shape)
 
 
 class StoredArray(ABC):
@@ -176,6 +231,13 @@ class StoredArray(ABC):
             DamagedShard: a stored chunk or shard can not be decoded; names the file.
             ValueError: a negative start or size.
         """
+
+    def fetch(self, start: Sequence[int], shape: Sequence[int]) -> Fetched | None:
+        """Read the stored bytes of a region that fits into memory, to be decoded later; None where nothing is stored.
+
+        Raises: as `read`.
+        """
+        return None if self.is_fill(start, shape) else _ReadLater(self, start, shape)
 
     @abstractmethod
     def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:

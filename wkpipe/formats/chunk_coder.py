@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wkpipe.formats.base import Position, Voxels
+from wkpipe.formats.base import EncodedChunks, Ints, Position, Voxels
 from wkpipe.formats.codecs import Codec
+from wkpipe.formats.fetched import BATCH_BYTES
 
 
 class ChunkCoder:
@@ -35,7 +36,8 @@ class ChunkCoder:
         self._fill_is_nan = bool(self.fill != self.fill)
         self._stored_dtype = stored_dtype
         self._stored_shape = tuple(chunk_shape[axis] for axis in order)
-        self._back = tuple(order.index(axis) for axis in range(len(order)))
+        self.stored_axes = tuple(order.index(axis) for axis in range(len(order)))
+        """For each axis of the array, its place among those of a stored chunk."""
 
     def filled(self, shape: Sequence[int]) -> Voxels:
         """Return a new Fortran-contiguous array of the fill value; zeros come from untouched pages."""
@@ -61,6 +63,34 @@ class ChunkCoder:
         """Return the stored bytes of a whole chunk, whatever it holds."""
         return self.codec.encode(np.ascontiguousarray(chunk.transpose(self.order), dtype=self._stored_dtype))
 
+    def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
+        """Encode the chunks of a box of whole chunks.
+
+        Args:
+            voxels: the box, Fortran-contiguous, in array order.
+            cells: which chunks of the box, in the order wanted: (chunks, axes), counted in chunks.
+            positions: the same chunks' positions as the result is to tell them.
+        """
+        grid = [n // c for n, c in zip(voxels.shape, self.chunk_shape, strict=True)]
+        axes = range(len(grid))
+        split = voxels.reshape([n for c, g in zip(self.chunk_shape, grid, strict=True) for n in (c, g)], order="F")
+        turned = split.transpose([2 * axis + 1 for axis in reversed(axes)] + [2 * axis for axis in self.order])
+        chunks = np.ascontiguousarray(turned, dtype=self._stored_dtype).reshape(math.prod(grid), -1)
+        strides = np.cumprod([1, *grid[:-1]])
+        order = cells @ strides
+        # Nearly always the first voxel tells that a chunk is not mere fill.
+        maybe = np.nonzero(chunks[order, 0] == self.fill)[0] if not self._fill_is_nan else range(len(order))
+        fill = [int(i) for i in maybe if self.is_fill(chunks[order[i]])]
+        sizes = np.zeros(len(order), np.int64)
+        stored = np.delete(np.arange(len(order)), fill)
+        raw = chunks.view(np.uint8)
+        frames: list[bytes] = []
+        step = max(1, BATCH_BYTES // self.size)
+        for start in range(0, len(stored), step):
+            frames += self.codec.encode_many(raw, order[stored[start : start + step]].tolist())
+        sizes[stored] = [len(frame) for frame in frames]
+        return EncodedChunks(positions, sizes, b"".join(frames))
+
     def decode(self, data: bytes) -> Voxels:
         """Return the chunk's voxels as a read-only view, in array order.
 
@@ -68,4 +98,13 @@ class ChunkCoder:
             CodecError: the bytes are not those of a chunk of this size.
         """
         raw = self.codec.decode(data, self.size)
-        return np.frombuffer(raw, self._stored_dtype).reshape(self._stored_shape).transpose(self._back)
+        return np.frombuffer(raw, self._stored_dtype).reshape(self._stored_shape).transpose(self.stored_axes)
+
+    def decode_many(self, data: Voxels, offsets: Ints, sizes: Ints) -> Voxels:
+        """Return the voxels of chunks as (chunks, *stored shape); see `Codec.decode_many`.
+
+        Raises:
+            CodecError: one of them is damaged.
+        """
+        raw = self.codec.decode_many(data, offsets, sizes, self.size)
+        return raw.view(self._stored_dtype).reshape(len(offsets), *self._stored_shape)

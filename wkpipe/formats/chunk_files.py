@@ -6,10 +6,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import google_crc32c
+import numpy as np
 
-from wkpipe.formats.base import Position, UnitFacts, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitFacts, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunked import FILL_PROOF, ChunkedArray, cells_between, checked_region, facts_of, prove_file
+from wkpipe.formats.codecs import CodecError
+from wkpipe.formats.fetched import Piece
 from wkpipe.formats.open_files import Damage, damaged_chunk, read_whole
 from wkpipe.storage.commit import PendingGroup, Scratch, remove_files
 
@@ -33,11 +36,19 @@ class ChunkFilesArray(ChunkedArray):
         except Damage as error:
             raise damaged_chunk(path, position, error) from error
 
-    def _chunks(self, start: Position, end: Position) -> Iterator[tuple[str, Position, Voxels]]:
-        for position in cells_between(start, end, self.spec.chunk_shape):
-            path = self.names.path(position)
-            if (data := self._load(path, position)) is not None:
-                yield path, position, self._decoded(path, position, data)
+    def _pieces(self, start: Position, end: Position) -> Iterator[Piece]:
+        shape = self.spec.chunk_shape
+        first = tuple(a // c for a, c in zip(start, shape, strict=True))
+        grid = tuple(-(-b // c) - f for b, c, f in zip(end, shape, first, strict=True))
+        stored = [self._load(self.names.path(position), position) for position in cells_between(start, end, shape)]
+        cells = [index for index, data in enumerate(stored) if data is not None]
+        if not cells:
+            return
+        found = [data for data in stored if data is not None]
+        sizes = np.array([len(data) for data in found], np.int64)
+        offsets = np.cumsum(sizes) - sizes
+        missing = None if len(cells) == len(stored) else np.array(cells, np.int64)
+        yield Piece(first, grid, missing, np.frombuffer(b"".join(found), np.uint8), offsets, sizes)
 
     def _present(self, start: Position, end: Position) -> list[Position]:
         """Return the positions of the chunks that overlap a region and have a file."""
@@ -83,8 +94,12 @@ class ChunkFilesArray(ChunkedArray):
     def check_unit(self, unit: Sequence[int]) -> None:
         for position in self._present(*self._unit_region(self._checked_unit(unit))):
             path = self.names.path(position)
-            if (data := self._load(path, position)) is not None:
-                self._decoded(path, position, data)
+            if (data := self._load(path, position)) is None:
+                continue
+            try:
+                self.coder.decode(data)
+            except CodecError as error:
+                raise damaged_chunk(path, position, error) from error
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
         return ChunkFilesWriter(self, self._writable_unit(unit), scratch)
@@ -104,6 +119,9 @@ class ChunkFilesWriter(UnitWriter):
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._coder.encode(chunk)
+
+    def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
+        return self._coder.encode_grid(voxels, cells, positions)
 
     def append(self, chunk: Position, encoded: bytes | None) -> None:
         check_inside(chunk, self._grid)

@@ -14,10 +14,13 @@ from wkpipe.errors import DamagedShard
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.codecs import CodecError
+from wkpipe.formats.fetched import BATCH_BYTES, FetchedRegion, Piece, boxes_of
 from wkpipe.formats.file_names import FileNames
 from wkpipe.formats.open_files import Damage, OpenFile, damaged_chunk, status_of, unreadable
 
 _READ_PIECE = 4 << 20
+READ_BYTES = 16 << 20
+"""Voxels of the parts that a large region is read in."""
 
 
 def cells_between(start: Sequence[int], end: Sequence[int], cell: Sequence[int]) -> Iterator[Position]:
@@ -76,30 +79,71 @@ class ChunkedArray(StoredArray):
         return tuple(map(min, end, self.spec.shape)) if self.is_bounded else end
 
     @abstractmethod
-    def _chunks(self, start: Position, end: Position) -> Iterator[tuple[str, Position, Voxels]]:
-        """Yield path, position (in chunks) and voxels of the stored chunks that overlap a region (end after start)."""
+    def _pieces(self, start: Position, end: Position) -> Iterator[Piece]:
+        """Read the stored chunks that overlap a region (end after start)."""
+
+    def _decode(self, piece: Piece, start: int, stop: int) -> Voxels:
+        """Decode the stored chunks `start` to `stop` of a piece: an array (chunks, *stored shape)."""
+        return self._coder_of(piece).decode_many(piece.data, piece.offsets[start:stop], piece.sizes[start:stop])
+
+    def _coder_of(self, piece: Piece) -> ChunkCoder:  # noqa: ARG002  (WKW files may have codecs of their own)
+        return self.coder
+
+    def _checked_decode(self, piece: Piece, start: int, stop: int) -> Voxels:
+        """Decode, and on failure name the chunk that is damaged."""
+        try:
+            return self._decode(piece, start, stop)
+        except CodecError as error:
+            for index in range(start, stop):
+                try:
+                    self._decode(piece, index, index + 1)
+                except CodecError as reason:
+                    raise damaged_chunk(self._path(piece, index), piece.position(index), reason) from reason
+            raise damaged_chunk(self._path(piece, start), piece.position(start), error) from error
+
+    def _path(self, piece: Piece, index: int) -> str:
+        """Return the file that holds the stored chunk `index` of a piece."""
+        per_file = [s // c for s, c in zip(self.spec.shard_shape, self.spec.chunk_shape, strict=True)]
+        return self.names.path([p // n for p, n in zip(piece.position(index), per_file, strict=True)])
+
+    def fetch(self, start: Sequence[int], shape: Sequence[int]) -> FetchedRegion | None:
+        first, end = checked_region(self.spec, start, shape)
+        region = self._fetch(first, end)
+        return region if region.pieces else None
+
+    def _fetch(self, first: Position, end: Position) -> FetchedRegion:
+        clipped = self._clipped(end)
+        is_empty = any(b <= a for a, b in zip(first, clipped, strict=True))
+        return FetchedRegion(
+            first=first,
+            end=clipped,
+            shape=tuple(b - a for a, b in zip(first, end, strict=True)),
+            chunk_shape=self.spec.chunk_shape,
+            stored_axes=self.coder.stored_axes,
+            pieces=() if is_empty else tuple(self._pieces(first, clipped)),
+            decode=self._checked_decode,
+            filled=self.coder.filled,
+            dtype=self.coder.dtype,
+        )
 
     def read(self, start: Sequence[int], shape: Sequence[int]) -> Voxels:
         first, end = checked_region(self.spec, start, shape)
         out = self.coder.filled(shape)
-        end = self._clipped(end)
-        chunk_shape = self.spec.chunk_shape
-        for _, position, voxels in self._chunks(first, end):
-            target, source = [], []
-            for p, c, a, b in zip(position, chunk_shape, first, end, strict=True):
-                lo = p * c
-                hi = lo + c
-                if lo < a:
-                    target.append(slice(0, min(hi, b) - a))
-                    source.append(slice(a - lo, min(hi, b) - lo))
-                elif hi > b:
-                    target.append(slice(lo - a, b - a))
-                    source.append(slice(0, b - lo))
-                else:
-                    target.append(slice(lo - a, hi - a))
-                    source.append(slice(None))
-            out[tuple(target)] = voxels[tuple(source)]
+        for low, high in self._parts(first, self._clipped(end)):
+            place = tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))
+            self._fetch(low, high).decode_into(out[place])
         return out
+
+    def _parts(self, first: Position, end: Position) -> Iterator[tuple[Position, Position]]:
+        """Cut a region along the borders of chunks, so that the stored bytes of one part take little memory."""
+        if any(b <= a for a, b in zip(first, end, strict=True)):
+            return
+        shape = self.spec.chunk_shape
+        base = [a // c for a, c in zip(first, shape, strict=True)]
+        grid = [-(-b // c) - n for b, c, n in zip(end, shape, base, strict=True)]
+        for box in boxes_of(grid, max(1, READ_BYTES // self.spec.chunk_bytes)):
+            low = tuple(max((n + s.start) * c, a) for n, s, c, a in zip(base, box, shape, first, strict=True))
+            yield low, tuple(min((n + s.stop) * c, b) for n, s, c, b in zip(base, box, shape, end, strict=True))
 
     # -- units --------------------------------------------------------------------------------------------------
 
@@ -121,15 +165,11 @@ class ChunkedArray(StoredArray):
         return position
 
     def check_unit(self, unit: Sequence[int]) -> None:
-        first, end = self._unit_region(self._checked_unit(unit))
-        for _ in self._chunks(first, end):
-            pass
-
-    def _decoded(self, path: str, position: Position, data: bytes) -> Voxels:
-        try:
-            return self.coder.decode(data)
-        except CodecError as error:
-            raise damaged_chunk(path, position, error) from error
+        step = max(1, BATCH_BYTES // self.spec.chunk_bytes)
+        for low, high in self._parts(*self._unit_region(self._checked_unit(unit))):
+            for piece in self._pieces(low, high):
+                for start in range(0, len(piece.sizes), step):
+                    self._checked_decode(piece, start, min(start + step, len(piece.sizes)))
 
     def _set_shape(self, shape: Sequence[int]) -> None:
         self.spec = dataclasses.replace(self.spec, shape=tuple(map(int, shape)))

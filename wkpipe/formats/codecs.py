@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import lz4.block  # type: ignore[import-untyped, unused-ignore]
+import numpy as np
 import zstandard
 
 from wkpipe.formats.base import Compression
 
 Buffer: TypeAlias = Any
 """A C-contiguous bytes-like object (also a numpy array)."""
+Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 LZ4HC_LEVEL = 9
 """The level that makes the same bytes as the wkw library."""
@@ -37,12 +41,28 @@ class Codec(ABC):
         """Return the stored bytes of `data`."""
 
     @abstractmethod
-    def decode(self, data: bytes, size: int) -> bytes:
+    def decode(self, data: Buffer, size: int) -> bytes:
         """Return the `size` bytes that `data` stands for.
 
         Raises:
             CodecError: the data are damaged, or stand for more or fewer bytes.
         """
+
+    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> list[bytes]:
+        """Return the stored bytes of chunks (count, bytes), in the order given."""
+        return [self.encode(chunks[index]) for index in order]
+
+    def decode_many(self, data: Bytes, offsets: Ints, sizes: Ints, size: int) -> Bytes:
+        """Return chunks (count, size), each decoded from the bytes of `data` that `offsets` and `sizes` tell.
+
+        Raises:
+            CodecError: one of them is damaged.
+        """
+        decoded = np.empty((len(offsets), size), np.uint8)
+        view = data.data
+        for chunk, offset, stored in zip(decoded, offsets.tolist(), sizes.tolist(), strict=True):
+            chunk[:] = np.frombuffer(self.decode(view[offset : offset + stored], size), np.uint8)
+        return decoded
 
     @abstractmethod
     def max_encoded_size(self, size: int) -> int:
@@ -59,10 +79,10 @@ class NoCodec(Codec):
     def encode(self, data: Buffer) -> bytes:
         return memoryview(data).tobytes()
 
-    def decode(self, data: bytes, size: int) -> bytes:
+    def decode(self, data: Buffer, size: int) -> bytes:
         if len(data) != size:
             raise CodecError(f"found {len(data)} bytes, expected {size}")
-        return data
+        return data if isinstance(data, bytes) else bytes(data)
 
     def max_encoded_size(self, size: int) -> int:
         return size
@@ -79,23 +99,53 @@ class Zstd(Codec):
     def compression(self) -> Compression:
         return Compression("zstd", self.level)
 
-    def encode(self, data: Buffer) -> bytes:
+    def _compressor(self) -> zstandard.ZstdCompressor:
+        """Return this thread's compressor."""
         key = (self.level, self.checksum)
         compressors: dict[tuple[int, bool], zstandard.ZstdCompressor] = _contexts.__dict__.setdefault("compressors", {})
         if key not in compressors:
             compressors[key] = zstandard.ZstdCompressor(level=self.level, write_checksum=self.checksum, write_content_size=True)
-        return compressors[key].compress(data)
+        return compressors[key]
 
-    def decode(self, data: bytes, size: int) -> bytes:
-        decompressor: zstandard.ZstdDecompressor | None = _contexts.__dict__.get("decompressor")
-        if decompressor is None:
-            decompressor = _contexts.decompressor = zstandard.ZstdDecompressor()
+    def encode(self, data: Buffer) -> bytes:
+        return self._compressor().compress(data)
+
+    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> list[bytes]:
+        if len(order) < 2:
+            return super().encode_many(chunks, order)
+        size = chunks.shape[1]
+        extents = np.empty((len(order), 2), "<u8")
+        extents[:, 0] = np.asarray(order) * size
+        extents[:, 1] = size
+        frames = self._compressor().multi_compress_to_buffer(zstandard.BufferWithSegments(chunks.data, extents.tobytes()))
+        return [frames[index].tobytes() for index in range(len(frames))]
+
+    def decode_many(self, data: Bytes, offsets: Ints, sizes: Ints, size: int) -> Bytes:
+        count = len(offsets)
+        if count < 2:
+            return super().decode_many(data, offsets, sizes, size)
+        extents = np.stack([offsets, sizes], axis=1).astype("<u8")
+        expected = np.full(count, size, "<u8").tobytes()
+        try:
+            frames = _decompressor().multi_decompress_to_buffer(
+                zstandard.BufferWithSegments(data.data, extents.tobytes()), decompressed_sizes=expected
+            )
+        except (zstandard.ZstdError, ValueError, MemoryError) as error:
+            raise CodecError(f"zstd: {error}") from error
+        decoded = [np.frombuffer(memoryview(frames[index]), np.uint8) for index in range(count)]
+        first, last = _address(decoded[0]), _address(decoded[-1])
+        if last - first != (count - 1) * size or any(len(frame) != size for frame in decoded):
+            return np.stack(decoded)
+        # All frames lie in one buffer, one after the other; the base of the view keeps it.
+        return np.lib.stride_tricks.as_strided(decoded[0], (count, size), (size, 1), writeable=False)
+
+    def decode(self, data: Buffer, size: int) -> bytes:
         try:
             # The library makes a buffer of the size that the frame claims, so that claim is checked first (-1: no claim).
             claimed = zstandard.frame_content_size(data)
             if claimed not in (-1, size):
                 raise CodecError(f"the zstd frame holds {claimed} bytes, expected {size}")
-            decoded = decompressor.decompress(data, max_output_size=size, allow_extra_data=False)
+            decoded = _decompressor().decompress(data, max_output_size=size, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise CodecError(f"zstd: {error}") from error
         except MemoryError as error:
@@ -106,6 +156,19 @@ class Zstd(Codec):
 
     def max_encoded_size(self, size: int) -> int:
         return size + size // 128 + 1024
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """Return this thread's decompressor."""
+    decompressor: zstandard.ZstdDecompressor | None = _contexts.__dict__.get("decompressor")
+    if decompressor is None:
+        decompressor = _contexts.decompressor = zstandard.ZstdDecompressor()
+    return decompressor
+
+
+def _address(array: Bytes) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address
 
 
 class Lz4(Codec):
@@ -125,7 +188,7 @@ class Lz4(Codec):
             encoded = lz4.block.compress(data, store_size=False)
         return encoded
 
-    def decode(self, data: bytes, size: int) -> bytes:
+    def decode(self, data: Buffer, size: int) -> bytes:
         try:
             decoded: bytes = lz4.block.decompress(data, uncompressed_size=size)
         except (lz4.block.LZ4BlockError, ValueError, OverflowError) as error:

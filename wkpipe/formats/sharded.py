@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from wkpipe.formats.base import Position, UnitFacts, UnitProof, Voxels
+from wkpipe.errors import DamagedShard
+from wkpipe.formats.base import Ints, Position, UnitFacts, UnitProof
 from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region, facts_of, prove_file
-from wkpipe.formats.codecs import CodecError
+from wkpipe.formats.fetched import Piece
 from wkpipe.formats.open_files import OPEN_SHARDS, Damage, OpenFile, OpenShard, damaged_chunk, status_of, unreadable
 
 
@@ -38,40 +39,30 @@ class ShardedArray(ChunkedArray):
         )
         return base, window
 
-    def _chunks(self, start: Position, end: Position) -> Iterator[tuple[str, Position, Voxels]]:
+    def _pieces(self, start: Position, end: Position) -> Iterator[Piece]:
         for cell in cells_between(start, end, self.spec.shard_shape):
             shard = self._shard(cell)
             if shard is None:
                 continue
             base, window = self._window(cell, start, end)
-            offsets = shard.index.offsets[window]
-            present = np.nonzero(offsets >= 0)
-            where = offsets[present]
-            in_file_order = np.argsort(where, kind="stable")
-            positions = np.stack([hits + w.start + p for hits, w, p in zip(present, window, base, strict=True)], axis=1)
-            columns = zip(
-                positions[in_file_order].tolist(),
-                where[in_file_order].tolist(),
-                shard.index.sizes[window][present][in_file_order].tolist(),
-                strict=True,
-            )
-            for position, offset, size in columns:
-                voxels = self._chunk(shard, position, offset, size)
-                if voxels is not None:
-                    yield shard.file.path, position, voxels
-
-    def _chunk(self, shard: OpenShard, position: Position, offset: int, size: int) -> Voxels | None:
-        """Return one decoded chunk; None stands for the fill value."""
-        try:
-            return self._decode(shard, shard.file.read(offset, size))
-        except (CodecError, Damage) as error:
-            raise damaged_chunk(shard.file.path, position, error) from error
-        except OSError as error:
-            raise unreadable(shard.file.path, error) from error
-
-    def _decode(self, shard: OpenShard, data: bytes) -> Voxels | None:  # noqa: ARG002  (WKW shards have codecs of their own)
-        """Return a chunk's voxels, None for the fill value."""
-        return self.coder.decode(data)
+            offsets = shard.index.offsets[window].ravel(order="F")
+            sizes = shard.index.sizes[window].ravel(order="F")
+            cells: Ints | None = None
+            if (present := offsets >= 0).all():
+                pass
+            elif (cells := np.nonzero(present)[0]).size:
+                offsets, sizes = offsets[cells], sizes[cells]
+            else:
+                continue
+            try:
+                data, places = shard.file.read_many(offsets, sizes)
+            except Damage as error:
+                raise DamagedShard(f"{shard.file.path}: {error}; copy the file again or write it anew") from error
+            except OSError as error:
+                raise unreadable(shard.file.path, error) from error
+            first = tuple(b + w.start for b, w in zip(base, window, strict=True))
+            grid = tuple(w.stop - w.start for w in window)
+            yield Piece(first, grid, cells, data, places, sizes, shard)
 
     def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:
         first, end = checked_region(self.spec, start, shape)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from wkpipe.formats import wkw_header
 from wkpipe.formats.array_json import MAX_CHUNK_BYTES
 from wkpipe.formats.base import ArraySpec, DataFormat, Position, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
+from wkpipe.formats.fetched import Piece
 from wkpipe.formats.file_names import Level, NestedNames
 from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex, read_whole
 from wkpipe.formats.sharded import ShardedArray
@@ -95,13 +97,27 @@ class WkwArray(ShardedArray):
         sizes_grid[cells] = sizes
         return OpenShard(file, ShardIndex(offsets_grid, sizes_grid), header)
 
-    def _decode(self, shard: OpenShard, data: bytes) -> Voxels | None:
-        header: WkwHeader = shard.extra
-        if header.is_compressed and data == self.zero_block(header):
-            return None
+    def _pieces(self, start: Position, end: Position) -> Iterator[Piece]:
+        for piece in super()._pieces(start, end):
+            header: WkwHeader = piece.shard.extra
+            if not header.is_compressed:
+                yield piece
+                continue
+            # There are no absent blocks; most of those that are not needed hold nothing but zeros.
+            zero = np.frombuffer(self.zero_block(header), np.uint8)
+            like_zero = np.nonzero(piece.sizes == len(zero))[0].tolist()
+            zeros = [i for i in like_zero if np.array_equal(piece.data[piece.offsets[i] : piece.offsets[i] + len(zero)], zero)]
+            if not zeros:
+                yield piece
+            elif len(zeros) < len(piece.sizes):
+                cells = np.delete(np.arange(len(piece.sizes)), zeros)
+                yield dataclasses.replace(piece, cells=cells, offsets=piece.offsets[cells], sizes=piece.sizes[cells])
+
+    def _coder_of(self, piece: Piece) -> ChunkCoder:
+        header: WkwHeader = piece.shard.extra
         if header.block_type == self.header.block_type:
-            return self.coder.decode(data)
-        return ChunkCoder(self.spec.chunk_shape, self.coder.dtype, self.coder.order, header.codec, 0).decode(data)
+            return self.coder
+        return ChunkCoder(self.spec.chunk_shape, self.coder.dtype, self.coder.order, header.codec, 0)
 
     def _clipped(self, end: Position) -> Position:
         return (min(end[0], self.header.channels), *end[1:])

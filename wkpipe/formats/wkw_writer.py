@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wkpipe.formats.base import Position, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import check_inside
 from wkpipe.formats.chunked import FILL_PROOF
@@ -31,6 +31,16 @@ def morton_code(cell: Sequence[int], bits: Sequence[int]) -> int:
     return code
 
 
+def morton_codes(cells: Ints, bits: Sequence[int]) -> Ints:
+    """Return the places of cells (count, axes) in Morton order."""
+    codes = np.zeros(len(cells), np.int64)
+    used = [0] * cells.shape[1]
+    for place, axis in enumerate(bits):
+        codes |= ((cells[:, axis] >> used[axis]) & 1) << place
+        used[axis] += 1
+    return codes
+
+
 class _WkwWriter(UnitWriter):
     """What raw and compressed files share: the file comes into being with the first block that is not zero."""
 
@@ -46,6 +56,9 @@ class _WkwWriter(UnitWriter):
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._coder.encode(chunk)
+
+    def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
+        return self._coder.encode_grid(voxels, cells, positions)
 
     def _code(self, chunk: Position) -> int:
         """Return a chunk's place in the file and note that it came."""
@@ -123,6 +136,29 @@ class CompressedWkwWriter(_WkwWriter):
             self._keep(code, encoded)
         if self._file is not None:
             self._drain()
+
+    def append_all(self, encoded: EncodedChunks) -> None:
+        count = len(encoded.sizes)
+        codes = morton_codes(encoded.positions[:, 1:], self._bits)
+        if not count or not (codes == self._next + np.arange(count)).all() or not encoded.sizes.any():
+            super().append_all(encoded)
+            return
+        # The next blocks of the file, as downsampling makes them: they are appended in one go.
+        for position in encoded.positions[[0, -1]]:
+            check_inside(position.tolist(), self._grid)
+        if self._seen[codes].any():
+            raise ValueError(f"{self._final}: a chunk was appended twice")
+        self._seen[codes] = True
+        self._is_started()
+        data = encoded.data
+        sizes = encoded.sizes
+        if not sizes.all():
+            data = b"".join(self._zero_block if block is None else block for _, block in encoded.each())
+            sizes = np.where(sizes == 0, len(self._zero_block), sizes)
+        offset = self._started().append(data)
+        self._ends[codes] = offset + np.cumsum(sizes)
+        self._next += count
+        self._drain()
 
     def _is_started(self) -> bool:
         """Begin the file where it is not; there is at least one block that is not zero."""

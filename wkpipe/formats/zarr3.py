@@ -10,7 +10,7 @@ import google_crc32c
 import numpy as np
 
 from wkpipe.formats.array_json import as_json, write_shape
-from wkpipe.formats.base import ArraySpec, Position, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.base import ArraySpec, EncodedChunks, Ints, Position, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import ChunkFilesArray, check_inside
 from wkpipe.formats.chunked import FILL_PROOF
@@ -21,6 +21,9 @@ from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_j
 from wkpipe.storage.commit import PendingFile, Scratch, remove_files
 
 _ABSENT = np.uint64(2**64 - 1)
+
+WRITE_BYTES = 4 << 20
+"""Encoded chunks are collected up to this size, so that a write that waits for the disk or the network is worth it."""
 
 
 def native_zarr3(path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> Zarr3Shards | Zarr3ChunkFiles:
@@ -97,23 +100,54 @@ class Zarr3ShardWriter(UnitWriter):
         self._final = Path(array.names.path(unit))
         self._scratch = scratch
         self._file: PendingFile | None = None
+        self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._index = np.full((*self._grid, 2), _ABSENT, dtype="<u8")
         self._index_size = self._index.nbytes + (4 if array.index_has_crc else 0)
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._array.coder.encode(chunk)
 
+    def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
+        return self._array.coder.encode_grid(voxels, cells, positions)
+
     def append(self, chunk: Position, encoded: bytes | None) -> None:
         check_inside(chunk, self._grid)
         if self._index[chunk][0] != _ABSENT:
             raise ValueError(f"{self._final}: chunk {chunk} was appended twice")
-        if encoded is None:
+        if encoded is not None:
+            self._index[chunk] = self._append_bytes(encoded), len(encoded)
+
+    def append_all(self, encoded: EncodedChunks) -> None:
+        stored = encoded.sizes > 0
+        sizes, positions = encoded.sizes[stored], encoded.positions[stored]
+        if not len(sizes):
             return
+        places = tuple(positions.T)
+        if (positions < 0).any() or (positions >= self._grid).any() or (self._index[places][:, 0] != _ABSENT).any():
+            super().append_all(encoded)  # which names the chunk that is wrong
+            return
+        start = self._append_bytes(encoded.data)
+        self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
+
+    def _append_bytes(self, data: bytes) -> int:
+        """Put bytes at the end of the file, in large writes; return their offset."""
         if self._file is None:
             self._file = PendingFile(self._final, self._scratch)
             if self._array.index_at_start:
                 self._file.append_hole(self._index_size)
-        self._index[chunk] = self._file.append(encoded), len(encoded)
+        offset = self._file.size + self._waiting_bytes
+        self._waiting.append(data)
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes >= WRITE_BYTES:
+            self._write_waiting(self._file)
+        return offset
+
+    def _write_waiting(self, file: PendingFile, last: bytes = b"") -> None:
+        data = b"".join([*self._waiting, last])
+        self._waiting, self._waiting_bytes = [], 0
+        if data:
+            file.append(data)
 
     def commit(self) -> UnitProof:
         if self._file is None:
@@ -124,9 +158,10 @@ class Zarr3ShardWriter(UnitWriter):
         if self._array.index_has_crc:
             raw += google_crc32c.value(raw).to_bytes(4, "little")
         if self._array.index_at_start:
+            self._write_waiting(self._file)
             self._file.overwrite(0, raw)
         else:
-            self._file.append(raw)
+            self._write_waiting(self._file, raw)
         proof = self._file.commit()
         return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)
 
