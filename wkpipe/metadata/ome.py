@@ -12,7 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from wkpipe.errors import WkpipeError
+from wkpipe.formats.array_json import MAX_METADATA_BYTES
 from wkpipe.formats.base import DataFormat
+from wkpipe.formats.open_files import Damage, read_whole
 from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
@@ -148,8 +151,8 @@ def _is_array(directory: Path) -> bool:
 def _read_object(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file; empty where there is none, so that it is written anew."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        content = json.loads(read_whole(str(path), MAX_METADATA_BYTES) or b"")
+    except (Damage, WkpipeError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

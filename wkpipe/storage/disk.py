@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -41,6 +42,24 @@ def explained(path: Path | str) -> Iterator[None]:
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
         raise NotWritable(f"can not write {path}: {reason}") from error
+
+
+MOST_SMALL_BYTES = 1 << 16
+
+
+def read_small(path: Path) -> bytes:
+    """Return the content of a small file of ours, or its beginning; whatever lies there instead, this comes to an end.
+
+    Raises:
+        OSError: it is not there, can not be read, or is no regular file.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        return os.read(descriptor, MOST_SMALL_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def create(path: Path) -> int:

@@ -62,8 +62,8 @@ class Epoch:
 def read_epoch(locks: Path) -> int:
     """Return the number of the newest run; 0 where there was none."""
     try:
-        return int(json.loads((locks / EPOCH_NAME).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return int(json.loads(disk.read_small(locks / EPOCH_NAME)))
+    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
         return 0
 
 

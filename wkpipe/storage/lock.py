@@ -167,6 +167,6 @@ def _write(path: Path, holder: Holder) -> None:
 def read_holder(path: Path) -> Holder | None:
     """Return who holds the lock in a file; None where nobody does."""
     try:
-        return Holder.from_bytes(path.read_bytes())
+        return Holder.from_bytes(disk.read_small(path))
     except OSError:
         return None
