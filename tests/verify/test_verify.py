@@ -53,7 +53,7 @@ def only(report: VerifyReport) -> Problem:
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_sound_dataset(pristine: dict[str, Path], data_format: str) -> None:
     done = []
-    report = verify_dataset(pristine[data_format], threads=2, on_unit=lambda *counts: done.append(counts))
+    report = verify_dataset(pristine[data_format], threads=2, on_unit=lambda *counts: done.append(counts[:2]))
     assert report.is_sound
     assert report.problems == ()
     assert report.notes == ()

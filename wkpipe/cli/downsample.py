@@ -19,6 +19,9 @@ def downsample(
     overwrite_existing: Annotated[
         bool, typer.Option("--overwrite-existing", help="Delete all mags but the finest first, and make them anew.")
     ] = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Make mags anew that are registered but have no data, as crashes leave them.")
+    ] = False,
     trust_empty: o.TrustEmpty = False,
     missing_shards: o.MissingShards = "fill",
     jobs: o.Jobs = None,
@@ -37,6 +40,7 @@ def downsample(
         "coarsest_mag": coarsest_mag,
         "interpolation_mode": interpolation_mode,
         "overwrite_existing": overwrite_existing,
+        "repair": repair,
         "trust_empty": trust_empty,
         "missing_shards": missing_shards,
         "state_dir": None if state_dir is None else str(state_dir),

@@ -4,48 +4,146 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wkpipe.cli import options as o
 from wkpipe.errors import IntegrityError, UsageError
 
+if TYPE_CHECKING:
+    from wkpipe.steps.verify_report import VerifyReport
+    from wkpipe.steps.verify_select import Selection
+
 
 def verify(
     target: o.Dataset,
-    layer_name: Annotated[str | None, typer.Option(help="Layer to verify; default: all.")] = None,
+    layer_name: Annotated[str | None, typer.Option("--layer-name", "--layer", help="Layer to verify; default: all.")] = None,
     mag: Annotated[str | None, typer.Option(help="Mag to verify, like 2 or 2-2-1; default: all.")] = None,
+    sample: Annotated[str | None, typer.Option(help="Look at a share of the storage shards only, like 5%.")] = None,
+    seed: Annotated[int, typer.Option(help="Which share --sample takes.")] = 0,
+    part: Annotated[str | None, typer.Option(help="Do one machine's part of the work, like 3/10.")] = None,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Compute coarser mags again and compare voxels: 5% of the shards, or all of the --sample.")
+    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make again what is damaged, as far as its source is there.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Record the files that are there and decode, with checksums, where the ledger lacks them.")
+    ] = False,
     jobs: o.Jobs = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     state_dir: o.StateDir = None,
+    break_lock: o.BreakLock = False,
+    quiet: o.Quiet = False,
 ) -> None:
-    """Prove a dataset: every shard against its recorded checksum, every chunk decoded. Writes nothing; exit code 4 if anything is wrong."""
+    """Prove a dataset: every shard against its recorded checksum, every chunk decoded. Exit code 4 if anything is wrong.
+
+    Writes nothing, unless --repair or --adopt is given.
+    """
     from wkpipe.geometry import Mag
     from wkpipe.plan.resources import available_cores
     from wkpipe.steps.verify import verify_dataset
+    from wkpipe.steps.verify_select import Selection, parse_part, parse_share
 
     try:
         wanted = None if mag is None else Mag(mag)
     except ValueError as error:
         raise UsageError(f"--mag: {error}") from None
-    on_unit = None if as_json or not sys.stderr.isatty() else _show
+    if repair and adopt:
+        raise UsageError("--repair and --adopt contradict each other: the one makes shards again, the other takes them as they are")
+    if adopt and sample is not None:
+        raise UsageError("--adopt takes no --sample: what is not looked at can not be recorded")
+    selection = Selection(
+        layer_name=layer_name,
+        mag=wanted,
+        share=None if sample is None else parse_share(sample),
+        seed=seed,
+        part=(1, 1) if part is None else parse_part(part),
+        deep=deep,
+    )
     threads = jobs or available_cores()
-    report = verify_dataset(target, state_dir=state_dir, layer_name=layer_name, mag=wanted, threads=threads, on_unit=on_unit)
-    if on_unit is not None:
-        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
-    if as_json:
-        print(json.dumps(report.to_json(), indent=2))
-    else:
-        for note in report.notes:
-            print(f"note: {note}")
-        for problem in report.problems:
-            print(problem)
-        if report.is_sound:
-            print(report.summary)
+    show = _Show(as_json or quiet)
+    if adopt:
+        from wkpipe.steps.verify_adopt import adopt_dataset
+
+        adopted = adopt_dataset(target, state_dir=state_dir, selection=selection, threads=threads, break_lock=break_lock, on_unit=show)
+        show.say(f"recorded {adopted} storage shards as they are")
+    report = verify_dataset(target, state_dir=state_dir, selection=selection, threads=threads, on_unit=show)
+    if repair and not report.is_sound:
+        report = _repaired(target, report, selection, threads, state_dir, break_lock, show)
+    show.close()
+    _print(report, selection, as_json)
     if not report.is_sound:
         raise IntegrityError(report.summary + ("; each has its mend in the output" if as_json else "; each line above ends with its mend"))
 
 
-def _show(done: int, total: int) -> None:
-    print(f"\r\x1b[Kverified {done} of {total} storage shards", end="", file=sys.stderr, flush=True)
+def _repaired(
+    target: Path, report: VerifyReport, selection: Selection, threads: int, state_dir: Path | None, break_lock: bool, show: _Show
+) -> VerifyReport:
+    from wkpipe.plan.plan import Plan
+    from wkpipe.plan.resources import Sizing
+    from wkpipe.run.execute import Execution, execute
+    from wkpipe.steps.verify_repair import repair_dataset
+
+    def run(plan: Plan) -> None:
+        show.close()
+        execute(plan, Execution("multiprocessing", threads, break_lock, show.is_silent))
+
+    for problem in report.problems:
+        show.say(f"found: {problem}")
+    return repair_dataset(
+        target,
+        report,
+        selection,
+        state_dir=state_dir,
+        sizing=Sizing.local(threads),
+        run=run,
+        break_lock=break_lock,
+        threads=threads,
+        on_unit=show,
+        say=show.say,
+    )
+
+
+def _print(report: VerifyReport, selection: Selection, as_json: bool) -> None:
+    sample = (
+        None if selection.share is None else f"a sample of {selection.share:.6g} of each mag's storage shards, with seed {selection.seed}"
+    )
+    part = None if selection.part == (1, 1) else f"part {selection.part[0]} of {selection.part[1]}"
+    if as_json:
+        about = {"share": selection.share, "seed": selection.seed, "part": list(selection.part), "deep": selection.deep}
+        print(json.dumps({**report.to_json(), "selection": about}, indent=2))
+        return
+    for text in (*report.notes, *(f"looked at {what} only" for what in (sample, part) if what)):
+        print(f"note: {text}")
+    for problem in report.problems:
+        print(problem)
+    if report.is_sound:
+        print(report.summary)
+
+
+class _Show:
+    """One line on a terminal that tells how far the work is."""
+
+    def __init__(self, is_silent: bool) -> None:
+        self.is_silent = is_silent
+        self._is_terminal = not is_silent and sys.stderr.isatty()
+        self._is_open = False
+
+    def __call__(self, done: int, total: int, bytes_read: int) -> None:
+        if self._is_terminal:
+            text = f"\r\x1b[Kverified {done} of {total} storage shards ({100 * done // max(total, 1)} %), {bytes_read / 1e9:.2f} GB"
+            print(text, end="", file=sys.stderr, flush=True)
+            self._is_open = True
+
+    def say(self, text: str) -> None:
+        """Print a line of its own."""
+        self.close()
+        if not self.is_silent:
+            print(f"wkpipe: {text}", file=sys.stderr)
+
+    def close(self) -> None:
+        if self._is_open:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._is_open = False

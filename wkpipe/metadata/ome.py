@@ -8,7 +8,7 @@ further in.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -105,13 +105,21 @@ def refresh_group_files(root: Path, properties: DatasetProperties, scratch: Scra
     Raises:
         NotWritable: the dataset is read-only, or the disk is full.
     """
-    written = _refresh(root, dataset_groups(properties), scratch)
+    written = []
+    for path, content in outdated_group_files(root, properties):
+        replace_file(path, encoded(content), scratch)
+        written.append(path)
+    return written
+
+
+def outdated_group_files(root: Path, properties: DatasetProperties) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the group files that are missing or do not say what the properties say, with what they should; see `refresh_group_files`."""
+    yield from _outdated(root, dataset_groups(properties))
     for layer in properties.layers:
         directory = root / layer.name
         if layer.data_format in (DataFormat.ZARR, DataFormat.ZARR3) and _lies_in(directory, root):
             mags = {name: entry.mag for entry in layer.mags if (name := _directory_on_disk(directory, layer, entry))}
-            written += _refresh(directory, layer_groups(layer, properties.voxel_size, mags), scratch)
-    return written
+            yield from _outdated(directory, layer_groups(layer, properties.voxel_size, mags))
 
 
 def _lies_in(directory: Path, root: Path) -> bool:
@@ -128,10 +136,9 @@ def _directory_on_disk(directory: Path, layer: LayerProperties, entry: MagProper
     return None
 
 
-def _refresh(directory: Path, groups: Mapping[str, dict[str, Any]], scratch: Scratch) -> list[Path]:
+def _outdated(directory: Path, groups: Mapping[str, dict[str, Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
     if _is_array(directory):
-        return []
-    written = []
+        return
     for name, content in groups.items():
         path = directory / name
         old = _read_object(path)
@@ -139,9 +146,7 @@ def _refresh(directory: Path, groups: Mapping[str, dict[str, Any]], scratch: Scr
         if new != old or not _same_types(new, old):
             # A copy of all metadata below, kept by some tools, does not know of the new mags.
             new.pop("consolidated_metadata", None)
-            replace_file(path, encoded(new), scratch)
-            written.append(path)
-    return written
+            yield path, new
 
 
 def _is_array(directory: Path) -> bool:

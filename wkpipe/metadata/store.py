@@ -16,6 +16,11 @@ from wkpipe.storage.lock import MetadataLock
 Change: TypeAlias = Callable[[DatasetProperties], DatasetProperties | None]
 
 
+def properties_copy(state: Path) -> Path:
+    """Return where a state directory keeps the properties as wkpipe wrote them last."""
+    return state / "copies" / PROPERTIES_FILE_NAME
+
+
 class PropertiesFile:
     """The properties of the dataset in `dataset_root`.
 
@@ -99,9 +104,12 @@ class PropertiesFile:
         disk.make_directory(self.root)
         scratch = self._given_scratch or Scratch(self._scratch_directory())
         content = properties.to_bytes()
-        if not self.exists() or self.path.read_bytes() != content:
-            replace_file(self.path, content, scratch)
+        # The properties come last: by them a run that comes after a crash sees whether there is something left to do.
         refresh_group_files(self.root, properties, scratch)
+        if not self.exists() or self.path.read_bytes() != content:
+            # What a damaged file is restored from, see `wkpipe verify --repair`.
+            replace_file(properties_copy(self._state), content, Scratch(self._state / "tmp"))
+            replace_file(self.path, content, scratch)
 
     def _scratch_directory(self) -> Path:
         """Return where temporary files of the dataset lie: a rename can not leave a file system."""

@@ -14,6 +14,7 @@ from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.conversion import Conversion, plan_conversion
+from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
@@ -110,20 +111,53 @@ def _plan_layer(
                     f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
                 )
     derived = _derived(config, locations, layer, existing)
-    _check_present(dataset, layer, [mag for mag in existing if mag not in {plan.mag for plan in derived}])
+    foreign = [mag for mag in existing if mag not in {plan.mag for plan in derived}]
+    lost = _lost(config, dataset, layer, foreign, draft)
+    _check_present(dataset, layer, [mag for mag in foreign if mag not in lost])
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
+    rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
     for plan in extension:
         _clear_way(plan, locations, config.overwrite_existing, draft)
+    discarded += lost
     draft.unpublish += [(layer.name, mag) for mag in discarded]
     draft.reset += [(layer.name, mag) for mag in discarded if (layer.name, mag) not in draft.reset]
-    plans = [*derived, *extension]
+    plans = sorted([*derived, *rebuilt, *extension], key=lambda plan: plan.mag.to_tuple())
+    publish = tuple(plan.mag for plan in plans if plan not in derived)
     removed = [mag for name, mag in draft.reset if name == layer.name]
     survey = survey_layer(config, locations, plans, layer, dataset, discarded=removed)
-    draft.add(LayerPlan(layer.name, tuple(plans), tuple(plan.mag for plan in extension), tuple(survey.found)), survey)
+    draft.add(LayerPlan(layer.name, tuple(plans), publish, tuple(survey.found)), survey)
+
+
+def _lost(config: Config, dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag], draft: _Draft) -> list[Mag]:
+    """Return the mags of another tool that are registered and hold nothing, as its crash leaves them, and are to be made anew.
+
+    Raises:
+        InputRefused: there are some, and nobody said that they may be made anew, or are empty rightly.
+    """
+    if config.trust_empty:
+        return []
+    shown = {mag: finer for mag in sorted(mags, key=lambda m: m.to_tuple()) if (finer := finer_that_shows_loss(dataset, layer, mag))}
+    if not shown:
+        return []
+    lost, finer = ", ".join(map(str, shown)), min(shown.values())
+    what = f"layer {layer.name}: mag {lost} has no data at all although the finer mag {finer} has; it is likely what a crash left"
+    if not config.repair:
+        raise InputRefused(f"{what}. Pass --repair to make it anew, or --trust-empty to take it as it is")
+    for mag in shown:
+        if not dataset.owns(layer, layer.mag(mag)):
+            raise InputRefused(f"{what}. It lies outside of the dataset: repair it there, or remove it from the properties")
+    draft.notes.append(f"{what}; it is made anew")
+    return list(shown)
+
+
+def _source_of(mag: Mag, existing: Sequence[Mag]) -> Mag:
+    """Return the coarsest of the existing mags that a mag can be made from."""
+    finer = [other for other in existing if other != mag and all(a <= b for a, b in zip(other, mag, strict=True))]
+    return max(finer, key=lambda m: m.to_tuple())
 
 
 def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
-from wkpipe.errors import MissingShard
+from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof
 from wkpipe.plan.mag_plan import MagPlan, identity_of
-from wkpipe.storage.ledger import ADOPTED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
+from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
 
 UNKNOWN_CRC = -1
 
@@ -63,7 +63,7 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
 
     Raises:
         MissingShard: the ledger knows a unit whose files are gone, or `missing_is_error` and there is no file.
-        DamagedShard: a changed unit can not be decoded.
+        DamagedShard: a changed unit can not be decoded, or a repair of one has not ended.
     """
     state = MagState()
     stored = set(array.stored_units())
@@ -75,6 +75,8 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
             if facts is None and (was_made or missing_is_error):
                 raise MissingShard(f"{where}: storage shard {_name(unit)} has no file and no proof that it is empty; {_mend(was_made)}")
             _adopt(state, unit, facts)
+        elif record.origin == DAMAGED:
+            raise DamagedShard(f"{where}: storage shard {_name(unit)} was found damaged; repair it first, with `wkpipe verify --repair`")
         elif record.origin == DIRTY:
             _adopt_checked(state, unit, array, WRITTEN)
         elif record.matches(facts):

@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wkpipe.errors import InputRefused
 from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
@@ -48,7 +47,6 @@ def survey_layer(
 
     Raises:
         IntegrityError: a source has lost a shard, or one is damaged.
-        InputRefused: a source is empty although a finer mag has data.
     """
     survey = LayerSurvey()
     states: dict[Mag, tuple[ArraySpec, MagState]] = {}
@@ -98,9 +96,7 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
         survey.notes.append(f"{where}: {ledger.damaged_lines} damaged lines in the ledger were left out")
     units = units_in_box(layer, mag, array.spec)
     state = found_state(array, ledger, units, where, config.missing_shards == "error")
-    if units and state.absent == len(units) and not config.trust_empty:
-        _refuse_if_finer_has_data(dataset, layer, mag)
-    elif state.absent and not ledger:
+    if state.absent and not ledger:
         survey.notes.append(f"{where}: {state.absent} of {len(units)} storage shards have no file and count as empty")
     if state.changed:
         survey.notes.append(
@@ -110,15 +106,6 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
         survey.adopted[layer.name, mag] = state.adopted
     survey.found.append(FoundMag(mag, array.path, array.spec))
     return array.spec, state
-
-
-def _refuse_if_finer_has_data(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> None:
-    for entry in layer.mags:
-        if entry.mag < mag and any(True for _ in dataset.open_mag(layer, entry).stored_units()):
-            raise InputRefused(
-                f"layer {layer.name}: mag {mag} has no data at all although the finer mag {entry.mag} has; it is likely what a crash left. "
-                f"Remove mag {mag} and run again, or pass --trust-empty"
-            )
 
 
 def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Position]:

@@ -165,7 +165,8 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         disk.remove_tree(locations.array(layer, mag))
         disk.remove_tree(locations.ledger(layer, mag))
     if plan.conversion is not None:
-        replace_file(locations.conversion, json.dumps(dict(plan.conversion)).encode(), scratch)
+        for path in (locations.conversion, locations.conversion_copy):
+            replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
     _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch)
     for (layer, mag), records in preparation.adopted.items():
         with LedgerWriter(locations.ledger(layer, mag), epoch.number, "adopted") as writer:

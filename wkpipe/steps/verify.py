@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wkpipe.errors import MagNotFound, WkpipeError
+from wkpipe.errors import MetadataError, UnreadableInput, WkpipeError
 from wkpipe.formats.base import Position
 from wkpipe.geometry import Mag, MagLike
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.metadata.store import properties_copy
+from wkpipe.plan.emptiness import finer_that_shows_loss
+from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.steps.ordered import ordered_map
-from wkpipe.steps.verify_empty import shows_loss
+from wkpipe.steps.verify_deep import DeepCheck, deep_check
 from wkpipe.steps.verify_files import leftovers, live_run, stray_files
-from wkpipe.steps.verify_freshness import freshness_of, recorded_tokens
-from wkpipe.steps.verify_mag import MagOnDisk, open_to_read, refresh_command
-from wkpipe.steps.verify_metadata import ends_with_partial_voxels, metadata_problems, missing_extent
-from wkpipe.steps.verify_report import Problem, VerifyReport
-from wkpipe.steps.verify_unit import UnitVerdict, unit_name, verify_unit
+from wkpipe.steps.verify_freshness import Freshness, freshness_of, recorded_tokens
+from wkpipe.steps.verify_ledger import StateDamage, bad_lines, ledger_damage, state_damage
+from wkpipe.steps.verify_mag import MagOnDisk, locations_to_read, open_to_read, read_recipe, refresh_command, repair_command, verify_command
+from wkpipe.steps.verify_metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
+from wkpipe.steps.verify_neighbours import Neighbours
+from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
+from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify_unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
 from wkpipe.storage.ledger import Ledger
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.locations import Locations
 
-OnUnit = Callable[[int, int], None]
+OnUnit = Callable[[int, int, int], None]
 
 
 def verify_dataset(
@@ -32,156 +39,227 @@ def verify_dataset(
     state_dir: Path | None = None,
     layer_name: str | None = None,
     mag: MagLike | None = None,
+    selection: Selection | None = None,
     threads: int = 1,
     on_unit: OnUnit | None = None,
 ) -> VerifyReport:
-    """Prove all mags of a dataset, or of one layer, or those of one magnification.
+    """Prove a dataset, or what `selection` (or `layer_name` and `mag`) names of it.
 
-    `on_unit` is called with the number of units done and of all.
+    `on_unit` is called with the number of units done, that of all, and the bytes read so far.
 
     Raises:
         UnreadableInput: there is no dataset.
-        MetadataError: its properties are broken.
+        MetadataError: its properties are broken, and there is no state that knows how they were.
         LayerNotFound, MagNotFound: there is no such layer or mag.
     """
-    dataset = open_to_read(root, state_dir)
-    verification = _Verification(dataset, threads, on_unit)
-    mags = [opened for layer, entry in _chosen(dataset, layer_name, mag) if (opened := verification.open(layer, entry))]
-    verification.total = sum(len(opened.units) for opened in mags)
-    for opened in mags:
-        verification.verify_mag(opened)
-    verification.look_for_leftovers()
-    return VerifyReport(
-        dataset=dataset.locations.dataset,
-        mags=verification.mags,
-        units=verification.units,
-        bytes_read=verification.bytes_read,
-        problems=tuple(verification.problems),
-        notes=tuple(verification.notes),
-        only_decoded=verification.only_decoded,
-    )
+    chosen = selection or Selection(layer_name, None if mag is None else Mag(mag))
+    try:
+        dataset = open_to_read(root, state_dir)
+    except (MetadataError, UnreadableInput) as error:
+        return _report_of_lost_properties(root, state_dir, error)
+    return _Verification(dataset, chosen, threads, on_unit).run()
 
 
-def _chosen(dataset: StoredDataset, layer_name: str | None, mag: MagLike | None) -> list[tuple[LayerProperties, MagProperties]]:
-    """Return the mags to look at, in the order of the properties, each layer's from fine to coarse."""
-    layers = dataset.properties.layers if layer_name is None else (dataset.layer(layer_name),)
-    wanted = None if mag is None else Mag(mag)
-    if wanted is not None and layer_name is not None:
-        layers[0].mag(wanted)  # says which mags there are
-    chosen = [
-        (layer, entry)
-        for layer in layers
-        for entry in sorted(layer.mags, key=lambda entry: entry.mag.to_tuple())
-        if wanted is None or entry.mag == wanted
-    ]
-    if wanted is not None and not chosen:
-        there = ", ".join(dict.fromkeys(str(entry.mag) for layer in layers for entry in layer.mags)) or "none"
-        raise MagNotFound(f"no layer of {dataset.locations.dataset} has a mag {wanted}; there are {there}")
-    return chosen
+def _report_of_lost_properties(root: Path, state_dir: Path | None, error: WkpipeError) -> VerifyReport:
+    """Return the report where the properties can not be read; the error itself where nobody knows how they were."""
+    if not root.is_dir():
+        raise error
+    locations = locations_to_read(Locations.of(root, state_dir))
+    if not properties_copy(locations.state).is_file():
+        raise error
+    what = str(error).split(";")[0]
+    mend = verify_command(locations, None, None, "--repair") + " (which puts back what wkpipe wrote last)"
+    problem = Problem(Kind.PROPERTIES, "", "", "", what, mend, True, path=locations.dataset / "datasource-properties.json")
+    return VerifyReport(locations.dataset, problems=(problem,))
+
+
+@dataclass
+class _MagCheck:
+    """One mag in work: what is recorded of it, which units are looked at, and what they came to."""
+
+    mag: MagOnDisk
+    ledger: Ledger
+    units: list[Position]
+    as_whole: bool
+    deep: DeepCheck | None = None
+    deep_units: set[Position] = field(default_factory=set)
+    neighbours: Neighbours | None = None
+    empty: int = 0
+    touched: int = 0
+
+    @property
+    def is_made(self) -> bool:
+        return self.mag.is_made(self.ledger)
+
+    def check(self, unit: Position) -> UnitCheck:
+        return UnitCheck(self.mag, unit, self.ledger.get(unit), self.is_made, self.deep if unit in self.deep_units else None)
 
 
 @dataclass
 class _Verification:
-    """Collects what is found."""
+    """Goes through a dataset and collects what is found."""
 
     dataset: StoredDataset
+    selection: Selection
     threads: int
     on_unit: OnUnit | None
     total: int = 0
     done: int = 0
     mags: int = 0
-    units: int = 0
+    all_units: int = 0
+    deep_units: int = 0
     only_decoded: int = 0
     bytes_read: int = 0
+    newest_epoch: int = 0
+    is_ours: bool = False
+    is_converted: bool = False
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    # -- one mag ------------------------------------------------------------------------------------------------
+    def run(self) -> VerifyReport:
+        checks = self._share([check for layer, entry in self.selection.mags(self.dataset) if (check := self._opened(layer, entry))])
+        self.total = sum(len(check.units) for check in checks)
+        for check in checks:
+            if check.as_whole:
+                self._check_mag(check)
+            self._check_units(check)
+        if self.selection.is_first_part:
+            self._check_dataset()
+        return VerifyReport(
+            dataset=self.dataset.locations.dataset,
+            mags=self.mags,
+            units=self.total,
+            all_units=self.all_units,
+            deep_units=self.deep_units,
+            bytes_read=self.bytes_read,
+            problems=tuple(self.problems),
+            notes=tuple(self.notes),
+            only_decoded=self.only_decoded,
+        )
 
-    def open(self, layer: LayerProperties, entry: MagProperties) -> MagOnDisk | None:
+    # -- what is looked at --------------------------------------------------------------------------------------
+
+    def _opened(self, layer: LayerProperties, entry: MagProperties) -> _MagCheck | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
         if entry.path is not None and "://" in entry.path:
             self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
         self.mags += 1
-        where = f"layer {layer.name}, mag {entry.mag}: "
         try:
-            return MagOnDisk.open(self.dataset, layer, entry)
+            mag = MagOnDisk.open(self.dataset, layer, entry)
         except WkpipeError as error:
-            what, _, mend = str(error).removeprefix(where).partition("; ")
-            mend = mend or f"restore {self.dataset.mag_path(layer, entry)} from a copy, or make the mag again with --overwrite-existing"
-            self.problems.append(Problem(layer.name, str(entry.mag), "", what, mend))
+            self.problems.append(self._unopened(layer, entry, error))
             return None
-
-    def verify_mag(self, mag: MagOnDisk) -> None:
-        """Verify a mag's metadata, units, files, and whether it is up to date."""
         ledger = mag.load_ledger()
-        for what in metadata_problems(mag):
-            mend = f"restore the metadata of {mag.array.path}, or correct datasource-properties.json"
-            self._problem(mag, "", what, mend)
-        self._note_partial_voxels(mag)
-        if ledger.damaged_lines:
-            self._note(mag, f"{ledger.damaged_lines} lines of the ledger were cut short or damaged and do not count")
-        self._verify_units(mag, ledger)
-        self._verify_files(mag, ledger)
-        self._verify_freshness(mag, ledger)
-
-    def _verify_units(self, mag: MagOnDisk, ledger: Ledger) -> None:
-        made = mag.is_made(ledger)
-        units: Sequence[Position] = mag.units
-        if not ledger and not made:
-            # Of absent units, of which a foreign dataset may have many, there is nothing to look at.
+        self.newest_epoch = max([self.newest_epoch, *(record.epoch for record in ledger.records.values())])
+        self.is_ours |= mag.recipe is not None
+        self.is_converted |= mag.recipe is not None and mag.recipe.kind == CONVERT
+        self.all_units += len(mag.units)
+        units, neighbours = list(mag.units), None
+        if not mag.is_made(ledger):
+            neighbours = Neighbours(mag)
             stored = set(mag.array.stored_units())
-            units = [unit for unit in mag.units if unit in stored]
-        absent, touched = len(mag.units) - len(units), 0
-        self._advance(absent)
-        for verdict in self._verdicts(mag, ledger, units, made):
+            known = stored | set(ledger.records)
+            # Of absent units, of which other tools' datasets may have many, only those are looked at that have data around them.
+            units = sorted({unit for unit in mag.units if unit in known} | set(neighbours.suspects(stored)))
+        return _MagCheck(mag, ledger, units, as_whole=True, neighbours=neighbours)
+
+    def _unopened(self, layer: LayerProperties, entry: MagProperties, error: WkpipeError) -> Problem:
+        what, _, mend = str(error).removeprefix(f"layer {layer.name}, mag {entry.mag}: ").partition("; ")
+        kind, is_repairable = Kind.ARRAY, False
+        try:
+            is_repairable = read_recipe(self.dataset.locations, layer.name, entry.mag) is not None
+        except MetadataError:
+            kind, is_repairable = Kind.RECIPE, True
+        if is_repairable:
+            mend = repair_command(self.dataset, layer.name, entry.mag)
+        else:
+            mend = mend or f"restore {self.dataset.mag_path(layer, entry)} from a copy, or make the mag again with --overwrite-existing"
+        return Problem(kind, layer.name, str(entry.mag), "", what, mend, is_repairable)
+
+    def _share(self, checks: list[_MagCheck]) -> list[_MagCheck]:
+        """Leave the sample's units, and this part's of them; a mag as such counts as a thing to do like a unit."""
+        things: list[tuple[_MagCheck, Position | None]] = []
+        for check in checks:
+            layer, mag = check.mag.layer.name, check.mag.entry.mag
+            check.units = self.selection.units(layer, mag, check.units)
+            things += [(check, None), *((check, unit) for unit in check.units)]
+            check.deep_units = self.selection.deep_units(layer, mag, check.units)
+            check.units, check.as_whole = [], False
+        for index in self.selection.of_this_part(len(things)):
+            check, unit = things[index]
+            if unit is None:
+                check.as_whole = True
+            else:
+                check.units.append(unit)
+        return checks
+
+    # -- units --------------------------------------------------------------------------------------------------
+
+    def _check_units(self, check: _MagCheck) -> None:
+        mag = check.mag
+        deep_units = [unit for unit in check.units if unit in check.deep_units]
+        if deep_units:
+            check.deep = deep_check(mag, deep_units)
+            if check.deep is not None:
+                self.deep_units += len(deep_units)
+            elif mag.recipe is None and any(entry.mag < mag.entry.mag for entry in mag.layer.mags):
+                self._note(mag, "it could not be computed again: no known way of downsampling gives it from a finer mag")
+        for verdict in verdicts((check.check(unit) for unit in check.units), self.threads):
             self.bytes_read += verdict.bytes_read
-            absent += verdict.is_absent
-            self.only_decoded += not (verdict.is_proven or verdict.is_absent)
-            touched += verdict.is_touched
+            check.touched += verdict.is_touched
             if verdict.problem is not None:
                 self.problems.append(verdict.problem)
+            elif verdict.is_absent and check.neighbours is not None and not check.is_made:
+                self._check_absent(check, verdict.unit)
+            elif not verdict.is_proven:
+                self.only_decoded += 1
             self._advance(1)
-        self.units += len(mag.units)
-        if touched:
-            self._note(mag, f"{touched} storage shards have another mtime than recorded; there is no checksum to tell more")
-        if made or not absent:
-            return
-        if absent == len(mag.units) and (finer := self._finer_that_shows_loss(mag)):
-            what = f"found no storage shard at all, expected some because the finer mag {finer} has data that can not vanish in it"
-            mend = refresh_command(self.dataset, mag.layer, overwrite=True)
-            self._problem(mag, "", what, f"restore its files from a copy; or, if the finest mag is good, {mend}")
+        if check.touched:
+            self._note(mag, f"{check.touched} storage shards have another mtime than recorded; there is no checksum to tell more")
+        if check.empty:
+            self._note(mag, f"{check.empty} of {len(mag.units)} storage shards have no file and count as empty")
+
+    def _check_absent(self, check: _MagCheck, unit: Position) -> None:
+        mag = check.mag
+        assert check.neighbours is not None
+        if next(mag.array.stored_units(), None) is not None and (what := check.neighbours.evidence_of_loss(unit)) is not None:
+            self.problems.append(Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(unit), what, mag.mend_unit(), unit=unit))
         else:
-            self._note(mag, f"{absent} of {len(mag.units)} storage shards have no file and count as empty")
+            check.empty += 1
 
-    def _verdicts(self, mag: MagOnDisk, ledger: Ledger, units: Sequence[Position], made: bool) -> Iterator[UnitVerdict]:
-        return ordered_map(lambda unit: verify_unit(mag, unit, ledger.get(unit), made), units, self.threads)
+    # -- one mag as a whole -------------------------------------------------------------------------------------
 
-    def _finer_that_shows_loss(self, mag: MagOnDisk) -> Mag | None:
-        """Return the coarsest finer mag that has data, if these can not have come out as nothing at all in `mag`."""
-        for entry in sorted(mag.layer.mags, key=lambda entry: entry.mag.to_tuple(), reverse=True):
-            is_finer = entry.mag != mag.entry.mag and all(a <= b for a, b in zip(entry.mag, mag.entry.mag, strict=True))
-            if not is_finer or (entry.path is not None and "://" in entry.path):
-                continue
-            try:
-                array = self.dataset.open_mag(mag.layer, entry)
-            except WkpipeError:  # reported where that mag itself is looked at
-                continue
-            if next(array.stored_units(), None) is not None:
-                return entry.mag if shows_loss(array, mag.layer, entry.mag, mag.entry.mag) else None
-        return None
+    def _check_mag(self, check: _MagCheck) -> None:
+        mag, ledger = check.mag, check.ledger
+        for damage in ledger_damage(mag, ledger):
+            self._state_problem(damage, mag)
+        if ledger.damaged_lines and (torn := bad_lines(self.dataset.locations.ledger(mag.layer.name, mag.entry.mag)).torn):
+            self._note(mag, f"{torn} lines of the ledger were cut short, as a crash leaves them, and do not count")
+        for what in metadata_problems(mag):
+            again = repair_command(self.dataset, mag.layer.name, mag.entry.mag)
+            is_repairable = is_not_as_made(mag)
+            mend = again if is_repairable else f"restore the metadata of {mag.array.path}, or correct datasource-properties.json"
+            self._problem(mag, Kind.ARRAY, what, mend, is_repairable)
+        if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
+            self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
+        if not check.is_made and mag.units and (finer := finer_that_shows_loss(self.dataset, mag.layer, mag.entry.mag)) is not None:
+            what = f"found no storage shard at all, expected some because the finer mag {finer} has data that can not vanish in it"
+            mend = f"restore its files from a copy; or, if the finest mag is good, {refresh_command(self.dataset, mag.layer)} --repair"
+            self._problem(mag, Kind.LOST_MAG, what, mend, True)
+        self._check_files(check)
+        self._check_freshness(check)
 
-    def _verify_files(self, mag: MagOnDisk, ledger: Ledger) -> None:
-        made = mag.is_made(ledger)
+    def _check_files(self, check: _MagCheck) -> None:
+        mag = check.mag
         outside, strange, first = 0, 0, ""
         for file in stray_files(mag):
-            if file.unit is not None and (not made or ledger.get(file.unit) is not None):
+            if file.unit is not None and (not check.is_made or check.ledger.get(file.unit) is not None):
                 outside += 1
-            elif made:
+            elif check.is_made:
                 why = "belongs to no storage shard" if file.unit is None else "lies outside of the layer's box and is not recorded"
                 what = f"found the unexpected file {file.path}, which {why}"
-                self._problem(mag, file.shard, what, f"rm {shlex.quote(str(file.path))}")
+                self._problem(mag, Kind.STRAY, what, f"rm {shlex.quote(str(file.path))}", shard=file.shard)
             else:
                 strange, first = strange + 1, first or file.key
         if outside:
@@ -189,32 +267,34 @@ class _Verification:
         if strange:
             self._note(mag, f"{strange} files are not part of the array, as {first}")
 
-    def _verify_freshness(self, mag: MagOnDisk, ledger: Ledger) -> None:
+    def _check_freshness(self, check: _MagCheck) -> None:
+        mag = check.mag
         if mag.recipe is None or mag.recipe.from_mag is None:
             return
         from_mag = mag.recipe.from_mag
         if not mag.is_derived:
             self._note(mag, f"it was made from mag {from_mag}, which is no longer there to compare with")
             return
-        try:
-            source = self.dataset.open_mag(mag.layer, mag.layer.mag(from_mag)).spec
-        except WkpipeError:  # reported where that mag itself is looked at
-            return
-        tokens = recorded_tokens(Ledger.load(self.dataset.locations.ledger(mag.layer.name, from_mag)))
-        fresh = freshness_of(mag.recipe, mag.layer, ledger, source, tokens)
+        fresh = freshness(mag, check.ledger)
         if fresh.stale:
             what = (
                 f"found {len(fresh.stale)} of {len(mag.units)} storage shards stale, expected them made from what mag {from_mag} holds now"
             )
-            self._problem(mag, unit_name(fresh.stale[0]), what, refresh_command(self.dataset, mag.layer))
+            self._problem(mag, Kind.STALE, what, refresh_command(self.dataset, mag.layer), True, unit_name(fresh.stale[0]))
         if fresh.unknown:
             self._note(mag, f"{fresh.unknown} storage shards may be stale or not: there is no record of their source, mag {from_mag}")
 
     # -- the whole dataset --------------------------------------------------------------------------------------
 
-    def look_for_leftovers(self) -> None:
-        """Report temporary files that no run is going to need any more."""
+    def _check_dataset(self) -> None:
         locations = self.dataset.locations
+        for damage in state_damage(locations, self.newest_epoch, self.is_converted):
+            self._state_problem(damage)
+        for path, what in group_problems(self.dataset, self.is_ours):
+            self.problems.append(Problem(Kind.GROUP, "", "", "", what, repair_command(self.dataset), True, path=path))
+        copy = properties_copy(locations.state)
+        if copy.is_file() and copy.read_bytes() != (locations.dataset / "datasource-properties.json").read_bytes():
+            self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
         holder = live_run(locations)
         if holder is not None:
             self.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
@@ -222,14 +302,21 @@ class _Verification:
         count, size = leftovers(locations)
         if count:
             what = f"found {count} temporary files ({size} bytes) of runs that have ended in {locations.temporary}, expected none"
-            self.problems.append(Problem("", "", "", what, f"rm -r {shlex.quote(str(locations.temporary))}"))
+            mend = f"rm -r {shlex.quote(str(locations.temporary))}"
+            self.problems.append(Problem(Kind.LEFTOVER, "", "", "", what, mend, True, path=locations.temporary))
 
-    def _note_partial_voxels(self, mag: MagOnDisk) -> None:
-        if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
-            self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
+    # -- collecting ---------------------------------------------------------------------------------------------
 
-    def _problem(self, mag: MagOnDisk, shard: str, what: str, mend: str) -> None:
-        self.problems.append(Problem(mag.layer.name, str(mag.entry.mag), shard, what, mend))
+    def _state_problem(self, damage: StateDamage, mag: MagOnDisk | None = None) -> None:
+        layer, level = ("", None) if mag is None else (mag.layer.name, mag.entry.mag)
+        lost = (damage.kind is Kind.LEDGER and damage.path.is_dir()) or (damage.kind is Kind.LEDGER and not damage.path.exists())
+        mend = repair_command(self.dataset, layer, level, "--adopt" if lost else "--repair")
+        self.problems.append(
+            Problem(damage.kind, layer, "" if level is None else str(level), "", damage.what, mend, not lost, path=damage.path)
+        )
+
+    def _problem(self, mag: MagOnDisk, kind: Kind, what: str, mend: str, is_repairable: bool = False, shard: str = "") -> None:
+        self.problems.append(Problem(kind, mag.layer.name, str(mag.entry.mag), shard, what, mend, is_repairable))
 
     def _note(self, mag: MagOnDisk, text: str) -> None:
         self.notes.append(f"layer {mag.layer.name}, mag {mag.entry.mag}: {text}")
@@ -237,4 +324,37 @@ class _Verification:
     def _advance(self, units: int) -> None:
         self.done += units
         if self.on_unit is not None and units:
-            self.on_unit(self.done, self.total)
+            self.on_unit(self.done, self.total, self.bytes_read)
+
+
+def verdicts(checks: Iterable[UnitCheck], threads: int) -> Iterator[UnitVerdict]:
+    """Run the pieces of all checks side by side and yield the verdicts in the checks' order; few pieces exist at a time."""
+
+    def work(item: tuple[UnitCheck, Piece | None]) -> tuple[UnitCheck, Found, bool]:
+        check, piece = item
+        return check, None if piece is None else piece(), piece is None
+
+    def pieces() -> Iterator[tuple[UnitCheck, Piece | None]]:
+        for check in checks:
+            yield from ((check, piece) for piece in check.pieces())
+            yield check, None
+
+    found: list[Found] = []
+    for check, result, is_end in ordered_map(work, pieces(), threads):
+        if is_end:
+            yield check.verdict(found)
+            found = []
+        else:
+            found.append(result)
+
+
+def freshness(mag: MagOnDisk, ledger: Ledger) -> Freshness:
+    """Tell which units of a derived mag are stale, by the records of it and of the mag that it was made from."""
+    assert mag.recipe is not None
+    assert mag.recipe.from_mag is not None
+    try:
+        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag)).spec
+    except WkpipeError:  # reported where that mag itself is looked at
+        return Freshness()
+    tokens = recorded_tokens(Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag)))
+    return freshness_of(mag.recipe, mag.layer, ledger, source, tokens)

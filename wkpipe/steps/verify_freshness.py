@@ -10,7 +10,7 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.pyramid import refreshed
-from wkpipe.storage.ledger import DIRTY, MADE, Ledger, Record
+from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
 
 
 @dataclass(frozen=True)
@@ -30,9 +30,9 @@ def freshness_of(recipe: MagPlan, layer: LayerProperties, ledger: Ledger, source
     params, stale, unknown = plan.params, [], 0
     for unit in plan.units():
         record = ledger.get(unit)
-        if record is None or record.origin == DIRTY:
+        if record is None or record.origin in (DAMAGED, DIRTY):
             continue
-        if record.origin != MADE or record.params != params:
+        if not record.is_made_by(params):
             stale.append(unit)
             continue
         inputs = source_identity(plan, unit, source, tokens)

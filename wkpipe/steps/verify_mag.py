@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wkpipe.errors import MetadataError, UnreadableInput
 from wkpipe.formats.base import DataFormat, Position, StoredArray
@@ -78,7 +77,7 @@ class MagOnDisk:
 
     def is_made(self, ledger: Ledger) -> bool:
         """Whether wkpipe made the mag as a whole, so that every unit of it must be recorded."""
-        return self.recipe is not None or any(record.origin == MADE for record in ledger.records.values())
+        return self.recipe is not None or any(record.origin == MADE or record.params for record in ledger.records.values())
 
     @property
     def is_derived(self) -> bool:
@@ -89,25 +88,21 @@ class MagOnDisk:
 
     # -- mends --------------------------------------------------------------------------------------------------
 
-    def remake_command(self) -> str | None:
-        """Return the command that makes missing or changed units of this mag again, and no other mag than there is."""
-        if self.is_derived:
-            return refresh_command(self.dataset, self.layer)
+    @property
+    def can_be_made_again(self) -> bool:
+        """Whether damaged units can be made again: from a finer mag, or from images that are still there."""
+        return self.is_derived or (self.recipe is not None and self.recipe.kind == CONVERT and _source_is_there(self.dataset.locations))
+
+    def mend_unit(self) -> str:
+        """Return how a damaged unit is repaired."""
+        if self.can_be_made_again:
+            return repair_command(self.dataset, self.layer.name, self.entry.mag)
         if self.recipe is not None and self.recipe.kind == CONVERT:
-            return _convert_command(self.dataset.locations)
-        return None
-
-    def mend_unit(self, unit: Position, looks_unchanged: bool = False) -> str:
-        """Return how a damaged unit is repaired.
-
-        `looks_unchanged` tells that size and mtime are still the recorded ones: a run takes such files for proven, so
-        they must go first.
-        """
-        command = self.remake_command()
-        if command is None:
-            return "restore its files from a copy, or write the region again"
-        files = self.array.unit_files(unit) if looks_unchanged else []
-        return f"rm {shlex.quote(str(files[0]))} && {command}" if files else command
+            return "its images are no longer where they were: restore its files from a copy"
+        if any(entry.mag < self.entry.mag for entry in self.layer.mags):
+            again = refresh_command(self.dataset, self.layer, overwrite=True)
+            return f"restore its files from a copy; or, if the finest mag is good, make the coarser ones anew: {again}"
+        return "restore its files from a copy, or write the region again"
 
 
 def read_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
@@ -136,24 +131,23 @@ def refresh_command(dataset: StoredDataset, layer: LayerProperties, overwrite: b
     return shlex.join([*words, *(["--overwrite-existing"] if overwrite else []), *_state_option(dataset.locations)])
 
 
-def _convert_command(locations: Locations) -> str | None:
+def repair_command(dataset: StoredDataset, layer: str | None = None, mag: Mag | None = None, option: str = "--repair") -> str:
+    """Return the command that repairs a dataset, layer or mag."""
+    return verify_command(dataset.locations, layer, mag, option)
+
+
+def verify_command(locations: Locations, layer: str | None, mag: Mag | None, option: str) -> str:
+    """Return a command of ``wkpipe verify``."""
+    words = ["wkpipe", "verify", str(locations.dataset), *(["--layer-name", layer] if layer else []), *(["--mag", str(mag)] if mag else [])]
+    return shlex.join([*words, option, *_state_option(locations)])
+
+
+def _source_is_there(locations: Locations) -> bool:
     try:
         conversion = load_conversion(locations)
     except MetadataError:
-        return None
-    if conversion is None:
-        return None
-    words = ["wkpipe", "convert", str(conversion.get("source")), str(locations.dataset)]
-    for key, value in conversion.get("params", {}).items():
-        words += _option(key, value)
-    return shlex.join([*words, "--no-downsample", *_state_option(locations)])
-
-
-def _option(key: str, value: Any) -> list[str]:
-    name = key.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{name}" if value else f"--no-{name}"]
-    return [f"--{name}", ",".join(map(str, value)) if isinstance(value, list) else str(value)]
+        return False
+    return conversion is not None and Path(str(conversion.get("source", ""))).exists()
 
 
 def _state_option(locations: Locations) -> list[str]:

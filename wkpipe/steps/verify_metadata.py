@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from wkpipe.errors import WkpipeError
 from wkpipe.formats import open_array
-from wkpipe.formats.base import DataFormat
+from wkpipe.formats.base import ArraySpec, DataFormat
 from wkpipe.formats.wkw import wkw_files
+from wkpipe.formats.zarr2 import zarr2_files
+from wkpipe.formats.zarr3 import zarr3_files
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.ome import outdated_group_files
 from wkpipe.plan.spec_json import spec_to_json
 from wkpipe.steps.verify_mag import MagOnDisk
 from wkpipe.stored.axes import spatial
-from wkpipe.stored.dataset import array_corner, box_in_mag
+from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 
 
 def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
@@ -81,10 +86,53 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
     if mag.recipe is None:
         return
     found = spec_to_json(replace(mag.array.spec, shape=mag.recipe.spec.shape))
+    differs = False
     for key, value in spec_to_json(mag.recipe.spec).items():
         if found[key] != value:
+            differs = True
             yield f"found {key.replace('_', ' ')} {found[key]} in the array's metadata, expected {value} as it was made with"
+    if differs:
+        return
+    name, content = array_file(replace(mag.recipe.spec, shape=mag.array.spec.shape))
+    path = mag.array.path / name
     if mag.array.spec.data_format is DataFormat.WKW:
-        name, content = wkw_files(mag.recipe.spec)
-        if (mag.array.path / name).read_bytes() != content:
-            yield f"found other bytes in {name} than the header of the array that was made"
+        if path.read_bytes() != content:
+            yield f"found other bytes in {path} than the header of the array that was made"
+        return
+    expected, there = json.loads(content), json.loads(path.read_bytes())
+    for key, value in expected.items():
+        if there.get(key) != value:
+            yield f"found another value of {key} in {path} than that of the array that was made"
+
+
+def is_not_as_made(mag: MagOnDisk) -> bool:
+    """Whether the array's metadata file has other content than the one that wkpipe made."""
+    if mag.recipe is None:
+        return False
+    name, content = array_file(mag.recipe.spec)
+    return (mag.array.path / name).read_bytes() != content
+
+
+def array_file(spec: ArraySpec) -> tuple[str, bytes]:
+    """Return name and content of the metadata file of an array that wkpipe makes."""
+    return {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format](spec)
+
+
+def group_problems(dataset: StoredDataset, is_ours: bool) -> Iterator[tuple[Path, str]]:
+    """Yield the group files that do not say what the properties say, with what is wrong.
+
+    Of a dataset that wkpipe never published (`is_ours` is False), other tools' ways are theirs: only files that are no
+    JSON count.
+    """
+    for path, _ in outdated_group_files(dataset.locations.dataset, dataset.properties):
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            what = f"found no {path}, expected the group file that lets other tools open the dataset"
+        except (OSError, ValueError, RecursionError):
+            yield path, f"found no valid JSON in {path}"
+            continue
+        else:
+            what = f"found other axes, scales or mags in {path} than datasource-properties.json has"
+        if is_ours:
+            yield path, what

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from wkpipe.formats.base import Position
+
+
+class Kind(enum.StrEnum):
+    """What is wrong, as far as repairing needs to know."""
+
+    UNIT = "storage shard"
+    STALE = "stale"
+    LOST_MAG = "lost mag"
+    PROPERTIES = "properties"
+    ARRAY = "array metadata"
+    GROUP = "group file"
+    RECIPE = "recipe"
+    CONVERSION = "conversion"
+    LEDGER = "ledger"
+    EPOCH = "epoch"
+    STRAY = "unexpected file"
+    LEFTOVER = "leftover"
 
 
 @dataclass(frozen=True)
@@ -15,13 +35,18 @@ class Problem:
     `shard` names a unit as all messages do (its position, as ``0.0.1.2``), or a file that belongs to none; it is empty
     where the whole mag is meant, `mag` where the whole layer or dataset is, `layer` where the dataset is. `what` is one
     line, found against expected; `mend` is the command that repairs it, or what to do where no command can.
+    `is_repairable` tells that ``wkpipe verify --repair`` may mend it; `unit` is the unit meant, `path` the file.
     """
 
+    kind: Kind
     layer: str
     mag: str
     shard: str
     what: str
     mend: str
+    is_repairable: bool = False
+    unit: Position | None = None
+    path: Path | None = None
 
     def __str__(self) -> str:
         names = (("layer", self.layer), ("mag", self.mag), ("storage shard", self.shard))
@@ -29,19 +54,30 @@ class Problem:
         return f"{where}: {self.what}; {self.mend}"
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return {
+            "kind": self.kind.value,
+            "layer": self.layer,
+            "mag": self.mag,
+            "shard": self.shard,
+            "what": self.what,
+            "mend": self.mend,
+            "repairable": self.is_repairable,
+        }
 
 
 @dataclass(frozen=True)
 class VerifyReport:
     """The outcome of `wkpipe.steps.verify.verify_dataset`: how much was looked at, and what was found.
 
-    `only_decoded` counts the units without a recorded checksum: that they decode is all that is known of them.
+    `units` of `all_units` were looked at; `deep_units` of them were computed again from a finer mag. `only_decoded` counts
+    the units without a recorded checksum: that they decode is all that is known of them.
     """
 
     dataset: Path
     mags: int = 0
     units: int = 0
+    all_units: int = 0
+    deep_units: int = 0
     bytes_read: int = 0
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = field(default=())
@@ -55,7 +91,11 @@ class VerifyReport:
     @property
     def summary(self) -> str:
         """The outcome in one line."""
-        looked_at = f"{_counted(self.mags, 'mag')}, {_counted(self.units, 'storage shard')}, {self.bytes_read / 1e6:.1f} MB"
+        of_all = f" of {self.all_units}" if self.units != self.all_units else ""
+        shards = f"{self.units}{of_all} storage shard{'' if self.all_units == 1 else 's'}"
+        looked_at = f"{_counted(self.mags, 'mag')}, {shards}, {self.bytes_read / 1e6:.1f} MB"
+        if self.deep_units:
+            looked_at += f", {self.deep_units} of them computed again from a finer mag"
         if self.is_sound:
             if not self.mags:
                 return f"{self.dataset}: there is nothing to verify"
@@ -69,6 +109,8 @@ class VerifyReport:
             "sound": self.is_sound,
             "mags": self.mags,
             "units": self.units,
+            "all_units": self.all_units,
+            "deep_units": self.deep_units,
             "only_decoded": self.only_decoded,
             "bytes_read": self.bytes_read,
             "problems": [problem.to_json() for problem in self.problems],

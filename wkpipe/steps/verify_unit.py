@@ -1,19 +1,28 @@
-"""Prove one unit: its files against its record, and that every chunk of it decodes."""
+"""Prove one unit: its files against its record, and that every chunk of it decodes; in pieces, for many threads."""
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import re
 import shlex
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from wkpipe.errors import WkpipeError
-from wkpipe.formats.base import Position, UnitFacts
+from wkpipe.formats.base import Position, UnitFacts, UnitProof
+from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.plan.pending import UNKNOWN_CRC
+from wkpipe.steps.verify_deep import DeepCheck, Difference
 from wkpipe.steps.verify_mag import MagOnDisk, refresh_command
-from wkpipe.steps.verify_report import Problem
-from wkpipe.storage.ledger import ADOPTED, DIRTY, WRITTEN, Record
+from wkpipe.steps.verify_report import Kind, Problem
+from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record
+
+PIECE_BYTES = 64 << 20
+"""Units with more decoded bytes than this are decoded in pieces of about this size, side by side."""
+
+CUBE_BYTES = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -21,6 +30,7 @@ class UnitVerdict:
     """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed.
 
     `is_proven` tells that a checksum was recorded to hold it against (or that it holds nothing but the fill value).
+    `proof` is that of the files as they are, where it was asked for.
     """
 
     unit: Position
@@ -29,6 +39,21 @@ class UnitVerdict:
     is_absent: bool = False
     is_touched: bool = False
     is_proven: bool = False
+    proof: UnitProof | None = None
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a look at a unit's files gave: what is wrong with them, and how to mend it where that is special."""
+
+    facts: UnitFacts | None = None
+    wrong: str | None = None
+    mend: str | None = None
+    proof: UnitProof | None = None
+
+
+Found = _Files | Difference | str | None
+Piece = Callable[[], Found]
 
 
 def unit_name(unit: Position) -> str:
@@ -36,63 +61,144 @@ def unit_name(unit: Position) -> str:
     return ".".join(map(str, unit))
 
 
-def verify_unit(mag: MagOnDisk, unit: Position, record: Record | None, must_be_recorded: bool) -> UnitVerdict:
-    """Prove one unit, reading all its files."""
-    try:
-        facts = mag.array.unit_facts(unit)
-    except (WkpipeError, OSError) as error:
-        return UnitVerdict(unit, problem=_problem(mag, unit, _reason(error), mag.mend_unit(unit)))
-    if (locked := _unreadable(mag, unit)) is not None:
-        what = f"{locked} can not be read: permission denied"
-        return UnitVerdict(unit, problem=_problem(mag, unit, what, f"make it readable: chmod u+r {shlex.quote(str(locked))}"))
-    difference = _difference(mag, unit, record, facts, must_be_recorded)
-    decoding = _decoding_error(mag, unit) if facts is not None else None
-    what = "; ".join(text for text in (difference, decoding) if text)
-    is_touched = not what and record is not None and facts is not None and not record.matches(facts) and record.proof.crc32c == UNKNOWN_CRC
-    return UnitVerdict(
-        unit=unit,
-        bytes_read=facts.size if facts is not None else 0,
-        problem=_problem(mag, unit, what, _mend(mag, unit, record, facts, decoding is not None)) if what else None,
-        is_absent=facts is None and record is None,
-        is_touched=is_touched,
-        is_proven=record is not None and record.proof.crc32c != UNKNOWN_CRC,
-    )
+@dataclass(frozen=True)
+class UnitCheck:
+    """The check of one unit. `deep` compares its voxels with a finer mag's; `prove` asks for the proof of its files."""
 
+    mag: MagOnDisk
+    unit: Position
+    record: Record | None
+    must_be_recorded: bool
+    deep: DeepCheck | None = None
+    prove: bool = False
 
-def _unreadable(mag: MagOnDisk, unit: Position) -> Path | None:
-    """Return a file of a unit that may not be read: that says nothing on its content."""
-    return next((path for path in mag.array.unit_files(unit) if not os.access(path, os.R_OK)), None)
+    def pieces(self) -> Iterator[Piece]:
+        """Yield what is to be done, in any order; each reads and returns what it found. Memory is bounded in each."""
+        yield self._look_at_files
+        yield from self._decoding()
+        if self.deep is not None:
+            yield from self.deep.pieces(self.mag.array, self.unit)
 
+    def verdict(self, found: Sequence[Found]) -> UnitVerdict:
+        """Return what the results of all pieces mean."""
+        files = next(result for result in found if isinstance(result, _Files))
+        if files.mend is not None:
+            return UnitVerdict(self.unit, problem=self._problem(files.wrong or "", files.mend, False))
+        decoding = next((result for result in found if isinstance(result, str)), None)
+        what = [text for text in (files.wrong, decoding) if text]
+        differences = [result for result in found if isinstance(result, Difference)]
+        if not what and self.deep is not None and (difference := self.deep.described(differences)) is not None:
+            what = [difference]
+        record, facts = self.record, files.facts
+        is_touched = (
+            not what and record is not None and facts is not None and not record.matches(facts) and record.proof.crc32c == UNKNOWN_CRC
+        )
+        return UnitVerdict(
+            unit=self.unit,
+            bytes_read=facts.size if facts is not None else 0,
+            problem=self._problem("; ".join(what), *self._mend(facts, decoding is not None)) if what else None,
+            is_absent=facts is None and record is None,
+            is_touched=is_touched,
+            is_proven=record is not None and record.proof.crc32c != UNKNOWN_CRC,
+            proof=files.proof,
+        )
 
-def _problem(mag: MagOnDisk, unit: Position, what: str, mend: str) -> Problem:
-    return Problem(mag.layer.name, str(mag.entry.mag), unit_name(unit), what, mend)
+    def _problem(self, what: str, mend: str, is_repairable: bool) -> Problem:
+        mag = self.mag
+        return Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(self.unit), what, mend, is_repairable, self.unit)
 
+    def _mend(self, facts: UnitFacts | None, is_broken: bool) -> tuple[str, bool]:
+        """Return how the unit is mended, and whether `--repair` does it."""
+        mag, record = self.mag, self.record
+        is_foreign = record is not None and not record.params and record.origin in (ADOPTED, WRITTEN)
+        if is_foreign and record is not None and facts is not None and not is_broken and not record.matches(facts):
+            return f"restore its files from a copy; or, if the change was meant, {refresh_command(mag.dataset, mag.layer)}", False
+        return mag.mend_unit(), mag.can_be_made_again
 
-def _difference(mag: MagOnDisk, unit: Position, record: Record | None, facts: UnitFacts | None, must_be_recorded: bool) -> str | None:
-    """Return how the files differ from the record; None where they do not."""
-    if record is None:
-        if not must_be_recorded:
-            return None
-        return f"found {_amount(facts)} and no record of it in the ledger, expected a record of every storage shard"
-    if record.origin == DIRTY:
-        return f"found {_amount(facts)} that a write began to change and did not finish, expected a finished write"
-    proof = record.proof
-    if (facts is None) != proof.is_fill:
-        return f"found {_amount(facts)}, expected {_recorded(record)} as the ledger recorded"
-    if facts is None:
+    # -- files --------------------------------------------------------------------------------------------------
+
+    def _look_at_files(self) -> Found:
+        array = self.mag.array
+        try:
+            facts = array.unit_facts(self.unit)
+            locked = next((path for path in array.unit_files(self.unit) if not os.access(path, os.R_OK)), None)
+            if locked is not None:
+                mend = f"make it readable: chmod u+r {shlex.quote(str(locked))}"
+                return _Files(facts, f"{locked} can not be read: permission denied", mend)
+            return self._compared(facts)
+        except (WkpipeError, OSError) as error:
+            return _Files(None, _reason(error))
+
+    def _compared(self, facts: UnitFacts | None) -> _Files:
+        """Hold the files against the record."""
+        record = self.record
+        if self.prove:
+            return _Files(facts, proof=self.mag.array.prove_unit(self.unit))
+        if record is None:
+            what = f"found {_amount(facts)} and no record of it in the ledger, expected a record of every storage shard"
+            return _Files(facts, what if self.must_be_recorded else None)
+        if record.origin == DIRTY:
+            return _Files(facts, f"found {_amount(facts)} that a write began to change and did not finish, expected a finished write")
+        if record.origin == DAMAGED:
+            return _Files(facts, f"found {_amount(facts)} that a repair began to make again and did not finish")
+        proof = record.proof
+        is_other = (facts is None) != proof.is_fill or (facts is not None and (facts.files, facts.size) != (proof.files, proof.size))
+        if is_other:
+            return _Files(facts, f"found {_amount(facts)}, expected {_recorded(record)} as the ledger recorded")
+        if facts is None or proof.crc32c == UNKNOWN_CRC:
+            return _Files(facts)
+        found = self.mag.array.prove_unit(self.unit)
+        if found is None or found.crc32c != proof.crc32c:
+            crc = "no file" if found is None else f"the checksum {found.crc32c:08x}"
+            return _Files(facts, f"found {crc}, expected {proof.crc32c:08x} as the ledger recorded")
+        return _Files(facts)
+
+    # -- chunks -------------------------------------------------------------------------------------------------
+
+    def _decoding(self) -> Iterator[Piece]:
+        """Yield the pieces that decode the unit's chunks."""
+        spec = self.mag.array.spec
+        first = [u * n for u, n in zip(self.unit, spec.unit_shape, strict=True)]
+        inside = [max(0, min(n, whole - f)) for f, n, whole in zip(first, spec.unit_shape, spec.shape, strict=True)]
+        is_small = spec.is_sharded and math.prod(inside) * spec.dtype.itemsize <= PIECE_BYTES
+        if is_small or not isinstance(self.mag.array, ChunkedArray):
+            yield self._decode_all
+            return
+        # What a WKW file holds beyond the array's shape counts as well.
+        size = inside if self.mag.array.is_bounded else list(spec.unit_shape)
+        cube = _grown(spec.chunk_shape, size, CUBE_BYTES // spec.dtype.itemsize)
+        starts = itertools.product(*(range(f, f + n, c) for f, n, c in zip(first, size, cube, strict=True)))
+        batch = max(1, PIECE_BYTES // (math.prod(cube) * spec.dtype.itemsize))
+        while corners := list(itertools.islice(starts, batch)):
+            yield lambda corners=corners: self._decode_cubes(corners, cube)  # type: ignore[misc]
+
+    def _decode_all(self) -> Found:
+        try:
+            self.mag.array.check_unit(self.unit)
+        except (WkpipeError, OSError) as error:
+            return _reason(error)
         return None
-    if (facts.files, facts.size) != (proof.files, proof.size):
-        return f"found {_amount(facts)}, expected {_recorded(record)} as the ledger recorded"
-    if proof.crc32c == UNKNOWN_CRC:
+
+    def _decode_cubes(self, corners: Sequence[Sequence[int]], cube: Sequence[int]) -> Found:
+        array = self.mag.array
+        try:
+            for corner in corners:
+                if not array.is_fill(corner, cube):
+                    array.read(corner, cube)
+        except (WkpipeError, OSError) as error:
+            return _reason(error)
         return None
-    try:
-        found = mag.array.prove_unit(unit)
-    except (WkpipeError, OSError) as error:
-        return _reason(error)
-    if found is None or found.crc32c != proof.crc32c:
-        crc = "no file" if found is None else f"the checksum {found.crc32c:08x}"
-        return f"found {crc}, expected {proof.crc32c:08x} as the ledger recorded"
-    return None
+
+
+def _grown(chunk: Sequence[int], most: Sequence[int], voxels: int) -> list[int]:
+    """Return a multiple of the chunk's shape with about so many voxels, not larger than `most` rounded up."""
+    shape = list(chunk)
+    while math.prod(shape) * 2 <= voxels:
+        axis = min((axis for axis, n in enumerate(shape) if n < most[axis]), key=lambda axis: shape[axis], default=None)
+        if axis is None:
+            break
+        shape[axis] *= 2
+    return shape
 
 
 def _amount(facts: UnitFacts | None) -> str:
@@ -106,24 +212,7 @@ def _recorded(record: Record) -> str:
     return "no file (nothing but the fill value)" if proof.is_fill else _amount(UnitFacts(proof.files, proof.size, proof.mtime_ns))
 
 
-def _decoding_error(mag: MagOnDisk, unit: Position) -> str | None:
-    try:
-        mag.array.check_unit(unit)
-    except (WkpipeError, OSError) as error:
-        return _reason(error)
-    return None
-
-
 def _reason(error: Exception) -> str:
     """Return an error's message without the advice at its end: a problem has a better one."""
     text = " ".join(str(error).split()).split(" [source locations=")[0]
     return re.sub(r"; (?:copy|check|make|remove|it changed)\b[^;]*$", "", text)
-
-
-def _mend(mag: MagOnDisk, unit: Position, record: Record | None, facts: UnitFacts | None, is_broken: bool) -> str:
-    if record is not None and record.origin == DIRTY:
-        return mag.remake_command() or "write the region again"
-    if record is not None and record.origin in (ADOPTED, WRITTEN) and facts is not None and not is_broken and not record.matches(facts):
-        return f"restore its files from a copy; or, if the change was meant, {refresh_command(mag.dataset, mag.layer)}"
-    looks_unchanged = record is not None and facts is not None and record.matches(facts)
-    return mag.mend_unit(unit, looks_unchanged)

@@ -40,8 +40,9 @@ MOST_LINE_BYTES = 1 << 16
 
 MADE = "made"  # by a task of wkpipe, with parameters and inputs
 WRITTEN = "written"  # through the library's `write`
-ADOPTED = "adopted"  # found in a dataset that has no ledger; known by size and mtime, not by checksum
+ADOPTED = "adopted"  # found without a record; known by size and mtime, after `verify --adopt` by checksum too
 DIRTY = "dirty"  # a write has begun and not ended: the content is not known
+DAMAGED = "damaged"  # verify found other files than the recorded ones and has begun to make the unit again
 
 
 _NO_STATS: Mapping[str, Any] = MappingProxyType({})
@@ -78,8 +79,8 @@ class Record:
         return (facts.files, facts.size, facts.mtime_ns) == (self.proof.files, self.proof.size, self.proof.mtime_ns)
 
     def is_made_by(self, params: str) -> bool:
-        """Tell whether a task made the unit with these parameters."""
-        return self.origin == MADE and self.params == params
+        """Tell whether a task made the unit with these parameters, or `verify --adopt` took it for such a one."""
+        return self.origin in (MADE, ADOPTED) and self.params == params
 
     def to_line(self) -> bytes:
         proof = [self.proof.files, self.proof.size, self.proof.crc32c, self.proof.mtime_ns]
@@ -230,11 +231,12 @@ class LedgerWriter:
 
 
 def fold(directory: Path, epoch: int, scratch: Scratch) -> None:
-    """Merge all segments into one; the old ones are removed after the new one is durable."""
+    """Merge all segments into one, without lines that do not count; the old ones are removed after the new one is durable."""
     segments = _segments(directory)
-    if len(segments) < 2:
+    ledger = Ledger.load(directory) if segments else Ledger({})
+    if len(segments) < 2 and not ledger.damaged_lines:
         return
-    records = Ledger.load(directory).records
+    records = ledger.records
     data = b"".join(records[unit].to_line() for unit in sorted(records))
     replace_file(directory / f"{epoch:06d}{_FOLDED}{uuid.uuid4().hex[:8]}{SEGMENT_SUFFIX}", data, scratch)
     for segment in segments:

@@ -64,6 +64,11 @@ class Locations:
         return self.state / "conversion.json"
 
     @property
+    def conversion_copy(self) -> Path:
+        """A copy of that file, from which ``wkpipe verify --repair`` restores it."""
+        return self.state / "copies" / "conversion.json"
+
+    @property
     def locks(self) -> Path:
         return self.state / "locks"
 

@@ -1,0 +1,97 @@
+"""Tell a coarse mag that lost its files from one that rightly has none, as sparse labels under mode may."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from wkpipe.errors import WkpipeError
+from wkpipe.formats.base import ArraySpec, StoredArray, Voxels
+from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.metadata.layer_properties import LayerProperties
+from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.stored.axes import spatial, with_spatial, xyz_last
+from wkpipe.stored.dataset import StoredDataset, box_in_mag
+
+CUBE_EDGE = 128
+MAX_CUBE_BYTES = 1 << 28
+
+Corners = tuple[Vec3Int, Vec3Int]
+
+
+def finer_that_shows_loss(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> Mag | None:
+    """Return the finer mag that shows that a registered mag without a single file has lost its data; None where none does.
+
+    Only the coarsest finer mag that has data is asked. A mag that has files, or that can not be opened, shows nothing.
+    """
+    try:
+        if next(dataset.open_mag(layer, layer.mag(mag)).stored_units(), None) is not None:
+            return None
+    except WkpipeError:
+        return None
+    for entry, array in finer_mags(dataset, layer, mag):
+        if next(array.stored_units(), None) is not None:
+            return entry.mag if shows_loss(array, layer, entry.mag, mag) else None
+    return None
+
+
+def finer_mags(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> Iterator[tuple[MagProperties, StoredArray]]:
+    """Yield the layer's mags that `mag` may be made from, the coarsest first, as far as they can be opened."""
+    for entry in sorted(layer.mags, key=lambda entry: entry.mag.to_tuple(), reverse=True):
+        if entry.mag != mag and all(a <= b for a, b in zip(entry.mag, mag, strict=True)):
+            try:
+                yield entry, dataset.open_mag(layer, entry)
+            except WkpipeError:  # reported where that mag itself is looked at
+                continue
+
+
+def shows_loss(finer: StoredArray, layer: LayerProperties, finer_mag: Mag, mag: Mag, region: Corners | None = None) -> bool:
+    """Tell whether the finer mag has a block without a single fill voxel where one voxel of `mag` is made from it.
+
+    No way of downsampling makes nothing out of such a block. `region` (first, end in voxels of the finer mag) bounds where
+    to look; default: the layer's box. Cubes that can not be read show nothing.
+    """
+    factors = finer_mag.factors_to(mag)
+    edge = Vec3Int([max(CUBE_EDGE, factor) for factor in factors])
+    spec = finer.spec
+    others = math.prod(size for axis, size in zip(spec.axes, spec.unit_shape, strict=True) if axis not in "xyz")
+    if edge.prod() * others * spec.dtype.itemsize > MAX_CUBE_BYTES:
+        return False
+    box = box_in_mag(layer.bounding_box(), finer_mag)
+    low, high = box.topleft_xyz, box.bottomright_xyz
+    if region is not None:
+        low, high = low.pairmax(region[0]), high.pairmin(region[1])
+    shape = spatial(spec, spec.unit_shape)
+    for unit in sorted(finer.stored_units()):
+        first = (spatial(spec, unit) * shape).pairmax(low)
+        end = (spatial(spec, unit) * shape + shape).pairmin(high)
+        corner = [u * n for u, n in zip(unit, spec.unit_shape, strict=True)]
+        for cell in itertools.product(*(range(a // e, -(-b // e)) for a, b, e in zip(first, end, edge, strict=True))):
+            start = (Vec3Int(cell) * edge).pairmax(low // factors * factors)
+            shape_here = (Vec3Int(cell) * edge + edge).pairmin(high) - start
+            if shape_here.is_positive() and _has_full_block(finer, with_spatial(spec, corner, start), shape_here, factors):
+                return True
+    return False
+
+
+def _has_full_block(finer: StoredArray, corner: Sequence[int], shape: Vec3Int, factors: Vec3Int) -> bool:
+    spec = finer.spec
+    blocks = shape // factors
+    if not blocks.is_positive():
+        return False
+    whole = with_spatial(spec, spec.unit_shape, blocks * factors)
+    try:
+        voxels = finer.read(corner, whole)
+    except WkpipeError:  # reported where that mag itself is looked at
+        return False
+    filled = _can_not_cancel_out(spec, xyz_last(spec, voxels))
+    cut = filled.reshape(*filled.shape[:-3], blocks.x, factors.x, blocks.y, factors.y, blocks.z, factors.z)
+    return bool(cut.all(axis=(-5, -3, -1)).any())
+
+
+def _can_not_cancel_out(spec: ArraySpec, voxels: Voxels) -> Voxels:
+    """Return where voxels are not fill; of signed ones only the positive, as a mean of both signs may be zero."""
+    return np.greater(voxels, max(spec.fill_value, 0)) if spec.dtype.kind in "if" else np.not_equal(voxels, spec.fill_value)
