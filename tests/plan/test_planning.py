@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from tests.sampling.oracle import reflect
 from tests.steps.helpers import Layer, check_pyramid, mags_of, noise, plan_of, run, tree, write_dataset
 from wkpipe.errors import AlreadyExists, InputRefused, LayerNotFound, MetadataError, NotWritable, UnreadableInput, UsageError, WkpipeError
+from wkpipe.formats.base import Compression
 from wkpipe.geometry import Mag
 from wkpipe.plan.config import Config, load_config
 from wkpipe.plan.plan import Plan, load_plan
@@ -221,6 +222,63 @@ def test_shapes_of_a_conversion_hold_on_unless_others_are_given(tmp_path: Path) 
     assert {(mag.spec.chunk_shape[1:], mag.spec.shard_shape[1:], mag.spec.compression.is_on) for mag in other.layers[0].mags} == {
         ((4, 4, 4), (8, 8, 8), False)
     }
+
+
+def levels(plan: Plan) -> dict[str, int | None]:
+    return {str(mag.mag): mag.spec.compression.level for mag in plan.layers[0].mags}
+
+
+def test_new_mags_have_the_level_of_the_mag_that_they_are_made_from(tmp_path: Path) -> None:
+    layer = example()
+    layer.compression = Compression("zstd", 3)
+    root = tmp_path / "d"
+    write_dataset(root, layer)
+    assert levels(plan_of(root, **VALUES, coarsest_mag="4")) == {"2": 3, "4": 3}
+    run(root, **VALUES, coarsest_mag="2", compression_level=9)
+    plan = run(root, **VALUES, coarsest_mag="4")
+    assert levels(plan) == {"2": 9, "4": 9}
+    assert "zstd 9" in plan_table(plan)
+    run(root, **VALUES, coarsest_mag="8", compression_level=1)
+    assert levels(plan_of(root, **VALUES)) == {"2": 9, "4": 9, "8": 1}
+    files = [json.loads((root / "layer" / mag / "zarr.json").read_text()) for mag in "248"]
+    codecs = [next(c for c in f["codecs"][0]["configuration"]["codecs"] if c["name"] == "zstd") for f in files]
+    assert [codec["configuration"]["level"] for codec in codecs] == [9, 9, 1]
+    # Made anew, they are made from the finest mag.
+    assert levels(plan_of(root, **VALUES, overwrite_existing=True)) == {"2": 3, "4": 3}
+
+
+def test_mags_of_an_uncompressed_layer(tmp_path: Path) -> None:
+    """Another tool's layer says nothing of how ours are to be; a conversion without compression does."""
+    import tifffile
+
+    layer = example()
+    layer.compression = False
+    write_dataset(tmp_path / "d", layer)
+    assert set(levels(plan_of(tmp_path / "d", **VALUES)).values()) == {5}
+    tifffile.imwrite(tmp_path / "a.tif", noise((40, 70, 50), "uint8", 1))
+    converted = {"source": tmp_path / "a.tif", "voxel_size": (1, 1, 1), "downsample": False, "compress": False}
+    run(tmp_path / "e", **converted, **VALUES)
+    assert set(levels(plan_of(tmp_path / "e")).values()) == {None}
+    assert set(levels(plan_of(tmp_path / "e", compression_level=7)).values()) == {7}
+
+
+def test_a_level_that_is_the_default_is_no_other_conversion(tmp_path: Path) -> None:
+    import tifffile
+
+    tifffile.imwrite(tmp_path / "a.tif", noise((40, 70, 50), "uint8", 1))
+    converted = {"source": tmp_path / "a.tif", "voxel_size": (1, 1, 1), **VALUES}
+    assert set(levels(run(tmp_path / "d", **converted)).values()) == {5}
+    assert plan_of(tmp_path / "d", **converted, compression_level=5).is_empty
+    with pytest.raises(AlreadyExists, match="compression_level: default, now 6"):
+        plan_of(tmp_path / "d", **converted, compression_level=6)
+
+
+def test_wkw_has_no_levels(tmp_path: Path) -> None:
+    layer = Layer(noise((1, 70, 50, 34), "uint8", 5), data_format="wkw", chunk=(8, 8, 8), shard=(16, 16, 16))
+    write_dataset(tmp_path / "d", layer)
+    with pytest.raises(UsageError, match="WKW, whose LZ4-HC has no levels"):
+        plan_of(tmp_path / "d", **VALUES, compression_level=5)
+    assert "lz4hc" in plan_table(plan_of(tmp_path / "d", **VALUES))
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------

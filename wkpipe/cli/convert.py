@@ -23,7 +23,7 @@ def convert(
     chunk_shape: Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")] = None,
     shard_shape: Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")] = None,
     compress: Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")] = True,
-    compression_level: Annotated[int, typer.Option(help="zstd level, 1 to 22; higher is smaller and slower.")] = 5,
+    compression_level: o.CompressionLevel = None,
     batch_size: Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")] = None,
     overwrite_existing: o.OverwriteExisting = False,
     downsample: Annotated[bool, typer.Option("--downsample/--no-downsample", help="Make coarser mags too.")] = True,

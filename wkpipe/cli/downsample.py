@@ -16,6 +16,7 @@ def downsample(
     layer_name: Annotated[str | None, typer.Option(help="Layer to downsample; default: all.")] = None,
     coarsest_mag: Annotated[str | None, typer.Option(help="Mag to stop at, like 2 or 2-2-2; default: from the layer's size.")] = None,
     interpolation_mode: o.InterpolationMode = "default",
+    compression_level: o.CompressionLevel = None,
     overwrite_existing: Annotated[
         bool, typer.Option("--overwrite-existing", help="Delete all mags but the finest first, and make them anew.")
     ] = False,
@@ -39,6 +40,7 @@ def downsample(
         "layer_name": layer_name,
         "coarsest_mag": coarsest_mag,
         "interpolation_mode": interpolation_mode,
+        "compression_level": compression_level,
         "overwrite_existing": overwrite_existing,
         "repair": repair,
         "trust_empty": trust_empty,

@@ -23,6 +23,10 @@ InterpolationMode = Annotated[
         help="How a voxel is made: median, mode, nearest, bilinear, bicubic, max, min; default = mode for segmentation, median for color."
     ),
 ]
+CompressionLevel = Annotated[
+    int | None,
+    typer.Option(help="zstd level, 1 to 22, higher is smaller and slower; default 5, for mags of an existing layer that of the finer mag."),
+]
 Jobs = Annotated[int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all that this process may use.")]
 Strategy = Annotated[str, typer.Option(help="Where jobs run: multiprocessing, sequential, slurm, kubernetes.")]
 JobResources = Annotated[str | None, typer.Option(help='Resources of cluster jobs, as JSON like \'{"mem": "10M"}\'.')]

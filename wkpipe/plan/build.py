@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
+from wkpipe.formats.base import Compression
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
@@ -18,7 +19,7 @@ from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
-from wkpipe.plan.pyramid import chain, ladder_of, refreshed
+from wkpipe.plan.pyramid import chain, ladder_of, refreshed, with_compression
 from wkpipe.plan.recipe import inherited_config, load_recipe
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.survey import LayerSurvey, survey_layer
@@ -117,6 +118,7 @@ def _plan_layer(
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
+    inherited = with_compression(config, inherited, _compression(dataset, layer, ladder.from_mag, derived))
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
     rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
@@ -158,6 +160,15 @@ def _source_of(mag: Mag, existing: Sequence[Mag]) -> Mag:
     """Return the coarsest of the existing mags that a mag can be made from."""
     finer = [other for other in existing if other != mag and all(a <= b for a, b in zip(other, mag, strict=True))]
     return max(finer, key=lambda m: m.to_tuple())
+
+
+def _compression(dataset: StoredDataset, layer: LayerProperties, mag: Mag, derived: Sequence[MagPlan]) -> Compression | None:
+    """Return how an existing mag is compressed; None where it is not there."""
+    for plan in derived:
+        if plan.mag == mag:
+            return plan.spec.compression
+    entry = layer.mag(mag)
+    return dataset.open_mag(layer, entry).spec.compression if dataset.mag_path(layer, entry).is_dir() else None
 
 
 def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> None:

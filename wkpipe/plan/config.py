@@ -87,7 +87,9 @@ class Config(BaseModel):
     chunk_shape: Shape | None = Field(None, description="Voxels per chunk; default 32,32,32.")
     shard_shape: Shape | None = Field(None, description="Voxels per storage shard (one file).")
     compress: bool = Field(True, description="Compress chunks (zstd, WKW: LZ4-HC).")
-    compression_level: int = Field(5, ge=1, le=22, description="zstd level; higher is smaller and slower.")
+    compression_level: int | None = Field(
+        None, ge=1, le=22, description="zstd level, higher is smaller and slower (WKW has none); default 5, then that of the finer mag."
+    )
     batch_size: int | None = Field(
         None, ge=1, description="Images per job at least; a multiple of the shard's depth (WKW: of the chunk's)."
     )

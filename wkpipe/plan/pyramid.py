@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wkpipe.errors import InputRefused
+from wkpipe.errors import InputRefused, UsageError
 from wkpipe.formats import default_compression, make_spec
-from wkpipe.formats.base import NO_COMPRESSION, Compression
+from wkpipe.formats.base import NO_COMPRESSION, Compression, DataFormat
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
@@ -18,8 +18,29 @@ from wkpipe.stored.dataset import array_corner, box_in_mag
 
 
 def compression_of(config: Config, layer: LayerProperties) -> Compression:
-    """Return how new arrays of a layer are compressed."""
-    return default_compression(layer.data_format, config.compression_level) if config.compress else NO_COMPRESSION
+    """Return how new arrays of a layer are compressed.
+
+    Raises:
+        UsageError: there is a level, which WKW does not have.
+    """
+    if not config.compress:
+        return NO_COMPRESSION
+    if config.compression_level is None:
+        return default_compression(layer.data_format)
+    if layer.data_format is DataFormat.WKW:
+        raise UsageError(
+            f"compression level {config.compression_level}: layer {layer.name} is WKW, whose LZ4-HC has no levels; leave it out"
+        )
+    return default_compression(layer.data_format, config.compression_level)
+
+
+def with_compression(config: Config, inherited: Config, source: Compression | None) -> Config:
+    """Return `inherited` with the compression of a layer's new mags: as given now, else at the level of the `source` mag."""
+    level = config.compression_level
+    compress = config.compress and (inherited.compress or level is not None)
+    if level is None and source is not None and source.kind == "zstd" and source.level in range(1, 23):
+        level = source.level
+    return inherited.model_copy(update={"compress": compress, "compression_level": level})
 
 
 def ladder_of(

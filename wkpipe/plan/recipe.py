@@ -6,6 +6,7 @@ from typing import Any
 
 from wkpipe.errors import MetadataError, UsageError, one_line
 from wkpipe.formats import validate_spec
+from wkpipe.formats.creation import DEFAULT_LEVEL
 from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.plan.config import Config, load_config
@@ -26,7 +27,7 @@ CONVERSION_KEYS = (
 )
 """What of a config makes a conversion the same one."""
 
-LAYOUT_KEYS = ("chunk_shape", "shard_shape", "compress", "compression_level")
+LAYOUT_KEYS = ("chunk_shape", "shard_shape", "compress")
 
 
 def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
@@ -98,6 +99,8 @@ def conversion_of(config: Config) -> dict[str, Any]:
     """Return what identifies a conversion: the source and the parameters that define voxels and layout."""
     assert config.source is not None
     values = config.to_json()
+    if config.compression_level == DEFAULT_LEVEL:
+        del values["compression_level"]  # the same conversion, whether it was given or not
     return {"source": str(config.source.resolve()), "params": {key: values[key] for key in CONVERSION_KEYS if key in values}}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from wkpipe.formats.base import Compression
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import voxel_bytes
 
 
 def plan_table(plan: Plan) -> str:
-    """Return a line per mag: layer, mag, shape in voxels, shards to do of all, jobs, memory of a job, bytes decoded."""
-    rows: list[Sequence[str]] = [("layer", "mag", "from", "shape", "dtype", "shards", "jobs", "memory/job", "decoded")]
+    """Return a line per mag: layer, mag, shape in voxels, compression, shards to do of all, jobs, memory of a job, bytes decoded."""
+    rows: list[Sequence[str]] = [("layer", "mag", "from", "shape", "dtype", "compression", "shards", "jobs", "memory/job", "decoded")]
     for layer in plan.layers:
         for mag in layer.mags:
             parts = [(task, part) for task in plan.tasks for part in task.parts if (part.layer, part.mag) == (layer.name, mag.mag)]
@@ -27,6 +28,7 @@ def plan_table(plan: Plan) -> str:
                     source,
                     " × ".join(map(str, shape)),
                     mag.spec.dtype.name,
+                    _compression(mag.spec.compression),
                     f"{todo} of {len(units)}",
                     str(len({task.name for task, _ in parts})),
                     f"{memory} MB" if memory else "-",
@@ -37,6 +39,10 @@ def plan_table(plan: Plan) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
     return "\n".join([*lines, total])
+
+
+def _compression(compression: Compression) -> str:
+    return compression.kind if compression.level is None else f"{compression.kind} {compression.level}"
 
 
 def _size(count: float) -> str:
