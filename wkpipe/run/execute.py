@@ -8,21 +8,25 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from wkpipe.errors import Interrupted, UsageError, WkpipeError
+from wkpipe.errors import Interrupted, UsageError
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import available_memory_mb
+from wkpipe.run.failure import failure_of
 from wkpipe.run.progress import Progress
 from wkpipe.run.snakefile import RUN_KEY
 from wkpipe.run.workflow_files import profile_directory, workflow_root
-from wkpipe.steps.run import Run, failed_tasks
+from wkpipe.steps.run import Run
+from wkpipe.storage import disk
+from wkpipe.storage.lease import Epoch
 
 LOCAL_STRATEGIES = ("multiprocessing", "sequential")
 STRATEGIES = (*LOCAL_STRATEGIES, "slurm", "kubernetes")
 POLL_SECONDS = 0.1
+LEASE_CHECK_SECONDS = 5.0
 STOP_SECONDS = 20.0
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -60,9 +64,9 @@ def execute(plan: Plan, execution: Execution) -> None:
     if plan.is_empty:
         return
     run = Run(plan)
-    with _interruptible(), run.begun(execution.break_lock):
+    with _interruptible(), run.begun(execution.break_lock) as epoch:
         log = run.directory / "snakemake.log"
-        with log.open("wb") as output:
+        with os.fdopen(disk.create(log), "wb") as output:
             process = subprocess.Popen(
                 _command(run, execution),
                 stdout=output,
@@ -75,14 +79,14 @@ def execute(plan: Plan, execution: Execution) -> None:
             )
             progress = Progress(plan, run.directory, quiet=execution.quiet)
             try:
-                _wait(process, progress.update)
+                _wait(process, epoch, progress.update)
             except BaseException:
                 _stop(process)
                 raise
             finally:
                 progress.close()
         if process.returncode != 0:
-            raise _failure(run, log)
+            raise epoch.cause_of(failure_of(run, log))
 
 
 def _command(run: Run, execution: Execution) -> list[str]:
@@ -109,13 +113,17 @@ def _environment(run: Run) -> dict[str, str]:
     return kept | {"XDG_CACHE_HOME": str(run.directory / "cache")}
 
 
-def _wait(process: subprocess.Popen[bytes], on_tick: Callable[[], None]) -> None:
+def _wait(process: subprocess.Popen[bytes], epoch: Epoch, on_tick: Callable[[], None]) -> None:
+    checked = time.monotonic()
     while True:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(POLL_SECONDS)
             on_tick()
             return
         on_tick()
+        if time.monotonic() - checked > LEASE_CHECK_SECONDS:
+            checked = time.monotonic()
+            epoch.check()
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -144,32 +152,3 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _failure(run: Run, log: Path) -> WkpipeError:
-    """Return the error to raise for a run that did not end well."""
-    notes = failed_tasks(run.directory)
-    if not notes:
-        return WkpipeError(f"Snakemake failed without a task's error: {_last_lines(log)}; its log is {log}")
-    messages = list(dict.fromkeys(str(note["message"]) for note in notes))
-    more = f" (and {len(messages) - 1} more errors)" if len(messages) > 1 else ""
-    text = f"{messages[0]}{more}; {len(notes)} of {len(run.plan.tasks)} tasks failed, logs are in {run.directory / 'logs'}"
-    return _error_of(notes[0]["exit_code"], text)
-
-
-def _error_of(exit_code: int, text: str) -> WkpipeError:
-    """Return an error of the kind that has this exit code."""
-    return next((kind for kind in _all_kinds(WkpipeError) if kind.exit_code == exit_code), WkpipeError)(text)
-
-
-def _all_kinds(base: type[WkpipeError]) -> Iterator[type[WkpipeError]]:
-    yield base
-    for kind in base.__subclasses__():
-        yield from _all_kinds(kind)
-
-
-def _last_lines(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        return " | ".join(lines[-3:])
-    return "no output"

@@ -15,7 +15,9 @@ from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
 from wkpipe.plan.task import Task
+from wkpipe.run.failure import failure_of
 from wkpipe.steps.run import Run, current_run
+from wkpipe.storage.lease import Epoch
 from wkpipe.stored.locations import Locations
 
 RUN_KEY = "wkpipe_run"
@@ -43,6 +45,7 @@ class WorkflowRun:
         self._tasks = {task.name: task for task in plan.tasks}
         self._memory = available_memory_mb()
         self._lease = contextlib.ExitStack()
+        self._epoch: Epoch | None = None
 
     @classmethod
     def of_config(cls, values: Mapping[str, Any], workflow: Any) -> WorkflowRun:
@@ -119,13 +122,21 @@ class WorkflowRun:
         if self._run is None or self.plan.is_empty:
             return
         try:
-            self._lease.enter_context(self._run.begun())
+            self._epoch = self._lease.enter_context(self._run.begun())
         except WkpipeError as error:
             refuse(error)
 
     def end(self) -> None:
         """Give the lease back."""
         self._lease.close()
+
+    def fail(self) -> None:
+        """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does."""
+        if self._epoch is None or self._run is None:
+            return
+        error = self._epoch.cause_of(failure_of(self._run))
+        self.end()
+        refuse(error)
 
 
 def refuse(error: WkpipeError) -> NoReturn:

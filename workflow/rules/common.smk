@@ -38,4 +38,4 @@ onsuccess:
 
 
 onerror:
-    RUN.end()
+    RUN.fail()
