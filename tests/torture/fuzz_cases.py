@@ -204,7 +204,10 @@ OPTIONS = (
     *("--compression-level", "--max-mag", "--coarsest-mag", "--interpolation-mode", "--sampling-mode", "--jobs", "--state-dir", "--mag"),
     *("--missing-shards", "--distribution-strategy", "--job-resources"),
 )
-FLAGS = ("--compress", "--no-compress", "--downsample", "--no-downsample", "--overwrite-existing", "--trust-empty", "--quiet", "--json", "-q")
+FLAGS = (
+    *("--compress", "--no-compress", "--downsample", "--no-downsample", "--overwrite-existing", "--trust-empty", "--quiet", "-q"),
+    *("--json", "--debug", "--dry-run", "-n", "--help", "--break-lock"),
+)
 WORDS = (
     *("1", "2", "4-4-1", "8", "11,11,25", "16,16,16", "nm", "color", "segmentation", "zarr3", "zarr", "wkw", "mode", "median", "isotropic"),
     *("fill", "error", "multiprocessing", "sequential", "slurm", "stack", "{}", '{"mem": "10M"}', "0", "-1", "1,1", "1e308,1,1", "nan,1,1"),
@@ -239,7 +242,7 @@ def arguments(workspace: Workspace, random: Random) -> str:
             vector.append(vector[random.randrange(len(vector))])
     if vector[:1] not in (["info"], ["verify"]):
         vector.insert(1, "-n")
-    vector = [word.replace("\0", "").encode(errors="surrogateescape" if "\ud800" not in word else "replace").decode(errors="surrogateescape") for word in vector]
+    vector = [word.replace("\0", "").replace("\ud800", "?") for word in vector]  # what no system can pass on
     before = snapshot(workspace.root.parent)
     here = Path.cwd()
     os.chdir(images_)  # where a relative path leads nowhere that matters

@@ -37,11 +37,15 @@ def nested(depth: int) -> Any:
 def a_value(random: Random, like: Any = None) -> Any:
     """Return a hostile value, often one close to `like`."""
     if isinstance(like, int) and not isinstance(like, bool) and random.random() < 0.5:
-        return random.choice([like + 1, like - 1, -like, like * 2, like * 3, like << 20, like << 40, like / 2, str(like), [like], float(like)])
+        return random.choice(
+            [like + 1, like - 1, -like, like * 2, like * 3, like << 20, like << 40, like / 2, str(like), [like], float(like)]
+        )
     if isinstance(like, str) and random.random() < 0.4:
         return random.choice([like + "x", like[:-1], like.upper(), like + "\n", "../" + like, "/" + like, like + "/..", like * 200, [like]])
     if isinstance(like, list) and like and random.random() < 0.5:
-        return random.choice([like[:-1], [*like, like[-1]], like * 2, like[::-1], like * 300, [like], like[0], [a_value(random)] * len(like)])
+        return random.choice(
+            [like[:-1], [*like, like[-1]], like * 2, like[::-1], like * 300, [like], like[0], [a_value(random)] * len(like)]
+        )
     if random.random() < 0.03:
         return nested(random.choice([50, 99, 101, 300]))
     return copy.deepcopy(random.choice(SCALARS))
@@ -148,6 +152,7 @@ def flip_in_place(data: bytes, random: Random) -> bytes:
 
 # -- TIFF ---------------------------------------------------------------------------------------------------------------
 
+TIFF_TAGS = (254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 324, 325, 339)
 _TIFF_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 16: 8, 17: 8, 18: 8}
 
 
@@ -189,7 +194,7 @@ def _mutate_directory(out: bytearray, random: Random) -> None:
     what = random.choice(["value"] * 6 + ["count", "count", "kind", "tag"])
     limits = [0, 1, 2, 3, 7, 8, 16, 255, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, len(out), len(out) - 1]
     if what == "tag":
-        struct.pack_into(order + "H", out, field, random.choice([254, 256, 257, 258, 259, 262, 273, 277, 278, 279, 284, 317, 322, 324, 325, 339]))
+        struct.pack_into(order + "H", out, field, random.choice(TIFF_TAGS))
     elif what == "kind":
         struct.pack_into(order + "H", out, field + 2, random.choice([0, 1, 2, 3, 4, 5, 7, 12, 13, 16, 99]))
     elif what == "count":
@@ -206,6 +211,9 @@ def _mutate_directory(out: bytearray, random: Random) -> None:
 
 
 # -- PNG and others that are decoded whole --------------------------------------------------------------------------------
+
+
+PNG_CHUNKS = (b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"eXIf", b"abcd", b"IHDR", b"IEND")
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
@@ -239,7 +247,7 @@ def mutate_png(data: bytes, random: Random) -> bytes:
     elif way == 4:
         chunks = [(kind, bomb if kind == b"IDAT" else content) for kind, content in chunks]
     elif way == 5:
-        chunks[1:1] = [(random.choice([b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"eXIf", b"abcd", b"IHDR", b"IEND"]), random.randbytes(26))]
+        chunks[1:1] = [(random.choice(PNG_CHUNKS), random.randbytes(26))]
     else:
         del chunks[random.randrange(len(chunks))]
     return data[:8] + b"".join(png_chunk(kind, content) for kind, content in chunks)

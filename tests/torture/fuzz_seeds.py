@@ -98,8 +98,14 @@ def _enrich(file: Path) -> None:
     layer["mags"][0] |= {"axisOrder": ORDER, "channelIndex": 0}
     values["dataLayers"].append(
         {
-            **{"name": "old", "category": "segmentation", "boundingBox": BOX | {"axisOrder": ORDER, "channelIndex": 0}},
-            **{"dataFormat": "zarr3", "mags": [], "elementClass": "uint64", "numChannels": 1, "mappings": ["a"]},
+            "name": "old",
+            "category": "segmentation",
+            "boundingBox": BOX | {"axisOrder": ORDER, "channelIndex": 0},
+            "dataFormat": "zarr3",
+            "mags": [],
+            "elementClass": "uint64",
+            "numChannels": 1,
+            "mappings": ["a"],
             "largestSegmentId": {"customJsonEncoding": "bigint", "value": "5"},
             "attachments": {"meshes": [{"name": "m", "path": "p", "dataFormat": "hdf5"}], "cumsum": None},
         }
@@ -150,9 +156,23 @@ def _layer(name: str, driver: str, path: str) -> dict[str, Any]:
 
 
 CONFIG: dict[str, Any] = {
-    **{"voxel_size": [11, 11, 25], "unit": "nanometer", "name": "n", "layer_name": "stack", "category": "color", "data_format": "zarr3"},
-    **{"chunk_shape": [8, 8, 8], "shard_shape": 16, "compress": True, "compression_level": 5, "batch_size": 16, "downsample": True},
-    **{"overwrite_existing": False, "coarsest_mag": "4-4-2", "sampling_mode": "anisotropic", "interpolation_mode": "default"},
-    **{"missing_shards": "fill", "trust_empty": False},
+    "voxel_size": [11, 11, 25],
+    "unit": "nanometer",
+    "name": "n",
+    "layer_name": "stack",
+    "category": "color",
+    "data_format": "zarr3",
+    "chunk_shape": [8, 8, 8],
+    "shard_shape": 16,
+    "compress": True,
+    "compression_level": 5,
+    "batch_size": 16,
+    "overwrite_existing": False,
+    "downsample": True,
+    "coarsest_mag": "4-4-2",
+    "sampling_mode": "anisotropic",
+    "interpolation_mode": "default",
+    "missing_shards": "fill",
+    "trust_empty": False,
 }
 """A config with every key but source, target and state_dir, which are the case's own."""

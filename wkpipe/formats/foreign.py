@@ -26,6 +26,9 @@ _CONTEXT = {
     "file_io_concurrency": {"limit": 4},
 }
 
+MOST_BYTES_BESIDE = 64 << 10
+"""What a chunk's file may have beyond twice the bytes of its voxels: headers, and data that do not compress."""
+
 
 def _reason(error: Exception) -> str:
     """Return a library's message in one line."""
@@ -121,12 +124,26 @@ class ForeignArray(StoredArray):
         high = tuple(map(min, end, self._end))
         if any(b <= a for a, b in zip(low, high, strict=True)):
             return out
+        self._check_files(low, high)
         try:
             stored = self._store[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].read(order="F").result()
         except (ValueError, OSError, NotImplementedError) as error:
             raise DamagedShard(f"{self.path}: can not be read: {_reason(error)}") from error
         out[tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))] = stored
         return out
+
+    def _check_files(self, start: Position, end: Position) -> None:
+        """Refuse what tensorstore would read without an end: files that are none, or far larger than a chunk can be.
+
+        Raises:
+            DamagedShard: names the file.
+        """
+        most = 2 * self.spec.chunk_bytes + MOST_BYTES_BESIDE
+        for key in self._files.keys(start, end):
+            path = self.path / key
+            status = status_of(str(path))
+            if status is not None and status.st_size > most and not self.spec.is_sharded and path.suffix != ".shard":
+                raise DamagedShard(f"{path}: has {status.st_size} bytes, a chunk of {self.spec.chunk_bytes} has at most {most}; restore it")
 
     def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:
         first, end = checked_region(self.spec, start, shape)
