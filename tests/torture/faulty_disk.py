@@ -35,13 +35,14 @@ class FaultyOs:
     """Counts the calls; the one with number `at` (from 1) suffers `fault`. With `at` = 0 nothing does.
 
     Syncs are counted and left out: a killed process loses nothing that it has written, and `power` does the losing itself.
+    `is_traced`: note in `sites` where each call comes from.
     A write that fails or dies has written half of its bytes, as a full disk and a torn page do.
     """
 
-    def __init__(self, at: int = 0, fault: str = "kill", stash: Path | None = None) -> None:
+    def __init__(self, at: int = 0, fault: str = "kill", stash: Path | None = None, is_traced: bool = False) -> None:
         self.calls = 0
         self.sites: list[str] = []
-        self._at, self._fault = at, fault
+        self._at, self._fault, self._is_traced = at, fault, is_traced
         self._lock = threading.RLock()
         self._power = _PowerCut(stash, at) if fault == "power" and stash is not None else None
 
@@ -78,7 +79,7 @@ class FaultyOs:
 
     def _count(self, name: str, real: Callable[..., Any], *arguments: Any) -> None:
         self.calls += 1
-        if not self._at:
+        if self._is_traced:
             self.sites.append(_site(name))
         if self.calls < self._at or not self._at:
             return

@@ -116,8 +116,10 @@ class Scenario:
         if kind == "remake":
             values = {"interpolation_mode": "nearest", "overwrite_existing": True}
         scenario = cls(values, start, base / "whole" / "dataset", base)
+        scenario._begin(base / "warm" / "dataset")
+        work(values | {"target": str(base / "warm" / "dataset")})  # the forked processes need not import all that again
         scenario._begin(scenario.whole)
-        outcome = in_child(lambda: work(scenario.values | {"target": str(scenario.whole)}), FaultyOs())
+        outcome = in_child(lambda: work(scenario.values | {"target": str(scenario.whole)}), FaultyOs(is_traced=True))
         assert outcome.exit_code == 0, outcome
         scenario.calls, scenario.sites = outcome.calls, outcome.sites
         return scenario
