@@ -27,12 +27,16 @@ class Locations:
         """Choose the state directory: the given one, else inside the dataset, else in the user's state directory.
 
         `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path.
+
+        Raises:
+            InputRefused: the state inside of the dataset is a link to somewhere else.
         """
         root = dataset.resolve()
         chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
         if chosen is None:
             inside = root / STATE_NAME
             if _can_be_written(inside):
+                _refuse_links(inside, *(inside / name for name in _STATE_PARTS))
                 return cls(root, inside)
             chosen = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "wkpipe"
         key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
@@ -42,17 +46,21 @@ class Locations:
         """Return where wkpipe puts a mag's array.
 
         Raises:
-            InputRefused: the layer's directory leads out of the dataset.
+            InputRefused: the layer's or the mag's directory is a link: what it leads to is only read.
         """
         directory = self.dataset / layer
-        if directory.resolve().parent != self.dataset:
-            raise InputRefused(
-                f"layer directory {directory} leads out of the dataset to {directory.resolve()}; wkpipe writes only inside: copy the layer"
-            )
+        _refuse_links(directory, directory / str(mag))
         return directory / str(mag)
 
     def ledger(self, layer: str, mag: Mag) -> Path:
-        return self.state / "ledger" / layer / str(mag)
+        """Return the directory of a mag's ledger.
+
+        Raises:
+            InputRefused: it is a link.
+        """
+        directory = self.state / "ledger" / layer
+        _refuse_links(directory, directory / str(mag))
+        return directory / str(mag)
 
     def recipe(self, layer: str, mag: Mag) -> Path:
         """Return the file that says how a mag is made."""
@@ -95,6 +103,19 @@ class Locations:
     def data_scratch(self, epoch: Epoch) -> Scratch:
         """Return the like for temporary files of arrays and properties."""
         return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check)
+
+
+_STATE_PARTS = ("copies", "ledger", "locks", "runs", "tmp")
+
+
+def _refuse_links(*paths: Path) -> None:
+    """Refuse links where wkpipe writes and removes: they would lead its hand out of the dataset."""
+    for path in paths:
+        if path.is_symlink():
+            raise InputRefused(
+                f"{path} is a link that leads out to {os.path.realpath(path)}; wkpipe writes only inside of the dataset: "
+                "put a copy in the place of the link, or remove it"
+            )
 
 
 def _epoch_name(epoch: Epoch) -> str:
