@@ -111,7 +111,7 @@ def _plan_layer(
                 raise InputRefused(
                     f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
                 )
-    derived = _derived(config, locations, layer, existing)
+    derived = _derived(config, dataset, layer, existing)
     foreign = [mag for mag in existing if mag not in {plan.mag for plan in derived}]
     lost = _lost(config, dataset, layer, foreign, draft)
     _check_present(dataset, layer, [mag for mag in foreign if mag not in lost])
@@ -183,12 +183,14 @@ def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequenc
             )
 
 
-def _derived(config: Config, locations: Locations, layer: LayerProperties, existing: Sequence[Mag]) -> list[MagPlan]:
-    """Return the existing mags that wkpipe made from finer ones, from fine to coarse."""
-    plans = []
+def _derived(config: Config, dataset: StoredDataset, layer: LayerProperties, existing: Sequence[Mag]) -> list[MagPlan]:
+    """Return the existing mags that wkpipe made from finer ones, from fine to coarse; one that was moved and linked is only read."""
+    plans, locations = [], dataset.locations
     for mag in sorted(existing, key=lambda m: m.to_tuple()):
         recipe = load_recipe(locations, layer.name, mag)
         if recipe is None or recipe.kind != DOWNSAMPLE or recipe.from_mag not in existing:
+            continue
+        if dataset.mag_path(layer, layer.mag(mag)).resolve() != locations.dataset / layer.name / str(mag):
             continue
         if contradiction := _contradiction(config, recipe):
             raise AlreadyExists(

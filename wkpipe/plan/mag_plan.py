@@ -6,6 +6,7 @@ import functools
 import hashlib
 import itertools
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -153,10 +154,13 @@ def _corners(values: Sequence[Sequence[int]]) -> Corners:
 def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]]) -> list[Position]:
     """Return the units at positions x, y, z (in units), for every position on the other axes."""
     others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
+    if math.prod(map(len, others)) * len(cells) > MOST_UNITS:
+        raise InputRefused(f"an array of shape {spec.shape} has too many storage shards, at most {MOST_UNITS} are possible")
     return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]
 
 
-MOST_UNITS = 1 << 26
+MOST_UNITS = 1 << 22
+"""4 million storage shards, 4 PB of uint8 at the default size: each takes some µs and 0.4 kB to plan."""
 
 
 def check_count(where: str, grid: Vec3Int) -> None:
