@@ -7,7 +7,6 @@ its hash is the one in the records of the storage shards that were made by it.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from wkpipe.sampling import InterpolationMode
 from wkpipe.steps.verify_mag import read_recipe
 from wkpipe.steps.verify_metadata import array_file
 from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
+from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
 from wkpipe.storage.ledger import Ledger, fold
@@ -63,9 +63,9 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         if any(problem.kind is Kind.LEFTOVER for problem in problems):
             for directory in (locations.temporary, locations.data_temporary):
                 for entry in directory.iterdir() if directory.is_dir() else ():
-                    shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
+                    disk.remove_tree(entry) if entry.is_dir() else disk.unlink(entry)
         for scratch in (work.scratch, work.data_scratch):
-            shutil.rmtree(scratch.directory, ignore_errors=True)
+            disk.remove_tree(scratch.directory)
 
 
 def _newest_epoch(locations: Locations) -> int:
@@ -141,7 +141,9 @@ class _Rebuild:
         assert self.dataset is not None
         array = self.dataset.open_mag(layer, layer.mag(mag))
         own = box_in_mag(layer.bounding_box(), mag)
-        base = MagPlan(layer.name, mag, array.spec, (own.topleft_xyz, own.bottomright_xyz), DOWNSAMPLE)
+        # New arrays have whole shards; of WKW, whose shape is nowhere on disk, the properties' one was taken for now.
+        shape = tuple(-(-n // shard) * shard for n, shard in zip(array.spec.shape, array.spec.shard_shape, strict=True))
+        base = MagPlan(layer.name, mag, replace(array.spec, shape=shape), (own.topleft_xyz, own.bottomright_xyz), DOWNSAMPLE)
         for entry, _ in finer_mags(self.dataset, layer, mag):
             box = box_in_mag(layer.bounding_box(), entry.mag)
             for mode in InterpolationMode:
