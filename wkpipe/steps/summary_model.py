@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from wkpipe.errors import one_line
+
 from wkpipe.steps.summary_table import aligned, bytes_text, triple
 
 UP_TO_DATE = "up to date"
@@ -84,7 +86,7 @@ class DatasetSummary:
     def table(self) -> str:
         """Return the summary as plain aligned text."""
         size = f", voxel size {self.voxel_size}" if self.voxel_size else ""
-        lines = [f"{self.name}{size}  ({self.path})"]
+        lines = [one_line(f"{self.name}{size}  ({self.path})")]
         if not self.published:
             lines.append("no layer is published yet")
         if self.run:
