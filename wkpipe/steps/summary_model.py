@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import one_line
-
 from wkpipe.steps.summary_table import aligned, bytes_text, triple
 
 UP_TO_DATE = "up to date"
