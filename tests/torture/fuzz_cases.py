@@ -206,7 +206,7 @@ OPTIONS = (
 )
 FLAGS = (
     *("--compress", "--no-compress", "--downsample", "--no-downsample", "--overwrite-existing", "--trust-empty", "--quiet", "-q"),
-    *("--json", "--debug", "--dry-run", "-n", "--help", "--break-lock"),
+    *("--json", "--dry-run", "-n", "--help", "--break-lock"),
 )
 WORDS = (
     *("1", "2", "4-4-1", "8", "11,11,25", "16,16,16", "nm", "color", "segmentation", "zarr3", "zarr", "wkw", "mode", "median", "isotropic"),

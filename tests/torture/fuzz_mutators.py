@@ -10,6 +10,7 @@ from random import Random
 from typing import Any
 
 HUGE = int("9" * 400)
+HUGE_FLOAT = 2**1000
 SCALARS: list[Any] = [
     *(None, True, False, 0, -1, 1, 2, 3, 5, 7, 16, 31, 32, 255, 256, 2**15, 2**16, 2**24, 2**30, 2**31 - 1, 2**31, 2**32, 2**48, 2**53),
     *(2**53 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 2**64, 2**100, -(2**63), HUGE, 0.0, -0.0, 0.5, 1.0, 1e-320, 1e300, 1e308, -1e308),
@@ -36,7 +37,7 @@ def nested(depth: int) -> Any:
 
 def a_value(random: Random, like: Any = None) -> Any:
     """Return a hostile value, often one close to `like`."""
-    if isinstance(like, int) and not isinstance(like, bool) and random.random() < 0.5:
+    if isinstance(like, int) and not isinstance(like, bool) and abs(like) < HUGE_FLOAT and random.random() < 0.5:
         return random.choice(
             [like + 1, like - 1, -like, like * 2, like * 3, like << 20, like << 40, like / 2, str(like), [like], float(like)]
         )
