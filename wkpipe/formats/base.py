@@ -95,11 +95,6 @@ class ArraySpec:
         return self.data_format is DataFormat.WKW or self.chunk_shape != self.shard_shape
 
     @property
-    def has_checksums(self) -> bool:
-        """Whether decoding a chunk notices any change of its bytes: Zarr 3 as wkpipe writes it, with zstd's checksum."""
-        return self.data_format is DataFormat.ZARR3 and self.compression.kind == "zstd"
-
-    @property
     def unit_shape(self) -> Position:
         """The shape of a unit of proof; see the module's text."""
         if self.is_sharded:
@@ -218,6 +213,11 @@ class StoredArray(ABC):
     def __init__(self, path: Path, spec: ArraySpec) -> None:
         self.path = path
         self.spec = spec
+
+    @property
+    def notices_damage(self) -> bool:
+        """Whether reading notices any change of the stored bytes, those of indices included."""
+        return False
 
     # -- reading ------------------------------------------------------------------------------------------------
 

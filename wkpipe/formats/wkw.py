@@ -160,6 +160,8 @@ def _jump_table(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
         sizes = np.diff(bounds)
         wrong = (sizes <= 0) | (sizes > header.codec.max_encoded_size(header.block_bytes))
         if not wrong.any():
+            if bounds[-1] != file.size:
+                raise Damage(f"the file has {file.size} bytes, its last block ends at {bounds[-1]}")
             return bounds[:-1], sizes
     block = int(np.argmax(wrong))
     raise Damage(f"block {block} of the jump table ends at {ends[block]}, which can not be; the file has {file.size} bytes")
@@ -168,7 +170,7 @@ def _jump_table(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
 def _fixed_offsets(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
     """Return offset and size of every block of a raw file."""
     need = header.data_offset + header.blocks * header.block_bytes
-    if file.size < need:
+    if file.size != need:
         raise Damage(f"the file has {file.size} bytes, expected {need}")
     starts = header.data_offset + np.arange(header.blocks, dtype=np.int64) * header.block_bytes
     return starts, np.full(header.blocks, header.block_bytes, np.int64)

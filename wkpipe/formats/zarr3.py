@@ -14,6 +14,7 @@ from wkpipe.formats.base import ArraySpec, EncodedChunks, Ints, Position, UnitPr
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import ChunkFilesArray, check_inside
 from wkpipe.formats.chunked import FILL_PROOF
+from wkpipe.formats.codecs import Zstd
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex
 from wkpipe.formats.sharded import ShardedArray
@@ -57,6 +58,11 @@ class Zarr3Shards(ShardedArray):
         self.index_at_start = layout.index_at_start
         self.index_has_crc = layout.index_has_crc
         self._layout = layout
+
+    @property
+    def notices_damage(self) -> bool:
+        codec = self.coder.codec
+        return isinstance(codec, Zstd) and codec.checksum and self.index_has_crc
 
     def _load_shard(self, file: OpenFile) -> OpenShard:
         grid = self.spec.chunks_per_unit
