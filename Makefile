@@ -16,6 +16,9 @@ READY := $(VENV)/.ready-$(KEY)
 REFERENCE_VERSION := 4.3.3
 REFERENCE := $(CACHE)/reference-$(REFERENCE_VERSION)-all-$(shell { $(PYTHON) -V; } 2>&1 | sha256sum | cut -c1-8)
 REFERENCE_READY := $(REFERENCE)/.ready
+TENSORSTORE_VERSION := 0.1.86
+TENSORSTORE := $(CACHE)/tensorstore-$(TENSORSTORE_VERSION)-$(shell { $(PYTHON) -V; } 2>&1 | sha256sum | cut -c1-8)
+TENSORSTORE_READY := $(TENSORSTORE)/.ready
 
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
@@ -23,7 +26,7 @@ SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-workflow test-reference bench clean distclean
+.PHONY: help venv demo test test-slow test-workflow test-reference bench bench-levels clean distclean
 .PHONY: lint lint-style lint-format lint-types lint-imports lint-rules lint-workflow
 
 help: ## print this list
@@ -67,15 +70,19 @@ lint-rules: $(READY)
 lint-workflow: $(READY)
 	PATH="$(BIN):$$PATH" $(BIN)/snakemake --lint --snakefile Snakefile
 
-bench: $(READY) $(REFERENCE_READY) ## measure speed and memory beside the reference package
-	WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" PATH="$(BIN):$$PATH" $(BIN)/python bench/run.py $(ARGS)
+bench: $(READY) $(REFERENCE_READY) $(TENSORSTORE_READY) ## measure speed and memory beside the reference package and tensorstore
+	WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" WKPIPE_TENSORSTORE_PYTHON="$(TENSORSTORE)/bin/python" \
+		PATH="$(BIN):$$PATH" $(BIN)/python bench/run.py $(ARGS)
+
+bench-levels: $(READY) ## measure what the levels of compression cost and save
+	$(BIN)/python bench/levels.py $(ARGS)
 
 clean: ## remove what the targets above left in the repository
 	rm -rf demo/out bench/out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .snakemake
 	find $(SOURCES) workflow -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean ## clean, and remove the environments from the cache
-	rm -rf "$(CACHE)"/venv-$(KEY) "$(REFERENCE)"
+	rm -rf "$(CACHE)"/venv-$(KEY) "$(REFERENCE)" "$(TENSORSTORE)"
 
 define CHECK_PYTHON
 @$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
@@ -98,4 +105,12 @@ $(REFERENCE_READY):
 	$(PYTHON) -m venv "$(REFERENCE)"
 	$(REFERENCE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(REFERENCE)/bin/python -m pip install --quiet "webknossos[all]==$(REFERENCE_VERSION)"
+	@touch "$@"
+
+$(TENSORSTORE_READY):
+	$(CHECK_PYTHON)
+	@mkdir -p "$(CACHE)"
+	$(PYTHON) -m venv "$(TENSORSTORE)"
+	$(TENSORSTORE)/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(TENSORSTORE)/bin/python -m pip install --quiet "tensorstore==$(TENSORSTORE_VERSION)"
 	@touch "$@"

@@ -1,4 +1,4 @@
-"""Who takes part in the benchmark, and what each has to do."""
+"""Who takes part in the benchmark, in what, and by which command."""
 
 from __future__ import annotations
 
@@ -11,75 +11,115 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from bench.volumes import VOXEL_SIZE, Volumes
+from bench.peer_steps import peer_steps
+from bench.volumes import DEFAULT_LEVEL, VOXEL_SIZE, Volumes
+from bench.workloads import Workload
 
 REFERENCE_VARIABLE: Final = "WKPIPE_REFERENCE_PYTHON"
-HASHES: Final = Path(__file__).with_name("voxel_hashes.py")
+PEER_VARIABLE: Final = "WKPIPE_TENSORSTORE_PYTHON"
+HERE: Final = Path(__file__).parent
+OURS, REFERENCE, PEER, LIMIT = "ours", "reference", "peer", "limit"
+JOBS: Final = 2
 _NOT_HANDED_ON: Final = ("PYTHONPATH", "WK_TOKEN", "WKPIPE_STATE_DIR", "WKPIPE_DEBUG")
 
 
 @dataclass(frozen=True)
-class Workload:
-    """One thing to do: make the coarser mags of a dataset, or a dataset with all its mags of slices."""
+class Place:
+    """Where one run takes place: `target` is the dataset to work on, which is linked there except for `convert`."""
 
-    name: str
-    command: str
-    kind: str
-    data_format: str
+    directory: Path
 
-    def arguments(self, volumes: Volumes, target: Path) -> list[str]:
-        """Return the arguments of the command line, which are the same for every contender."""
-        if self.command == "downsample":
-            return ["downsample", str(target)]
-        return ["convert", str(volumes.slices(self.kind)), str(target), "--voxel-size", VOXEL_SIZE, "--data-format", self.data_format]
+    @property
+    def target(self) -> Path:
+        return self.directory / "dataset"
 
+    @property
+    def warm_up(self) -> Path:
+        return self.directory / "warm_up"
 
-WORKLOADS: Final = (
-    Workload("downsample-color-zarr3", "downsample", "color", "zarr3"),
-    Workload("downsample-seg-zarr3", "downsample", "seg", "zarr3"),
-    Workload("downsample-color-wkw", "downsample", "color", "wkw"),
-    Workload("downsample-seg-wkw", "downsample", "seg", "wkw"),
-    Workload("convert-color-zarr3", "convert", "color", "zarr3"),
-)
+    @property
+    def steps(self) -> Path:
+        return self.directory / "steps.json"
+
+    @property
+    def result(self) -> Path:
+        return self.directory / "result.json"
 
 
 @dataclass(frozen=True)
 class Contender:
-    """A package with a number of jobs."""
+    """A package in one of its ways to work. `missing` says why it can not take part at all."""
 
     package: str
+    role: str
     python: str
-    program: tuple[str, ...]
-    jobs: int
+    jobs: int = JOBS
+    level: int = DEFAULT_LEVEL
+    delay_ms: int = 0
     version: str = ""
     missing: str | None = None
-    """Why it can not take part."""
 
     @property
     def name(self) -> str:
-        return f"{self.package} --jobs {self.jobs}"
+        if self.role in (PEER, LIMIT):
+            return self.package
+        level = "" if self.level == DEFAULT_LEVEL else f", level {self.level}"
+        return f"{self.package} --jobs {self.jobs}{level}" + (f", {self.delay_ms} ms" if self.delay_ms else "")
 
     @property
-    def is_reference(self) -> bool:
-        return self.package != "wkpipe"
+    def is_standard(self) -> bool:
+        """Whether it is what all others are compared with."""
+        return self.role == OURS and self.level == DEFAULT_LEVEL and not self.delay_ms
 
-    def command(self, arguments: Sequence[str]) -> list[str]:
-        return [*self.program, *arguments, "--jobs", str(self.jobs)]
+    def takes_part(self, workload: Workload) -> bool:
+        if self.role == PEER:
+            return workload.data_format == "zarr3" and workload.command != "convert"
+        if self.role == LIMIT:
+            return workload.is_alone
+        if self.delay_ms:
+            return workload.is_alone and not workload.is_big
+        return self.level == DEFAULT_LEVEL or workload.has_level_3
+
+    def command(self, workload: Workload, volumes: Volumes, place: Place) -> list[str]:
+        """Return the command that does a workload; what it reads from must be in place."""
+        if self.role == PEER:
+            place.steps.write_text(json.dumps(peer_steps(place.target, workload.sampling_mode)), encoding="utf-8")
+            command = [self.python, str(HERE / "downsample_tensorstore.py"), str(place.steps)]
+            return [*command, str(place.result)] if workload.is_alone else command
+        if self.role == LIMIT:
+            return [self.python, str(HERE / "limit.py"), str(place.target), str(place.result)]
+        if workload.is_alone:
+            command = [self.python, str(HERE / f"alone_{self.package}.py"), str(place.target), str(place.warm_up), str(place.result)]
+            return [*command, "--delay-ms", str(self.delay_ms)] if self.role == OURS else [*command, str(self.jobs)]
+        program = [self.python, "-m", "wkpipe"] if self.role == OURS else [str(Path(self.python).with_name("webknossos"))]
+        return [*program, *self._arguments(workload, volumes, place), "--jobs", str(self.jobs)]
+
+    def _arguments(self, workload: Workload, volumes: Volumes, place: Place) -> list[str]:
+        """Return the arguments of the command line, which are the same for both packages."""
+        if workload.command == "downsample":
+            return ["downsample", str(place.target), "--sampling-mode", workload.sampling_mode]
+        (stack,) = workload.layers
+        arguments = ["convert", str(volumes.slices(stack)), str(place.target), "--voxel-size", VOXEL_SIZE]
+        arguments += ["--data-format", workload.data_format]
+        return arguments if self.level == DEFAULT_LEVEL else [*arguments, "--compression-level", str(self.level)]
 
 
-def contenders(reference_python: str | None) -> list[Contender]:
-    """Return wkpipe with 2 jobs, and the reference package with 1 and 2."""
-    ours = Contender("wkpipe", sys.executable, (sys.executable, "-m", "wkpipe"), 2, _version(sys.executable, "wkpipe"))
-    if not reference_python:
-        theirs = Contender("webknossos", "", (), 1, missing=f"{REFERENCE_VARIABLE} is not set")
-    else:
-        program = Path(reference_python).with_name("webknossos")
-        theirs = Contender("webknossos", reference_python, (str(program),), 1)
-        try:
-            theirs = replace(theirs, version=_version(reference_python, "webknossos"))
-        except (OSError, subprocess.CalledProcessError):
-            theirs = replace(theirs, missing=f"the Python that {REFERENCE_VARIABLE} names does not run, or has no webknossos")
-    return [ours, theirs, replace(theirs, jobs=2)]
+def contenders(reference_python: str | None, peer_python: str | None) -> list[Contender]:
+    """Return all who may take part, wkpipe as the first."""
+    ours = Contender("wkpipe", OURS, sys.executable, version=_version(sys.executable, "wkpipe"))
+    theirs = _installed(Contender("webknossos", REFERENCE, reference_python or ""), REFERENCE_VARIABLE)
+    peer = _installed(Contender("tensorstore", PEER, peer_python or "", 1), PEER_VARIABLE)
+    limit = Contender("limit", LIMIT, sys.executable)
+    return [ours, replace(ours, level=3), replace(ours, delay_ms=10), replace(theirs, jobs=1), replace(theirs, jobs=2), peer, limit]
+
+
+def _installed(contender: Contender, variable: str) -> Contender:
+    if not contender.python:
+        return replace(contender, missing=f"{variable} is not set")
+    try:
+        return replace(contender, version=_version(contender.python, contender.package))
+    except (OSError, subprocess.CalledProcessError):
+        return replace(contender, missing=f"the Python that {variable} names does not run, or has no {contender.package}")
 
 
 def environment() -> Mapping[str, str]:
@@ -91,13 +131,14 @@ def _version(python: str, package: str) -> str:
     return _output([python, "-c", f"import importlib.metadata; print(importlib.metadata.version({package!r}))"]).strip()
 
 
-def voxel_hashes(reader: Contender, dataset: Path) -> dict[str, str]:
+def voxel_hashes(reader: Contender, dataset: Path, derived_only: bool) -> dict[str, str]:
     """Return a hash of the voxels of each mag, by layer and mag, as a contender's package reads them.
 
     Raises:
         subprocess.CalledProcessError: the package can not read the dataset.
     """
-    hashes: dict[str, str] = json.loads(_output([reader.python, str(HASHES), reader.package, str(dataset)]).splitlines()[-1])
+    command = [reader.python, str(HERE / "voxel_hashes.py"), reader.package, str(dataset), *(["--derived"] if derived_only else [])]
+    hashes: dict[str, str] = json.loads(_output(command).splitlines()[-1])
     return hashes
 
 

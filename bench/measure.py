@@ -19,6 +19,8 @@ import psutil
 SAMPLES_PER_SECOND: Final = 20
 LARGEST_SHARE: Final = 0.5
 """Of the time, that the sampling itself may take."""
+LEAST_FREE: Final = 0.04
+"""Of the machine's memory, that must stay available: below it, a command is ended before the kernel ends something else."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def measure(command: Sequence[str], directory: Path, environment: Mapping[str, s
         sampler = MemorySampler(process.pid) if sample else None
         if sampler:
             sampler.start()
-        in_time = _wait(process, timeout)
+        stopped = _wait(process, timeout)
         exited = time.perf_counter()
         cpu = _cpu_of_children() - cpu
         if sampler:
@@ -129,23 +131,30 @@ def measure(command: Sequence[str], directory: Path, environment: Mapping[str, s
         sync(directory)
         synced = time.perf_counter() - sync_start
         error = None if process.returncode == 0 else f"exit code {process.returncode}: {_last_line(output)}"
-    if not in_time:
-        error = f"timed out after {timeout:g} s"
+    error = stopped or error
     peak, samples = (sampler.peak, sampler.samples) if sampler else (None, 0)
     return Measurement(exited - start + synced, synced, cpu, peak, samples, load, error)
 
 
-def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
-    """Wait for a process; False where it took too long and was killed."""
-    late = threading.Event()
+def _wait(process: subprocess.Popen[bytes], timeout: float) -> str | None:
+    """Wait for a process; where it took too long, or too much memory, it was killed: say why."""
+    reasons: list[str] = []
+    done = threading.Event()
 
-    def end() -> None:
-        late.set()
-        _kill_tree(process.pid)
+    def watch() -> None:
+        end = time.monotonic() + timeout
+        while not reasons and not done.wait(0.25):
+            memory = psutil.virtual_memory()
+            if time.monotonic() > end:
+                reasons.append(f"timed out after {timeout:g} s")
+            elif memory.available < LEAST_FREE * memory.total:
+                reasons.append(f"ended because less than {LEAST_FREE:.0%} of the machine's memory was left")
+        if reasons:
+            _kill_tree(process.pid)
 
     # A wait with a timeout polls, which would blur the wall clock.
-    timer = threading.Timer(timeout, end)
-    timer.start()
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
     try:
         process.wait()
     except BaseException:
@@ -153,8 +162,9 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> bool:
         process.wait()
         raise
     finally:
-        timer.cancel()
-    return not late.is_set()
+        done.set()
+        watcher.join()
+    return reasons[0] if reasons else None
 
 
 def _cpu_of_children() -> float:

@@ -1,21 +1,39 @@
-"""The report: rows of medians and ratios, as a table, as Markdown and as JSON."""
+"""The report: rows of medians and ratios, as Markdown, as JSON, and again as Markdown out of stored results.
+
+    python bench/report.py [DIRECTORY]
+
+prints the results in DIRECTORY (bench/out) as the section that docs/performance.md has for them.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+if not __package__:
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
 from bench.measure import Measurement
 
 MEASURES: Final = ("wall_s", "cpu_s", "peak_memory")
 HEADINGS: Final = (
-    *("workload", "contender", "wall s (min–max)", "CPU s", "peak memory MB"),
-    *("wall ×", "CPU ×", "memory ×", "voxels"),
+    *("workload", "contender", "wall s (min–max)", "MB/s", "CPU s", "peak MB"),
+    *("wall ×", "CPU ×", "memory ×", "runs", "voxels"),
 )
+NOTES: Final = """\
+* wall s: median of the timed runs (their range); of the whole command, for `alone-…` of the work in its process; until the disk is synced
+* MB/s: 10^6 bytes of mag 1 voxels (convert: of pixels) per second
+* peak MB: PSS of the process tree, of one more run, which is not timed
+* ×: divided by the figure of wkpipe at level 5; more than 1 means that wkpipe needs less. (better): of webknossos, the one to quote
+* limit: decoding every chunk of mag 1 and encoding every chunk of the coarser mags, by all cores, and nothing else
+* 10 ms: every read and write of data by wkpipe takes 10 ms more
+* voxels: every mag that was made, compared by hashes; not those of tensorstore, whose median of an even number is no mean, and whose mode
+  takes another label where several are as frequent"""
 
 
 @dataclass(frozen=True)
@@ -24,13 +42,19 @@ class RunResult:
 
     workload: str
     contender: str
-    is_reference: bool
+    role: str
+    """ours, reference, peer or limit."""
+    is_standard: bool
+    """Whether it is the contender that all others are compared with."""
     run: int
     """0 is the run whose memory was looked at; the others are timed."""
     measurement: Measurement | None
     """None where the contender is missing."""
     error: str | None
     hashes: dict[str, str]
+    facts: dict[str, Any]
+    """What else a worker found out."""
+    is_missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,44 +63,51 @@ class Row:
 
     workload: str
     contender: str
-    is_reference: bool
+    role: str
+    is_standard: bool
     runs: int
+    """Timed ones."""
     error: str | None
     voxels: str
     medians: dict[str, float] | None = None
     wall_range: tuple[float, float] | None = None
+    mb_per_s: float | None = None
     ratios: dict[str, float] | None = None
-    """Of the reference: its medians divided by those of wkpipe."""
+    """Its medians divided by those of wkpipe."""
     is_better: bool = False
     """Of the reference's rows, this one has the shorter wall clock."""
 
 
-def make_rows(results: Sequence[RunResult]) -> list[Row]:
-    """Sum up runs, in the order in which workloads and contenders first appear."""
+def make_rows(results: Sequence[RunResult], sizes: dict[str, int]) -> list[Row]:
+    """Sum up runs, in the order in which workloads and contenders first appear; `sizes` are the workloads' bytes."""
     rows: list[Row] = []
     for workload in dict.fromkeys(result.workload for result in results):
         own = [result for result in results if result.workload == workload]
         group = [
-            _row([result for result in own if result.contender == contender], own)
+            _row([result for result in own if result.contender == contender], own, sizes.get(workload))
             for contender in dict.fromkeys(result.contender for result in own)
         ]
         rows += _with_ratios(group)
     return rows
 
 
-def _row(results: Sequence[RunResult], all_of_workload: Sequence[RunResult]) -> Row:
+def _row(results: Sequence[RunResult], all_of_workload: Sequence[RunResult], size: int | None) -> Row:
     first = results[0]
+    timed = [result for result in results if result.run > 0]
+    voxels = compare(results, all_of_workload)
+    row = Row(first.workload, first.contender, first.role, first.is_standard, len(timed), None, voxels)
     failed = [result.error for result in results if result.error]
-    row = Row(first.workload, first.contender, first.is_reference, len(results), None, compare(results, all_of_workload))
     if failed:
-        missing = all(result.measurement is None for result in results)
-        return replace(row, error=f"not run: {failed[0]}" if missing else f"{len(failed)} of {len(results)} runs failed: {failed[0]}")
+        text = f"not run: {failed[0]}" if first.is_missing else f"{len(failed)} of {len(results)} runs failed: {failed[0]}"
+        return replace(row, error=text)
     measured = [result.measurement for result in results if result.measurement is not None]
-    timed = [m for m in measured if m.peak_memory is None]
-    walls = [m.wall_s for m in timed]
+    walls = [result.measurement.wall_s for result in timed if result.measurement]
     memory = [m.peak_memory for m in measured if m.peak_memory is not None]
-    medians = {"wall_s": median(walls), "cpu_s": median(m.cpu_s for m in timed), "peak_memory": float(median(memory))}
-    return replace(row, medians=medians, wall_range=(min(walls), max(walls)))
+    medians = {"wall_s": median(walls), "cpu_s": median(result.measurement.cpu_s for result in timed if result.measurement)}
+    if memory:
+        medians["peak_memory"] = float(median(memory))
+    rate = size / medians["wall_s"] / 1e6 if size and medians["wall_s"] else None
+    return replace(row, medians=medians, wall_range=(min(walls), max(walls)), mb_per_s=rate)
 
 
 def compare(results: Sequence[RunResult], all_of_workload: Sequence[RunResult]) -> str:
@@ -91,23 +122,26 @@ def compare(results: Sequence[RunResult], all_of_workload: Sequence[RunResult]) 
 
 
 def _with_ratios(group: Sequence[Row]) -> list[Row]:
-    """Compare the reference's rows with that of wkpipe."""
-    (ours,) = (row for row in group if not row.is_reference)
-    walls = [row.medians["wall_s"] for row in group if row.is_reference and row.medians]
+    """Compare all rows of a workload with that of wkpipe."""
+    standard = next((row.medians for row in group if row.is_standard), None)
+    walls = [row.medians["wall_s"] for row in group if row.role == "reference" and row.medians]
     rows = []
     for row in group:
-        if row.is_reference and row.medians:
-            ratios = {name: value / ours.medians[name] for name, value in row.medians.items()} if ours.medians else None
-            rows.append(replace(row, is_better=row.medians["wall_s"] == min(walls), ratios=ratios))
-        else:
-            rows.append(row)
+        if row.medians and not row.is_standard:
+            ratios = {name: value / standard[name] for name, value in row.medians.items() if standard.get(name)} if standard else None
+            row = replace(row, ratios=ratios, is_better=row.role == "reference" and row.medians["wall_s"] == min(walls))
+        rows.append(row)
     return rows
 
 
 def table(rows: Sequence[Row]) -> str:
     """Return the rows as a Markdown table whose columns are aligned."""
-    cells = [list(HEADINGS), *(_cells(row) for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEADINGS))]
+    return aligned([HEADINGS, *(_cells(row) for row in rows)])
+
+
+def aligned(cells: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; the first line has the headings."""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
@@ -115,16 +149,20 @@ def table(rows: Sequence[Row]) -> str:
 
 def _cells(row: Row) -> list[str]:
     if row.medians is None or row.wall_range is None:
-        text = (row.error or "").replace("|", "/")
-        return [row.workload, row.contender, text, "–", "–", "–", "–", "–", row.voxels]
+        return [row.workload, row.contender, (row.error or "").replace("|", "/"), *["–"] * 7, row.voxels]
     low, high = row.wall_range
-    numbers = [
-        f"{row.medians['wall_s']:.2f} ({low:.2f}–{high:.2f})",
+    memory = row.medians.get("peak_memory")
+    return [
+        row.workload,
+        row.contender + (" (better)" if row.is_better else ""),
+        f"{row.medians['wall_s']:.2f}" + (f" ({low:.2f}–{high:.2f})" if row.runs > 1 else ""),
+        "–" if row.mb_per_s is None else f"{row.mb_per_s:.0f}",
         f"{row.medians['cpu_s']:.2f}",
-        f"{row.medians['peak_memory'] / 1e6:.0f}",
+        "–" if memory is None else f"{memory / 1e6:.0f}",
+        *(f"{row.ratios[name]:.2f}" if row.ratios and name in row.ratios else "–" for name in MEASURES),
+        str(row.runs),
+        row.voxels,
     ]
-    ratios = [f"{row.ratios[name]:.2f}" for name in MEASURES] if row.ratios else ["–"] * 3
-    return [row.workload, row.contender + (" (better)" if row.is_better else ""), *numbers, *ratios, row.voxels]
 
 
 def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
@@ -134,13 +172,13 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
     lines = [
         "# Benchmark",
         "",
-        f"* {facts['date']}; {versions}",
-        f"* machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB",
+        f"* {facts['date']}; {versions}; `{facts['command']}`",
+        f"* machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}",
         f"* load average before the runs: {machine['load_min']:.1f} to {machine['load_max']:.1f}",
-        f"* volume: {' × '.join(map(str, facts['shape']))} voxels (color uint8, seg uint32)",
-        f"* times: medians of {facts['runs']} runs; memory: of one more run, which is not timed",
-        "* ratios: webknossos divided by wkpipe; more than 1 means that wkpipe needs less",
-        f"* voxels: compared by hashes of every mag, as read by {facts['reader']}",
+        f"* drawn volumes: {' × '.join(map(str, facts['shape']))} voxels; layers: {facts['layers']}",
+        f"* read back by {facts['readers']}",
+        *(f"* left out: {workload}: {reason}" for workload, reason in facts["skipped"].items()),
+        NOTES,
         "",
         table(rows),
     ]
@@ -151,3 +189,17 @@ def write_json(path: Path, rows: Sequence[Row], results: Sequence[RunResult], fa
     """Write every run and every row."""
     content = {**facts, "rows": [asdict(row) for row in rows], "results": [asdict(result) for result in results]}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def stored_markdown(directory: Path) -> str:
+    """Return the report of stored results, with the tables of levels and kernels where they are there."""
+    facts = json.loads((directory / "results.json").read_text(encoding="utf-8"))
+    text = markdown([Row(**row) for row in facts["rows"]], facts).replace("# Benchmark", "## Results", 1)
+    for name, title in (("levels.md", "Compression levels"), ("kernels.md", "Kernels")):
+        if (directory / name).exists():
+            text += f"\n## {title}\n\n{(directory / name).read_text(encoding='utf-8')}"
+    return text
+
+
+if __name__ == "__main__":
+    print(stored_markdown(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent / "out"), end="")

@@ -1,22 +1,24 @@
-"""Measure wkpipe beside the reference package: wall clock, CPU and memory of whole commands, and whether the voxels are equal.
+"""Measure wkpipe beside other packages: wall clock, CPU and memory, and whether the voxels are equal.
 
-    python bench/run.py [--size small] [--runs 3] [--only NAME]...
+    python bench/run.py [--size small] [--runs 3] [--group quick]... [--only NAME]...
 
-WKPIPE_REFERENCE_PYTHON names the Python that has the reference package. docs/performance.md tells what is measured.
+WKPIPE_REFERENCE_PYTHON and WKPIPE_TENSORSTORE_PYTHON name the Pythons that have these packages; `make bench` sets them.
+docs/performance.md tells what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime as dt
 import os
 import platform
-import shutil
+import shlex
 import signal
-import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,86 +27,80 @@ if not __package__:
 
 import psutil
 
+from bench.benchmark import Benchmark, Runs
 from bench.chart import draw_chart
-from bench.contenders import REFERENCE_VARIABLE, WORKLOADS, Contender, Workload, contenders, environment, voxel_hashes
-from bench.measure import measure
-from bench.report import RunResult, make_rows, markdown, write_json
-from bench.volumes import Volumes
+from bench.contenders import PEER_VARIABLE, REFERENCE_VARIABLE, contenders
+from bench.report import make_rows, markdown, write_json
+from bench.volumes import DTYPES, Volumes
+from bench.workloads import GROUPS, WORKLOADS, choose
 
 SIZES: Final = {"default": (1024, 1024, 256), "small": (256, 256, 128), "tiny": (128, 128, 32)}
+ROOT: Final = Path(__file__).resolve().parents[1]
+DATA_VARIABLE: Final = "WKPIPE_BENCH_DATA"
 
 
-class Benchmark:
-    """Workloads, contenders, and the results so far."""
-
-    def __init__(self, directory: Path, shape: tuple[int, int, int], group: Sequence[Contender], timeout: float) -> None:
-        self.volumes = Volumes(directory / "volumes", shape)
-        self.volumes.root.mkdir()
-        self.group = group
-        self.reader = next((c for c in group if c.is_reference and not c.missing), group[0])
-        self.results: list[RunResult] = []
-        self._directory = directory
-        self._timeout = timeout
-
-    def run(self, workload: Workload, runs: int) -> None:
-        """Let the contenders work in turn, `runs` times and once more, each on a copy of its own.
-
-        The first time their memory is looked at; no time of it counts, so no one pays for compiling either, or for reading
-        its program from the disk.
-        """
-        for number in range(runs + 1):
-            for contender in self.group:
-                result = self._one(workload, contender, number)
-                self.results.append(result)
-                print(f"  {workload.name}, {contender.name}, run {number}: {_outcome(result)}", file=sys.stderr, flush=True)
-
-    def _one(self, workload: Workload, contender: Contender, number: int) -> RunResult:
-        """Let one contender do the work once."""
-        if contender.missing:
-            return RunResult(workload.name, contender.name, contender.is_reference, number, None, contender.missing, {})
-        with tempfile.TemporaryDirectory(prefix="run-", dir=self._directory) as place:
-            target = Path(place) / "dataset"
-            if workload.command == "downsample":
-                shutil.copytree(self.volumes.dataset(workload.kind, workload.data_format), target)
-            command = contender.command(workload.arguments(self.volumes, target))
-            hashes: dict[str, str] = {}
-            try:
-                found = measure(command, Path(place), environment(), self._timeout, sample=number == 0)
-                error = found.error
-                if error is None:
-                    hashes = voxel_hashes(self.reader, target)
-            except OSError as failure:
-                return RunResult(workload.name, contender.name, contender.is_reference, number, None, str(failure), {})
-            except subprocess.CalledProcessError as failure:
-                error = f"{self.reader.package} can not read it: {(failure.stderr.strip().splitlines() or ['no message'])[-1]}"
-        return RunResult(workload.name, contender.name, contender.is_reference, number, found, error, hashes)
-
-    def facts(self, runs: int) -> dict[str, Any]:
-        """Return where and with what it was measured."""
-        loads = [result.measurement.load_before for result in self.results if result.measurement]
-        machine = {
-            "cpu": _cpu_name(),
-            "cores": len(os.sched_getaffinity(0)),
-            "memory_gb": round(psutil.virtual_memory().total / 1e9),
-            "system": platform.system() + " " + platform.release(),
-            "load_min": min(loads, default=0.0),
-            "load_max": max(loads, default=0.0),
-        }
-        return {
-            "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            "versions": {c.package: c.missing or c.version for c in self.group},
-            "machine": machine,
-            "shape": self.volumes.shape,
-            "runs": runs,
-            "reader": self.reader.package,
-        }
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    names = [workload.name for workload in WORKLOADS]
+    parser = argparse.ArgumentParser(description="Measure wkpipe beside other packages.", epilog="workloads: " + ", ".join(names))
+    sizes = ", ".join(f"{k} {v}" for k, v in SIZES.items())
+    parser.add_argument("--size", choices=SIZES, default="default", help=f"of the drawn volumes: {sizes}")
+    parser.add_argument("--runs", type=int, default=3, help="timed, of each contender on each workload (default: %(default)s)")
+    parser.add_argument(
+        "--reference-runs",
+        type=int,
+        help="timed, of webknossos (default: as --runs, but at most 2, and 1 where a run takes long and the workload is not quick)",
+    )
+    parser.add_argument("--only", choices=names, metavar="NAME", action="append", help="do this workload; may be repeated")
+    parser.add_argument("--group", choices=GROUPS, action="append", help="do these workloads; may be repeated (default: all)")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where the results are written (default: bench/out)")
+    parser.add_argument("--volumes", type=Path, help="where the volumes are made and kept (default: a temporary directory)")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(os.environ.get(DATA_VARIABLE, ROOT.parent / "shared" / "data")),
+        help=f"directory with the real labels (default: ${DATA_VARIABLE}, else ../shared/data beside the repository)",
+    )
+    parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run (default: %(default)g)")
+    found = parser.parse_args(arguments)
+    if found.runs < 1 or (found.reference_runs is not None and found.reference_runs < 1):
+        parser.error("--runs and --reference-runs must be at least 1")
+    return found
 
 
-def _outcome(result: RunResult) -> str:
-    if result.error or result.measurement is None:
-        return result.error or "not run"
-    m = result.measurement
-    return f"{m.wall_s:.2f} s, CPU {m.cpu_s:.2f} s" if m.peak_memory is None else f"{m.peak_memory / 1e6:.0f} MB"
+@contextlib.contextmanager
+def _directory(kept: Path | None) -> Iterator[Path]:
+    """Give a directory for volumes and runs; it vanishes unless it was named."""
+    if kept is not None:
+        kept.mkdir(parents=True, exist_ok=True)
+        yield kept.resolve()
+        return
+    with tempfile.TemporaryDirectory(prefix="wkpipe-bench-") as directory:
+        yield Path(directory)
+
+
+def _facts(benchmark: Benchmark, command: str) -> dict[str, Any]:
+    """Return where and with what it was measured."""
+    loads = [result.measurement.load_before for result in benchmark.results if result.measurement]
+    machine = {
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9),
+        "system": platform.system() + " " + platform.release(),
+        "load_min": min(loads, default=0.0),
+        "load_max": max(loads, default=0.0),
+    }
+    return {
+        "date": dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": command,
+        "versions": {c.package: c.missing or c.version for c in benchmark.group if c.role != "limit"},
+        "machine": machine,
+        "shape": benchmark.volumes.shape,
+        "layers": ", ".join(f"{name} {dtype}" for name, dtype in DTYPES.items()),
+        "readers": benchmark.readers,
+        "sizes": benchmark.sizes,
+        "seconds": benchmark.seconds,
+        "skipped": benchmark.skipped,
+    }
 
 
 def _cpu_name() -> str:
@@ -114,44 +110,42 @@ def _cpu_name() -> str:
     return platform.machine()
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    names = [workload.name for workload in WORKLOADS]
-    parser = argparse.ArgumentParser(description="Measure wkpipe beside the reference package.", epilog="workloads: " + ", ".join(names))
-    parser.add_argument(
-        "--size", choices=SIZES, default="default", help="of the volumes: " + ", ".join(f"{k} {v}" for k, v in SIZES.items())
-    )
-    parser.add_argument("--runs", type=int, default=3, help="timed, of each contender on each workload (default: %(default)s)")
-    parser.add_argument("--only", choices=names, metavar="NAME", action="append", help="do this workload only; may be repeated")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "out", help="where the results are written (default: bench/out)"
-    )
-    parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run (default: %(default)g)")
-    found = parser.parse_args(arguments)
-    if found.runs < 1:
-        parser.error("--runs must be at least 1")
-    return found
+def _store(benchmark: Benchmark, out: Path, command: str) -> str:
+    """Write table, numbers and chart of all that was measured so far; return the table."""
+    facts, rows = _facts(benchmark, command), make_rows(benchmark.results, benchmark.sizes)
+    out.mkdir(parents=True, exist_ok=True)
+    text = markdown(rows, facts)
+    (out / "results.md").write_text(text, encoding="utf-8")
+    write_json(out / "results.json", rows, benchmark.results, facts)
+    draw_chart(out / "results.png", rows)
+    return text
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; 1 where a contender that is there failed, or where voxels differ."""
     wanted = _arguments(arguments)
+    command = "bench/run.py " + shlex.join(sys.argv[1:] if arguments is None else arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended, and the volumes are removed
-    with tempfile.TemporaryDirectory(prefix="wkpipe-bench-") as directory:
-        benchmark = Benchmark(Path(directory), SIZES[wanted.size], contenders(os.environ.get(REFERENCE_VARIABLE)), wanted.timeout)
-        for workload in WORKLOADS:
-            if wanted.only is None or workload.name in wanted.only:
-                benchmark.run(workload, wanted.runs)
-        facts = benchmark.facts(wanted.runs)
-    rows = make_rows(benchmark.results)
-    wanted.out.mkdir(parents=True, exist_ok=True)
-    text = markdown(rows, facts)
-    (wanted.out / "results.md").write_text(text, encoding="utf-8")
-    write_json(wanted.out / "results.json", rows, benchmark.results, facts)
-    draw_chart(wanted.out / "results.png", rows)
+    group = contenders(os.environ.get(REFERENCE_VARIABLE), os.environ.get(PEER_VARIABLE))
+    workloads = choose(wanted.only, wanted.group)
+    text = ""
+    with _directory(wanted.volumes) as directory:
+        shape = SIZES[wanted.size]
+        volumes = Volumes(directory / f"volumes-{wanted.size}", shape, wanted.data)
+        benchmark = Benchmark(directory, volumes, group, Runs(wanted.runs, wanted.reference_runs), wanted.timeout)
+        if wanted.size == "default":
+            total = sum(map(benchmark.estimate, workloads))
+            print(f"about {total / 60:.0f} min on two cores, making the volumes included", file=sys.stderr, flush=True)
+        for workload in workloads:
+            estimate = f", about {benchmark.estimate(workload) / 60:.1f} min" if wanted.size == "default" else ""
+            print(f"{workload.name}{estimate}", file=sys.stderr, flush=True)
+            start = time.monotonic()
+            benchmark.run(workload)
+            print(f"  took {(time.monotonic() - start) / 60:.1f} min", file=sys.stderr, flush=True)
+            text = _store(benchmark, wanted.out, command)
     print(text)
-    missing = {contender.name for contender in benchmark.group if contender.missing}
-    failed = any(result.error and result.contender not in missing for result in benchmark.results)
-    return int(failed or any(row.voxels.startswith("DIFFERENT") for row in rows))
+    failed = any(result.error and not result.is_missing for result in benchmark.results)
+    return int(failed or any(row.voxels.startswith("DIFFERENT") for row in make_rows(benchmark.results, {})))
 
 
 if __name__ == "__main__":

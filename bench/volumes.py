@@ -1,10 +1,12 @@
-"""The volumes of the benchmark: folders of TIFF slices, and datasets of one layer in mag 1; each is made when it is first asked for."""
+"""The volumes of the benchmark: stacks of TIFF slices, and datasets of one layer in mag 1; each is made when it is first asked for."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -12,13 +14,26 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import tifffile
 
+from bench.tiling import repeat_dataset
+
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
-Slice: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]] | np.ndarray[Any, np.dtype[np.uint32]]
+Slice: TypeAlias = np.ndarray[Any, np.dtype[np.unsignedinteger[Any]]]
+Shape: TypeAlias = tuple[int, int, int]
 
 VOXEL_SIZE: Final = "11,11,25"
 CELL: Final = (44.0, 40.0, 22.0)
 """Edges of a cell in voxels, before warping."""
-CATEGORIES: Final = {"color": "color", "seg": "segmentation"}
+DTYPES: Final = {"color": "uint8", "seg": "uint32", "u16": "uint16", "u64": "uint64", "wide": "uint8", "labels": "uint32"}
+SEGMENTATIONS: Final = ("seg", "u64", "labels")
+REPEATS: Final[dict[str, tuple[str, Shape]]] = {
+    "big-color": ("color", (2, 2, 4)),
+    "big-seg": ("seg", (2, 2, 4)),
+    "labels": ("labels", (2, 2, 2)),
+}
+"""Layers that are made by repeating another one: of which, and how often along x, y, z."""
+REAL_LABELS: Final = "connectomics_labels_512.npz"
+DEFAULT_LEVEL: Final = 5
+THREADS: Final = 2
 
 
 @dataclass(frozen=True)
@@ -31,47 +46,108 @@ class Cut:
 
 
 class Volumes:
-    """Volumes of one shape in a directory."""
+    """Volumes in a directory. `shape` is that of the drawn ones, `data` the directory with the real labels."""
 
-    def __init__(self, root: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, root: Path, shape: Shape, data: Path) -> None:
         self.root = root
         self.shape = shape
+        self.data = data
+        root.mkdir(parents=True, exist_ok=True)
 
-    def slices(self, kind: str) -> Path:
-        """Return the folder of a stack's uncompressed TIFF slices; `kind` is color (uint8) or seg (uint32)."""
-        folder = self.root / "slices" / kind
-        if not folder.exists():
-            folder.mkdir(parents=True)
-            for z in range(self.shape[2]):
-                tifffile.imwrite(folder / f"{kind}_{z:05d}.tif", draw(kind, self.shape, z), metadata=None)
-        return folder
+    def missing(self, layer: str) -> str | None:
+        """Say why a layer can not be made, None where it can."""
+        path = self.data / REAL_LABELS
+        return f"there is no {path}; --data names its directory" if layer == "labels" and not path.exists() else None
 
-    def dataset(self, kind: str, data_format: str) -> Path:
-        """Return a dataset with the layer `kind` in mag 1, default chunks and shards.
+    def shape_of(self, layer: str) -> Shape:
+        """Return the shape x, y, z of a layer or stack."""
+        name, times = REPEATS.get(layer, (layer, (1, 1, 1)))
+        x, y, z = self._drawn_shape(name)
+        return x * times[0], y * times[1], z * times[2]
+
+    def bytes_of(self, layer: str) -> int:
+        """Return the size of a layer's voxels in mag 1."""
+        x, y, z = self.shape_of(layer)
+        return x * y * z * np.dtype(DTYPES[REPEATS.get(layer, (layer,))[0]]).itemsize
+
+    def slices(self, stack: str) -> Path:
+        """Return the folder of a stack's uncompressed TIFF slices."""
+        return self._made(self.root / "slices" / stack, lambda folder: self._draw_slices(stack, folder))
+
+    def dataset(self, layer: str, data_format: str, level: int = DEFAULT_LEVEL) -> Path:
+        """Return a dataset with one layer in mag 1, default chunks and shards.
 
         It is as any other tool would hand it over: without the state in which wkpipe knows what it has written itself.
         """
-        target = self.root / f"{kind}-{data_format}"
-        if not target.exists():
-            command = [sys.executable, "-m", "wkpipe", "convert", str(self.slices(kind)), str(target), "--voxel-size", VOXEL_SIZE]
-            command += ["--category", CATEGORIES[kind], "--data-format", data_format, "--no-downsample", "--quiet"]
-            subprocess.run(command, check=True, cwd=self.root, stdout=subprocess.DEVNULL)
-            shutil.rmtree(target / ".wkpipe")
-        return target
+        base, times = REPEATS.get(layer, (layer, None))
+        name = f"{data_format}-{level}"
+        if times is None:
+            return self._made(self.root / f"{layer}-{name}", lambda target: self._convert(layer, data_format, level, target))
+
+        def repeat(target: Path) -> None:
+            part = self._made(self.root / f"part-{base}-{name}", lambda made: self._convert(base, data_format, level, made))
+            repeat_dataset(part, target, times)
+
+        return self._made(self.root / f"{layer}-{name}", repeat)
+
+    def _made(self, path: Path, make: Callable[[Path], None]) -> Path:
+        """Return a path that is whole, or not there at all."""
+        if not path.exists():
+            part = path.with_name(path.name + ".part")
+            shutil.rmtree(part, ignore_errors=True)
+            part.parent.mkdir(parents=True, exist_ok=True)
+            make(part)
+            part.rename(path)
+        return path
+
+    def _convert(self, layer: str, data_format: str, level: int, target: Path) -> None:
+        command = [sys.executable, "-m", "wkpipe", "convert", str(self.slices(layer)), str(target), "--voxel-size", VOXEL_SIZE]
+        command += ["--category", "segmentation" if layer in SEGMENTATIONS else "color", "--data-format", data_format]
+        command += ["--no-downsample", "--quiet", *([] if level == DEFAULT_LEVEL else ["--compression-level", str(level)])]
+        subprocess.run(command, check=True, cwd=self.root, stdout=subprocess.DEVNULL)
+        shutil.rmtree(target / ".wkpipe")
+
+    def _drawn_shape(self, stack: str) -> Shape:
+        x, y, z = self.shape
+        if stack == "wide":
+            return 2 * x, 2 * y, z
+        return (min(512, x // 2),) * 3 if stack == "labels" else self.shape
+
+    def _draw_slices(self, stack: str, folder: Path) -> None:
+        folder.mkdir()
+        _, _, depth = shape = self._drawn_shape(stack)
+        narrow = sorted(self.slices("color").iterdir()) if stack == "wide" else []
+        labels = np.load(self.data / REAL_LABELS)["labels"] if stack == "labels" else None
+
+        def write(z: int) -> None:
+            if labels is not None:
+                image = labels[: shape[0], : shape[1], z].T
+            else:
+                image = np.tile(tifffile.imread(narrow[z]), (2, 2)) if narrow else draw(stack, shape, z)
+            tifffile.imwrite(folder / f"{stack}_{z:05d}.tif", np.ascontiguousarray(image), metadata=None)
+
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(write, range(depth)))
 
 
 def draw(kind: str, shape: tuple[int, int, int], z: int) -> Slice:
-    """Return one slice (y, x): labels of cells with gaps of 0 between them, or what a microscope might show of these cells."""
+    """Return one slice (y, x): labels of cells with gaps of 0 between them, or what a microscope might show of these cells.
+
+    `kind` is seg (uint32) or u64 (the same cells, with large numbers), color (uint8) or u16 (the same picture in 12 bits).
+    """
     cut = _cut(shape[0], shape[1], z)
-    if kind == "seg":
-        return np.where(cut.depth < 0.03, np.uint32(0), cut.cells)
+    if kind in ("seg", "u64"):
+        labels = np.where(cut.depth < 0.03, np.uint32(0), cut.cells)
+        return labels if kind == "seg" else labels.astype(np.uint64) * np.uint64(2654435761)
     rng = np.random.default_rng([7, z])
     tone = (cut.cells % 251).astype(np.float32) * 0.12
     organelles = 20 * np.sin(cut.across / 3.1) * (np.sin(cut.across / 17 + z / 9) > 0.6)
     membrane = 110 * np.exp(-((cut.depth / 0.05) ** 2))
     noise = rng.standard_normal(cut.depth.shape, np.float32) * 9
-    drawn: Slice = (165 + tone + organelles - membrane + noise).clip(0, 255).round().astype(np.uint8)
-    return drawn
+    picture = 165 + tone + organelles - membrane + noise
+    if kind == "u16":
+        return (16 * picture).clip(0, 4095).round().astype(np.uint16)
+    return picture.clip(0, 255).round().astype(np.uint8)
 
 
 def _cut(width: int, height: int, z: int) -> Cut:

@@ -1,0 +1,42 @@
+"""What tensorstore's `downsample` driver is to do, taken from wkpipe's plan: the same mags, boxes, shapes and codecs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wkpipe.formats.zarr3_metadata import make_zarr3_json
+from wkpipe.plan.build import make_plan
+from wkpipe.plan.config import load_config
+from wkpipe.plan.resources import Sizing
+from wkpipe.stored.axes import spatial
+
+
+def peer_steps(dataset: Path, sampling_mode: str) -> list[dict[str, Any]]:
+    """Return one step for each coarser mag of a Zarr 3 dataset, from fine to coarse, layer by layer.
+
+    A step has the paths of source and target array, the target's zarr.json, the boxes (first, end) in both, factors along
+    x, y, z, and the method.
+    """
+    plan = make_plan(load_config({"target": str(dataset), "sampling_mode": sampling_mode}, "bench"), Sizing.local(1))
+    steps = []
+    for layer in plan.layers:
+        path = {found.mag: found.path for found in layer.found}
+        for mag in layer.mags:
+            assert mag.from_mag is not None
+            assert mag.source_box is not None
+            assert mag.interpolation is not None
+            path[mag.mag] = plan.dataset / layer.name / str(mag.mag)
+            steps.append(
+                {
+                    "source": str(path[mag.from_mag]),
+                    "target": str(path[mag.mag]),
+                    "metadata": make_zarr3_json(mag.spec),
+                    "source_box": [list(corner) for corner in mag.source_box],
+                    "box": [list(corner) for corner in mag.box],
+                    "piece": list(spatial(mag.spec, mag.spec.chunk_shape) * 4),
+                    "factors": list(mag.factors),
+                    "method": mag.interpolation.value,
+                }
+            )
+    return steps
