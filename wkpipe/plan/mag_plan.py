@@ -98,13 +98,27 @@ class MagPlan:
 
     def source_units(self, unit: Position, source: ArraySpec) -> list[Position]:
         """Return the units of the finer mag's array that a unit is computed from."""
+        # Along every axis they depend on the unit's place along this axis alone: few places, of a million units maybe.
+        known = self._source_ranges.setdefault((source.axes, source.unit_shape), {})
+        places = [(axis, unit[self.spec.axes.index(axis)]) for axis in source.axes]
+        try:
+            return list(itertools.product(*[known[place] for place in places]))
+        except KeyError:
+            ranges = self._ranges_of_source(unit, source)
+            known.update(zip(places, ranges, strict=True))
+            return list(itertools.product(*ranges))
+
+    @functools.cached_property
+    def _source_ranges(self) -> dict[tuple[tuple[str, ...], Position], dict[tuple[str, int], range]]:
+        return {}
+
+    def _ranges_of_source(self, unit: Position, source: ArraySpec) -> list[range]:
         first, end = self.hull(*self.unit_box(unit))
         low, high = dict(zip("xyz", first, strict=True)), dict(zip("xyz", end, strict=True))
         for axis, at, size, whole in zip(self.spec.axes, unit, self.spec.unit_shape, self.spec.shape, strict=True):
             if axis not in low:
                 low[axis], high[axis] = at * size, min((at + 1) * size, whole)
-        ranges = [range(low[axis] // size, -(-high[axis] // size)) for axis, size in zip(source.axes, source.unit_shape, strict=True)]
-        return list(itertools.product(*ranges))
+        return [range(low[axis] // size, -(-high[axis] // size)) for axis, size in zip(source.axes, source.unit_shape, strict=True)]
 
     # -- serialised ---------------------------------------------------------------------------------------------
 

@@ -26,7 +26,7 @@ from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
-from wkpipe.storage.ledger import LedgerWriter
+from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
@@ -169,8 +169,8 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
     _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch)
     for (layer, mag), records in preparation.adopted.items():
-        with LedgerWriter(locations.ledger(layer, mag), epoch.number, "adopted") as writer:
-            writer.add(*records)
+        with LedgerWriter(locations.ledger(layer, mag), epoch.number, SORTED) as writer:
+            writer.add(*sorted(records, key=lambda record: record.unit))
 
 
 def _empty_target(locations: Locations) -> None:

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import mmap
 import os
+import re
 import sys
 import time
 import uuid
@@ -32,7 +34,14 @@ SEGMENT_SUFFIX = ".segment"
 LINES_AT_ONCE = 4096
 """How many lines are written in one go: a dataset may have a million units, their lines need not be in memory together."""
 
+BISECTED_FROM = 1 << 20
+"""Sorted segments of more bytes than this are not read to find some units, but searched: a job needs a few of a million."""
+
+SORTED = "sorted"
+"""The name for a writer that is given all records of its segment at once, sorted by unit."""
+
 _FOLDED = "-folded-"
+_IS_SORTED = re.compile(rf"\d{{6}}-(folded|{SORTED})-[0-9a-f]{{8}}{re.escape(SEGMENT_SUFFIX)}")
 _UNIT_AT = len('00000000 {"unit":[')
 """Where the unit's position begins in a line."""
 
@@ -137,9 +146,9 @@ class Ledger:
     def load(cls, directory: Path, only: Iterable[Position] | None = None) -> Ledger:
         """Read all segments of a ledger; one that does not exist is empty.
 
-        With `only`, records of other units are passed over unread: a job's memory must not grow with the dataset.
+        With `only`, records of other units are passed over unread: what a job does must not grow with the dataset.
         """
-        wanted = None if only is None else frozenset(_unit_text(unit) for unit in only)
+        wanted = None if only is None else frozenset(only)
         while True:
             segments = _segments(directory)
             try:
@@ -181,19 +190,44 @@ def _unit_text(unit: Position) -> bytes:
     return ",".join(map(str, unit)).encode()
 
 
-def _lines(segments: Iterable[Path], wanted: frozenset[bytes] | None) -> Iterator[bytes]:
+def _lines(segments: Iterable[Path], wanted: frozenset[Position] | None) -> Iterator[bytes]:
     """Yield the lines of segments; with `wanted`, those of these units alone.
 
     Raises:
         FileNotFoundError: a segment is gone.
     """
+    texts = None if wanted is None else frozenset(map(_unit_text, wanted))
     for segment in segments:
+        if wanted is not None and _IS_SORTED.fullmatch(segment.name) and os.stat(segment).st_size > BISECTED_FROM:
+            found = _bisected(segment, wanted)
+            if found is not None:
+                yield from found
+                continue
         with open(segment, "rb") as file:
             while line := file.readline(MOST_LINE_BYTES):
-                if wanted is None or line[_UNIT_AT : line.find(b"]", _UNIT_AT)] in wanted:
+                if texts is None or line[_UNIT_AT : line.find(b"]", _UNIT_AT)] in texts:
                     yield line
                 if not line.endswith(b"\n"):  # cut short by a crash; or no ledger at all
                     break
+
+
+def _bisected(segment: Path, wanted: Iterable[Position]) -> list[bytes] | None:
+    """Return the lines of some units of a sorted segment; None where a line on the way is damaged, so that the search may go astray."""
+    found = []
+    with open(segment, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        for unit in wanted:
+            low, high = 0, len(data)  # both begin a line
+            while low < high:
+                start = max(low, data.rfind(b"\n", low, (low + high) // 2) + 1)
+                end = data.find(b"\n", start, start + MOST_LINE_BYTES) + 1
+                record = Record.from_line(data[start:end])
+                if record is None:
+                    return None
+                if record.unit == unit:
+                    found.append(data[start:end])
+                    break
+                low, high = (end, high) if record.unit < unit else (low, start)
+    return found
 
 
 class LedgerWriter:

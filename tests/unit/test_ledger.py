@@ -1,0 +1,98 @@
+"""The ledger: what was recorded is found, in whole and in part, however it is damaged."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from wkpipe.storage import ledger as ledger_module
+from wkpipe.storage.commit import Scratch
+from wkpipe.storage.ledger import ADOPTED, LINES_AT_ONCE, SORTED, Ledger, LedgerWriter, Record, fold
+from wkpipe.storage.proof import Position, UnitProof
+
+
+def records_of(units: list[Position]) -> list[Record]:
+    return [Record(unit, ADOPTED, UnitProof(1, sum(unit), -1, 5), f"token {unit}") for unit in units]
+
+
+UNITS: list[Position] = [(0, x, y, z) for x in range(8, 12) for y in (0, 5, 100) for z in range(98, 103)]
+
+
+def write(directory: Path, how: str) -> None:
+    records = records_of(UNITS)
+    if how == SORTED:
+        with LedgerWriter(directory, 1, SORTED) as writer:
+            writer.add(*records)
+        return
+    random.Random(0).shuffle(records)
+    for part in (records[:10], records[10:]):
+        with LedgerWriter(directory, 1, "00001-some-folded-layer-1") as writer:
+            writer.add(*part)
+    if how == "folded":
+        fold(directory, 2, Scratch(directory.parent / "tmp"))
+        assert len(list(directory.iterdir())) == 1
+
+
+@pytest.fixture
+def always_bisected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "BISECTED_FROM", 0)
+
+
+def searched(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Note for every search whether it came to an end."""
+    ended = []
+    original = ledger_module._bisected
+
+    def noting(segment: Path, wanted: object) -> list[bytes] | None:
+        found = original(segment, wanted)
+        ended.append(found is not None)
+        return found
+
+    monkeypatch.setattr(ledger_module, "_bisected", noting)
+    return ended
+
+
+@pytest.mark.usefixtures("always_bisected")
+@pytest.mark.parametrize("how", [SORTED, "folded", "segments"])
+def test_some_units_are_found_among_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
+    ended = searched(monkeypatch)
+    write(tmp_path / "ledger", how)
+    whole = Ledger.load(tmp_path / "ledger")
+    assert sorted(whole.records) == UNITS
+    absent: list[Position] = [(0, 7, 0, 98), (0, 8, 5, 97), (0, 8, 5, 103), (0, 12, 0, 0), (1, 0, 0, 0)]
+    for only in ([unit] for unit in UNITS + absent):
+        assert Ledger.load(tmp_path / "ledger", only).records == {unit: whole.records[unit] for unit in only if unit in UNITS}
+    assert Ledger.load(tmp_path / "ledger", UNITS[::7] + absent).records == {unit: whole.records[unit] for unit in UNITS[::7]}
+    assert set(ended) == (set() if how == "segments" else {True})
+
+
+@pytest.mark.usefixtures("always_bisected")
+def test_damage_hides_no_other_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended = searched(monkeypatch)
+    directory = tmp_path / "ledger"
+    write(directory, SORTED)
+    segment = next(directory.iterdir())
+    sound = segment.read_bytes()
+    chance = random.Random(1)
+    for _ in range(60):
+        data = bytearray(sound)
+        data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
+        segment.write_bytes(data)
+        whole = Ledger.load(directory)
+        assert len(whole.records) >= len(UNITS) - 2
+        for unit in chance.sample(UNITS, 12):
+            assert Ledger.load(directory, [unit]).get(unit) == whole.get(unit)
+    assert set(ended) == {True, False}
+    for length in (0, 1, len(sound) // 2, len(sound) - 1):
+        segment.write_bytes(sound[:length])
+        whole = Ledger.load(directory)
+        assert Ledger.load(directory, UNITS).records == whole.records
+
+
+def test_more_records_than_are_written_in_one_go(tmp_path: Path) -> None:
+    units: list[Position] = [(i,) for i in range(2 * LINES_AT_ONCE + 3)]
+    with LedgerWriter(tmp_path / "ledger", 3, "many") as writer:
+        writer.add(*records_of(units))
+        assert list(Ledger.load(tmp_path / "ledger").records) == units
