@@ -158,13 +158,13 @@ class _PowerCut:
         def restore(path: Path) -> None:
             if kept is not None and path.parent.is_dir():
                 os.link(kept, self._stash / "again")
-                os.replace(self._stash / "again", path)
+                (self._stash / "again").replace(path)
                 with contextlib.suppress(FileNotFoundError):
                     (self._stash / "again").unlink()
 
         def unname() -> None:
             if target.exists() and source.parent.is_dir():
-                os.replace(target, source)
+                target.replace(source)
             restore(target)
 
         undo: dict[str, tuple[Path, Callable[[], None]]] = {

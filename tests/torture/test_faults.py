@@ -41,7 +41,9 @@ def test_the_nth_call_fails(kind: str, data_format: str, fault: str, slices: Pat
     scenario = Scenario.make(kind, data_format, slices, tmp_path)
     rng = random.Random(f"{SEED}-{kind}-{data_format}-{fault}")
     chosen = points(scenario, rng)
-    print(f"seed {SEED}: {kind} {data_format}: {scenario.calls} calls from {len(set(scenario.sites))} places, {len(chosen)} of them disturbed")
+    print(
+        f"seed {SEED}: {kind} {data_format}: {scenario.calls} calls from {len(set(scenario.sites))} places, {len(chosen)} of them disturbed"
+    )
     for at in chosen:
         which = rng.choice(ERRORS) if fault == "error" else fault
         try:
