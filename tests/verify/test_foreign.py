@@ -6,11 +6,20 @@ import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.verify.helpers import snapshot
+from tests.verify.helpers import run, snapshot
+from wkpipe.cli.app import run_app
+from wkpipe.formats import open_array
+from wkpipe.plan.resources import Sizing
+from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
 from wkpipe.steps.verify import verify_dataset
+from wkpipe.steps.verify_repair import repair_dataset
+from wkpipe.steps.verify_report import Kind
+from wkpipe.steps.verify_select import Selection
+from wkpipe.storage.commit import Scratch
 
 SOUND = [
     *(
@@ -85,3 +94,123 @@ def test_strange_files_are_a_note(foreign: Path) -> None:
     report = verify_dataset(foreign)
     assert report.is_sound
     assert any(".DS_Store" in note for note in report.notes)
+
+
+# -- what the mags tell of each other -------------------------------------------------------------------------------
+
+DEEP = Selection(share=1.0, deep=True)
+
+
+def test_lost_shard_shows_in_the_coarser_mag(foreign: Path) -> None:
+    (foreign / "median/1/c/0/1/1/0").unlink()
+    (problem,) = verify_dataset(foreign).problems
+    assert (problem.layer, problem.mag, problem.shard) == ("median", "1", "0.1.1.0")
+    assert "the coarser mag 2-2-1" in problem.what
+
+
+def test_lost_shard_shows_in_the_finer_mag(foreign: Path) -> None:
+    (foreign / "median/2-2-1/c/0/0/0/0").unlink()
+    (problem,) = verify_dataset(foreign).problems
+    assert (problem.layer, problem.mag, problem.shard) == ("median", "2-2-1", "0.0.0.0")
+    assert "the finer mag 1" in problem.what
+
+
+def test_lost_finest_mag(foreign: Path) -> None:
+    shutil.rmtree(foreign / "max/1/c")
+    problems = verify_dataset(foreign).problems
+    assert {(problem.layer, problem.mag) for problem in problems} == {("max", "1")}
+    assert all("coarser mag" in problem.what for problem in problems)
+
+
+@pytest.mark.parametrize("name", [name for name in SOUND if name.startswith("golden/")])
+def test_deep_gives_no_false_alarm(shared: Path, name: str) -> None:
+    report = verify_dataset(shared / name, selection=DEEP, threads=2)
+    assert report.problems == ()
+    if name != "golden/z3_raw":
+        assert report.deep_units > 0
+    # Of these three, the reference's results depend on how it cut its work.
+    unknown = {note.split(",")[0] for note in report.notes if "could not be computed again" in note}
+    assert unknown <= {"layer nearest", "layer bilinear", "layer bicubic"}
+
+
+@pytest.mark.parametrize("layer", ["median", "mode", "max", "min"])
+def test_deep_sees_other_voxels(foreign: Path, layer: str) -> None:
+    """A shard that decodes, and of which nothing is recorded, is held against the finer mag."""
+    array = open_array(foreign / layer / "4-4-2", "zarr3")
+    unit = next(array.stored_units())
+    voxels = array.read([u * n for u, n in zip(unit, array.spec.unit_shape, strict=True)], array.spec.unit_shape)
+    at = tuple(axis[len(axis) // 2] for axis in np.nonzero(voxels))
+    voxels[at] += 1
+    with array.unit_writer(unit, Scratch(foreign / "tmp")) as writer:
+        for chunk in np.ndindex(*array.spec.chunks_per_unit):
+            corner = [slice(p * n, (p + 1) * n) for p, n in zip(chunk, array.spec.chunk_shape, strict=True)]
+            writer.append(chunk, writer.encode(np.asfortranarray(voxels[tuple(corner)])))
+        writer.commit()
+    (problem,) = [p for p in verify_dataset(foreign, selection=DEEP, threads=2).problems if p.mag == "4-4-2"]
+    assert (problem.layer, problem.unit) == (layer, unit)
+    assert "found 1 of" in problem.what
+    assert f"other than {layer} gives from mag 2-2-1" in problem.what
+    assert verify_dataset(foreign, layer_name=layer, mag="4-4-2").is_sound
+
+
+# -- pyramids that a crash left -------------------------------------------------------------------------------------
+
+
+def test_downsample_says_and_repairs_what_a_crash_left(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The reference registers all mags first; killed, it leaves some without any data."""
+    voxels = {mag: _voxels(foreign / "median" / mag) for mag in ("1", "2-2-1", "4-4-2", "8-8-4")}
+    for mag in ("2-2-1", "8-8-4"):
+        shutil.rmtree(foreign / "median" / mag / "c")
+    command = ["downsample", str(foreign), "--layer-name", "median", "--coarsest-mag", "8-8-4"]
+    assert run_app([*command, "--dry-run"]) == 3
+    error = capsys.readouterr().err
+    assert "mag 2-2-1, 8-8-4 has no data at all although the finer mag 1 has" in error
+    assert "--repair" in error
+    assert len(error.splitlines()) == 1
+    assert run_app([*command, "--dry-run", "--trust-empty"]) == 0
+    run(foreign, layer_name="median", coarsest_mag="8-8-4", repair=True)
+    assert {mag: _voxels(foreign / "median" / mag) for mag in voxels} == voxels
+    assert verify_dataset(foreign, selection=Selection("median", deep=True, share=1.0)).is_sound
+    (layer,) = [layer for layer in summarise(foreign).layers if layer.name == "median"]
+    assert [(mag.mag, mag.state) for mag in layer.mags] == [
+        ("1", "up to date"),
+        ("2-2-1", "up to date"),
+        ("4-4-2", "up to date"),  # adopted, as 8-8-4 was made from it
+        ("8-8-4", "up to date"),
+    ]
+
+
+def _voxels(path: Path) -> bytes:
+    array = open_array(path, "zarr3")
+    return array.read([0] * len(array.spec.axes), [64] * len(array.spec.axes)).tobytes()
+
+
+def test_repair_of_verify_makes_a_lost_mag_again(foreign: Path) -> None:
+    before = _voxels(foreign / "median/8-8-4")
+    shutil.rmtree(foreign / "median/8-8-4/c")
+    selection = Selection("median")
+    report = verify_dataset(foreign, selection=selection)
+    assert [problem.kind for problem in report.problems] == [Kind.LOST_MAG]
+    after = repair_dataset(foreign, report, selection, state_dir=None, sizing=Sizing.local(1), run=run_here)
+    assert after.is_sound
+    assert _voxels(foreign / "median/8-8-4") == before
+
+
+def test_rightly_empty_mag_is_no_loss(shared: Path, tmp_path: Path) -> None:
+    """Sparse labels vanish under mode: that mag is registered and has no file."""
+    root = Path(shutil.copytree(shared / "golden/z3_seg", tmp_path / "seg"))
+    assert not list((root / "seg16_step4/16-16-8").glob("c/**/*"))
+    assert run_app(["downsample", str(root), "--layer-name", "seg16_step4", "--dry-run"]) == 0
+
+
+def test_damage_of_a_foreign_dataset_is_not_repaired(foreign: Path) -> None:
+    file = foreign / "median/2-2-1/c/0/0/0/0"
+    os.truncate(file, file.stat().st_size // 2)
+    before = snapshot(foreign / "median")
+    report = verify_dataset(foreign)
+    (problem,) = report.problems
+    assert not problem.is_repairable
+    assert "--overwrite-existing" in problem.mend
+    after = repair_dataset(foreign, report, Selection(), state_dir=None, sizing=Sizing.local(1), run=run_here)
+    assert [p.shard for p in after.problems] == [problem.shard]
+    assert snapshot(foreign / "median") == before

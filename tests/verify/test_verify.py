@@ -31,8 +31,13 @@ from tests.verify.helpers import (
 from wkpipe.cli.app import run_app
 from wkpipe.errors import LayerNotFound, MagNotFound, UnreadableInput
 from wkpipe.formats import open_array
+from wkpipe.geometry import Mag
+from wkpipe.plan.resources import Sizing
+from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
 from wkpipe.steps.verify import Problem, VerifyReport, verify_dataset
+from wkpipe.steps.verify_repair import repair_dataset
+from wkpipe.steps.verify_select import Selection
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import DIRTY, WRITTEN, LedgerWriter, Record, content_token
@@ -169,20 +174,22 @@ def test_all_damages_of_a_mag_are_reported(dataset: Copies) -> None:
 
 
 def _obey(mend: str) -> None:
-    """Do what a mend says, without a workflow; check that the command line takes the command."""
-    for command in mend.split(" && "):
-        words = shlex.split(command)
-        if words[0] == "rm":
-            Path(words[-1]).unlink()
-            continue
+    """Do what a mend says, without a workflow; that the command line takes such commands is what test_commands sees."""
+    words = shlex.split(mend)
+    if words[0] == "rm":
+        Path(words[-1]).unlink()
+        return
+    root = Path(words[2])
+    values = {key[2:].replace("-", "_"): value for key, value in itertools.pairwise(words) if key.startswith("--")}
+    if words[1] == "downsample":
         assert run_app([*words[1:], "--dry-run"]) == 0
-        values = {key[2:].replace("-", "_"): value for key, value in itertools.pairwise(words) if key.startswith("--")}
-        values.pop("no_downsample", None)
-        paths = [word for word in words[2:] if word.startswith("/")]
-        if words[1] == "convert":
-            run(Path(paths[1]), source=paths[0], downsample=False, **values)
-        else:
-            run(Path(paths[0]), **values)
+        run(root, **values)
+        return
+    assert words[:2] == ["wkpipe", "verify"]
+    assert words[-1] == "--repair"
+    selection = Selection(values.get("layer_name"), Mag(values["mag"]) if "mag" in values else None)
+    report = verify_dataset(root, selection=selection)
+    repair_dataset(root, report, selection, state_dir=None, sizing=Sizing.local(2), run=run_here)
 
 
 @pytest.mark.parametrize(
@@ -223,7 +230,7 @@ def test_stale_mag(dataset: Copies) -> None:
         for chunk in np.ndindex(*array.spec.chunks_per_unit):
             writer.append(chunk, writer.encode(np.full(array.spec.chunk_shape, 9, np.uint8)))
         proof = writer.commit()
-    with LedgerWriter(ledger_directory(root, "color", "1"), 2) as ledger:
+    with LedgerWriter(ledger_directory(root, "color", "1"), 1) as ledger:
         ledger.add(Record(unit, WRITTEN, proof, content_token(proof)))
     problem = only(verify_dataset(root))
     assert (problem.layer, problem.mag, problem.shard) == ("color", "2-2-1", "0.0.0.0")

@@ -16,6 +16,10 @@ UNKNOWN = "unknown"
 """Nothing is recorded of the mag: it was made by another tool, and no run has looked at it yet."""
 
 
+CHECKED = "compared: names and sizes of files with the ledger; `wkpipe verify` reads every byte"
+"""What the summary rests on: a byte that changed within a file does not show in it."""
+
+
 @dataclass(frozen=True)
 class MagSummary:
     """A registered mag. Shapes are x, y, z in voxels; `files` counts storage shards, for chunk files the chunks.
@@ -96,6 +100,8 @@ class DatasetSummary:
         if self.unfinished:
             rows = [(mag.layer, mag.mag, mag.origin, f"{mag.done_units}/{mag.units}") for mag in self.unfinished]
             lines += ["", "unfinished; the command that began them goes on with them", *aligned(("layer", "mag", "origin", "done"), rows)]
+        if self.layers or self.unfinished:
+            lines += ["", CHECKED]
         return "\n".join(lines)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -75,7 +76,10 @@ def _report_of_lost_properties(root: Path, state_dir: Path | None, error: Wkpipe
 
 @dataclass
 class _MagCheck:
-    """One mag in work: what is recorded of it, which units are looked at, and what they came to."""
+    """One mag in work: what is recorded of it, which units are looked at, and what they came to.
+
+    `bare` counts the units of a mag without a ledger of which, and around which, there is no file: nothing to look at.
+    """
 
     mag: MagOnDisk
     ledger: Ledger
@@ -84,12 +88,18 @@ class _MagCheck:
     deep: DeepCheck | None = None
     deep_units: set[Position] = field(default_factory=set)
     neighbours: Neighbours | None = None
+    bare: int = 0
     empty: int = 0
     touched: int = 0
 
     @property
     def is_made(self) -> bool:
         return self.mag.is_made(self.ledger)
+
+    @functools.cached_property
+    def lost_against(self) -> Mag | None:
+        """The finer mag that shows that this one, without a single file, has lost all; None where it has not."""
+        return None if self.is_made else finer_that_shows_loss(self.mag.dataset, self.mag.layer, self.mag.entry.mag)
 
     def check(self, unit: Position) -> UnitCheck:
         return UnitCheck(self.mag, unit, self.ledger.get(unit), self.is_made, self.deep if unit in self.deep_units else None)
@@ -105,6 +115,7 @@ class _Verification:
     on_unit: OnUnit | None
     total: int = 0
     done: int = 0
+    bare: int = 0
     mags: int = 0
     all_units: int = 0
     deep_units: int = 0
@@ -122,13 +133,15 @@ class _Verification:
         for check in checks:
             if check.as_whole:
                 self._check_mag(check)
+                check.empty += check.bare
+                self.bare += check.bare
             self._check_units(check)
         if self.selection.is_first_part:
             self._check_dataset()
         return VerifyReport(
             dataset=self.dataset.locations.dataset,
             mags=self.mags,
-            units=self.total,
+            units=self.total + self.bare,
             all_units=self.all_units,
             deep_units=self.deep_units,
             bytes_read=self.bytes_read,
@@ -162,7 +175,7 @@ class _Verification:
             known = stored | set(ledger.records)
             # Of absent units, of which other tools' datasets may have many, only those are looked at that have data around them.
             units = sorted({unit for unit in mag.units if unit in known} | set(neighbours.suspects(stored)))
-        return _MagCheck(mag, ledger, units, as_whole=True, neighbours=neighbours)
+        return _MagCheck(mag, ledger, units, as_whole=True, neighbours=neighbours, bare=len(mag.units) - len(units))
 
     def _unopened(self, layer: LayerProperties, entry: MagProperties, error: WkpipeError) -> Problem:
         what, _, mend = str(error).removeprefix(f"layer {layer.name}, mag {entry.mag}: ").partition("; ")
@@ -223,7 +236,7 @@ class _Verification:
     def _check_absent(self, check: _MagCheck, unit: Position) -> None:
         mag = check.mag
         assert check.neighbours is not None
-        if next(mag.array.stored_units(), None) is not None and (what := check.neighbours.evidence_of_loss(unit)) is not None:
+        if check.lost_against is None and (what := check.neighbours.evidence_of_loss(unit)) is not None:
             self.problems.append(Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(unit), what, mag.mend_unit(), unit=unit))
         else:
             check.empty += 1
@@ -243,7 +256,7 @@ class _Verification:
             self._problem(mag, Kind.ARRAY, what, mend, is_repairable)
         if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
             self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
-        if not check.is_made and mag.units and (finer := finer_that_shows_loss(self.dataset, mag.layer, mag.entry.mag)) is not None:
+        if (finer := check.lost_against) is not None:
             what = f"found no storage shard at all, expected some because the finer mag {finer} has data that can not vanish in it"
             mend = f"restore its files from a copy; or, if the finest mag is good, {refresh_command(self.dataset, mag.layer)} --repair"
             self._problem(mag, Kind.LOST_MAG, what, mend, True)

@@ -56,13 +56,17 @@ class Neighbours:
                 return f"found no file, expected one because the finer mag {mag} has data there that can not vanish in it"
         if self._coarser is not None:
             mag, array = self._coarser
-            if self._has_data(array, unit, first, end, self._mag.entry.mag.factors_to(mag)):
+            factors = self._mag.entry.mag.factors_to(mag)
+            # Away from other units, whose voxels some ways of sampling take in as well.
+            inner = Vec3Int([int(a > b) for a, b in zip(first, box.topleft_xyz, strict=True)])
+            outer = Vec3Int([int(a < b) for a, b in zip(end, box.bottomright_xyz, strict=True)])
+            low, high = first.ceildiv(factors) + inner, end.ceildiv(factors) - outer * 2
+            if self._has_data(array, unit, low, high):
                 return f"found no file, expected one because the coarser mag {mag}, which is made from it, has data there"
         return None
 
-    def _has_data(self, coarser: StoredArray, unit: Position, first: Vec3Int, end: Vec3Int, factors: Vec3Int) -> bool:
-        """Whether the coarser mag holds data well inside the box (first, end in this mag's voxels): beyond any halo of sampling."""
-        low, high = first.ceildiv(factors) + 1, end // factors - 1
+    def _has_data(self, coarser: StoredArray, unit: Position, low: Vec3Int, high: Vec3Int) -> bool:
+        """Whether the coarser mag holds data in a box (low, high in its voxels)."""
         spec, own = coarser.spec, self._mag.array.spec
         others = {axis: u * n for axis, u, n in zip(own.axes, unit, own.unit_shape, strict=True)}
         starts = [others.get(axis, 0) for axis in spec.axes]
