@@ -287,6 +287,10 @@ def shards(workspace: Workspace, random: Random) -> str:
         forget_coarser(copy / "datasource-properties.json")
         made = refused_or_done(lambda: downsample(copy))
         if not isinstance(made, WkpipeError) and not np.array_equal(voxels(copy, "2"), coarse):
+            # A file of another size that decodes is somebody's new content, and the user is told.
+            is_told = any("changed since they were recorded" in note for note in made)
+            if len(damaged) != len(original) and is_told:
+                return f"accepted {name}"
             raise Failure(f"{file}: a coarser mag was made from wrong voxels ({len(original)} bytes, now {len(damaged)})")
     return ("wrong" if is_wrong else "refused" if isinstance(found, WkpipeError) else "right") + f" {name}, {type(made).__name__}"
 
@@ -306,10 +310,12 @@ def forget_coarser(file: Path) -> None:
     file.write_text(json.dumps(values))
 
 
-def downsample(dataset: Path) -> None:
-    """Make mag 2 of the dataset's first layer."""
+def downsample(dataset: Path) -> tuple[str, ...]:
+    """Make mag 2 of the dataset's first layer; return what the user is told."""
     values = {"target": str(dataset), "coarsest_mag": "2", "layer_name": "stack"}
-    run_here(make_plan(load_config(values, "case"), Sizing.local(1)))
+    plan = make_plan(load_config(values, "case"), Sizing.local(1))
+    run_here(plan)
+    return plan.notes
 
 
 KINDS: dict[str, Case] = {

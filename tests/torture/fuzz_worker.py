@@ -121,7 +121,7 @@ class Workspace:
     """The seeds of this process, and what a case changed of them."""
 
     root: Path
-    _changed: dict[Path, bytes | None] = field(default_factory=dict)
+    _changed: dict[Path, tuple[bytes, int]] = field(default_factory=dict)
 
     @classmethod
     def made(cls, scratch: Path, kind: str) -> Workspace:
@@ -147,18 +147,22 @@ class Workspace:
 
     def change(self, path: Path, content: bytes, *, keep_time: bool = False) -> None:
         """Replace a file's content until the case ends."""
-        status = path.stat() if path.exists() else None
-        if path not in self._changed:
-            self._changed[path] = path.read_bytes() if status else None
+        time_ns = self._note(path)
         path.write_bytes(content)
-        if keep_time and status:
-            os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        if keep_time:
+            os.utime(path, ns=(time_ns, time_ns))
 
     def displace(self, path: Path, make: Callable[[Path], Any]) -> None:
         """Put something else in a file's place until the case ends."""
-        self._changed[path] = path.read_bytes()
+        self._note(path)
         path.unlink()
         make(path)
+
+    def _note(self, path: Path) -> int:
+        """Keep a file as it is now; return its time of change."""
+        time_ns = path.stat().st_mtime_ns
+        self._changed[path] = path.read_bytes(), time_ns
+        return time_ns
 
     @contextlib.contextmanager
     def copied(self, dataset: Path) -> Iterator[Path]:
@@ -171,13 +175,13 @@ class Workspace:
             shutil.rmtree(copy)
 
     def restore(self) -> None:
-        for path, content in self._changed.items():
+        for path, (content, time_ns) in self._changed.items():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
-            else:
+            elif not path.is_file() or path.is_symlink():
                 path.unlink(missing_ok=True)
-            if content is not None:
-                path.write_bytes(content)
+            path.write_bytes(content)
+            os.utime(path, ns=(time_ns, time_ns))
         self._changed.clear()
 
 
