@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -19,8 +20,12 @@ def step(arguments: list[str]) -> int:
         return USAGE
     # SIGTERM is how batch systems and Snakemake end a job: let the temporary files go with it.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # numpy's linear algebra, which nothing here uses, would start a thread for every core.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    from wkpipe.steps.allocator import keep_freed_memory
     from wkpipe.steps.run import run_stored_task
 
+    keep_freed_memory()
     try:
         run_stored_task(Path(arguments[0]), arguments[1])
     except WkpipeError as error:

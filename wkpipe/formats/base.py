@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
@@ -93,6 +93,11 @@ class ArraySpec:
     def is_sharded(self) -> bool:
         """Whether one file holds a whole shard; else every chunk is a file of its own."""
         return self.data_format is DataFormat.WKW or self.chunk_shape != self.shard_shape
+
+    @property
+    def has_checksums(self) -> bool:
+        """Whether decoding a chunk notices any change of its bytes: Zarr 3 as wkpipe writes it, with zstd's checksum."""
+        return self.data_format is DataFormat.ZARR3 and self.compression.kind == "zstd"
 
     @property
     def unit_shape(self) -> Position:
@@ -209,6 +214,9 @@ class _ReadLater:
 
 class StoredArray(ABC):
     """One mag's array, opened. Reading is thread-safe."""
+
+    survives_fork: ClassVar[bool] = True
+    """Whether it may be read by a process that was forked from the one that opened it."""
 
     def __init__(self, path: Path, spec: ArraySpec) -> None:
         self.path = path

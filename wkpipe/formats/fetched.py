@@ -19,6 +19,8 @@ from wkpipe.formats.base import Ints, Position, Voxels
 BATCH_BYTES = 512 << 10
 """Decoded bytes of the chunks that are decoded or encoded by one call."""
 
+LARGE_CHUNK_BYTES = 64 << 10
+
 
 @dataclass(frozen=True)
 class Piece:
@@ -111,7 +113,7 @@ class FetchedRegion:
         order = [place for axis in axes for place in (grid_first + 1 + self.stored_axes[axis], grid_first - axis)]
         size = math.prod(self.chunk_shape) * self.dtype.itemsize
         start = 0
-        for box in boxes_of(piece.grid, max(1, BATCH_BYTES // size)):
+        for box in boxes_of(piece.grid, batch_length(size)):
             shape = [s.stop - s.start for s in box]
             stop = start + math.prod(shape)
             blocks = self.decode(piece, start, stop)
@@ -122,7 +124,7 @@ class FetchedRegion:
     def _place_singly(self, piece: Piece, out: Voxels) -> None:
         """Decode chunks some of which are missing, or reach beyond the region."""
         count = len(piece.sizes)
-        step = max(1, BATCH_BYTES // (math.prod(self.chunk_shape) * self.dtype.itemsize))
+        step = batch_length(math.prod(self.chunk_shape) * self.dtype.itemsize)
         for start in range(0, count, step):
             blocks = self.decode(piece, start, min(start + step, count))
             for index, block in enumerate(blocks, start):
@@ -132,6 +134,11 @@ class FetchedRegion:
                     target.append(slice(low - a, high - a))
                     source.append(slice(low - p * c, high - p * c))
                 out[tuple(target)] = block.transpose(self.stored_axes)[tuple(source)]
+
+
+def batch_length(chunk_bytes: int) -> int:
+    """Return how many chunks are decoded by one call; large ones are worth a call each."""
+    return 1 if chunk_bytes >= LARGE_CHUNK_BYTES else max(1, BATCH_BYTES // chunk_bytes)
 
 
 def boxes_of(grid: Sequence[int], most: int) -> Iterator[tuple[slice, ...]]:

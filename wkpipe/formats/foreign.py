@@ -110,6 +110,8 @@ class PrecomputedFiles(ForeignFiles):
 class ForeignArray(StoredArray):
     """A read-only array. `store` has the axes of `spec`, its domain may start elsewhere than at 0."""
 
+    survives_fork = False  # tensorstore has threads of its own
+
     def __init__(self, path: Path, spec: ArraySpec, store: Any, files: ForeignFiles) -> None:
         super().__init__(path, spec)
         self._store = store

@@ -87,6 +87,18 @@ def in_flight(threads: int) -> int:
     return 1 if threads == 1 else 2 * threads
 
 
+MOST_AHEAD = 8
+"""How many cubes a worker may read ahead where reading is slow."""
+
+LEAST_CUBES = 2
+"""Cubes for each worker that make it worth to start one."""
+
+
+def slot_bytes(spec: ArraySpec, chunks: int) -> int:
+    """Return the most that some encoded chunks can take, with their sizes."""
+    return chunks * (8 + spec.chunk_bytes + spec.chunk_bytes // 128 + 1024)
+
+
 def source_bytes_per_chunk(plan: MagPlan) -> int:
     """Return how many bytes of decoded source one chunk of the mag is computed from."""
     return plan.spec.chunk_bytes * plan.factors.prod()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Vec3Int
-from wkpipe.geometry.grid import morton_bits, morton_order
+from wkpipe.geometry.grid import morton_bits
 from wkpipe.stored.axes import spatial
 
 
@@ -18,11 +18,6 @@ class Cube:
 
     first: Vec3Int
     grid: Vec3Int
-
-    @property
-    def chunks(self) -> Iterator[Vec3Int]:
-        """The positions of the chunks, in file order."""
-        return (self.first + Vec3Int(chunk) for chunk in morton_order(self.grid.to_tuple()).tolist())
 
 
 def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int, first: Vec3Int, end: Vec3Int) -> Iterator[Cube]:

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wkpipe.formats.base import Position, StoredArray, UnitProof, Voxels
-from wkpipe.geometry import Vec3Int
+from wkpipe.formats.base import EncodedChunks, Fetched, Ints, Position, StoredArray, UnitProof, Voxels
+from wkpipe.geometry import SPATIAL_AXES, Vec3Int
+from wkpipe.geometry.grid import morton_order
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, SLAB_BYTES, source_bytes_per_chunk
+from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, MOST_AHEAD, SLAB_BYTES, slot_bytes, source_bytes_per_chunk
 from wkpipe.sampling import sample_box
+from wkpipe.sampling.borders import Read
 from wkpipe.steps.cubes import Cube, cubes_of
 from wkpipe.steps.ordered import ordered_map
+from wkpipe.steps.read_ahead import ReadAhead
+from wkpipe.steps.workers import forked_map
 from wkpipe.storage.commit import Scratch
 from wkpipe.stored.axes import spatial, with_spatial, xyz_last, xyz_restored
 
-Encoded = list[tuple[Position, bytes | None]]
+
+@dataclass(frozen=True)
+class FetchedCube:
+    """What a cube is computed from: slabs of `depth` target slices at once; one that is all is read already, from voxel `first` on."""
+
+    depth: int
+    first: Vec3Int
+    region: Fetched | None = None
 
 
 def downsample_unit(
@@ -28,10 +40,12 @@ def downsample_unit(
     threads: int,
     scratch: Scratch,
     on_voxels: Callable[[int], None] = lambda _: None,
+    fork: bool = False,
 ) -> UnitProof:
     """Make one unit of `target` from `source` and commit it; chunks lie in the file in Morton order.
 
-    `on_voxels` is told how many voxels of the unit were made since the last call.
+    `on_voxels` is told how many voxels of the unit were made since the last call. With `fork`, the work is done by
+    `threads` processes, which keeps more cores busy; only for processes that have no threads of their own.
 
     Raises:
         DamagedShard: a source shard can not be decoded.
@@ -40,27 +54,56 @@ def downsample_unit(
     sampler = _UnitSampler(plan, source, target, unit)
     with target.unit_writer(unit, scratch) as writer:
 
-        def work(cube: Cube) -> Encoded:
-            return [(position, None if chunk is None else writer.encode(chunk)) for position, chunk in sampler.chunks(cube)]
+        def compute(cube: Cube, fetched: FetchedCube | None) -> EncodedChunks:
+            positions = sampler.positions(cube)
+            if fetched is None:
+                return EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
+            return writer.encode_grid(sampler.voxels(cube, fetched), positions - positions[0], positions)
 
-        for encoded in ordered_map(work, sampler.cubes(), threads):
-            for position, data in encoded:
-                writer.append(position, data)
-            on_voxels(len(encoded) * sampler.chunk_voxels)
+        for encoded in _computed(sampler, compute, threads, fork and source.survives_fork):
+            writer.append_all(encoded)
+            on_voxels(len(encoded.sizes) * sampler.chunk_voxels)
         return writer.commit()
 
 
+Compute = Callable[[Cube, FetchedCube | None], EncodedChunks]
+
+
+def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool) -> Iterator[EncodedChunks]:
+    """Yield the encoded cubes of a unit in file order."""
+    cubes = list(sampler.cubes())
+    workers = min(threads, len(cubes) // LEAST_CUBES)
+    if workers < 2:
+        left = iter(cubes)
+        for _, encoded in ReadAhead(lambda _: next(left, None), sampler.fetch, compute, MOST_AHEAD):
+            yield encoded
+    elif not fork:
+        yield from ordered_map(lambda cube: compute(cube, sampler.fetch(cube)), cubes, workers)
+    else:
+
+        def packed(cube: Cube, fetched: FetchedCube | None) -> tuple[bytes, bytes]:
+            encoded = compute(cube, fetched)
+            return encoded.sizes.tobytes(), encoded.data
+
+        chunks = max(cube.grid.prod() for cube in cubes)
+        for cube, result in forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), MOST_AHEAD):
+            positions = sampler.positions(cube)
+            end = positions.shape[0] * np.dtype(np.int64).itemsize
+            yield EncodedChunks(positions, np.frombuffer(result[:end], np.int64).copy(), bytes(result[end:]))
+
+
 class _UnitSampler:
-    """Computes the chunks of one unit."""
+    """Computes the cubes of one unit."""
 
     def __init__(self, plan: MagPlan, source: StoredArray, target: StoredArray, unit: Position) -> None:
         assert plan.source_box is not None
         assert plan.interpolation is not None
-        self._plan, self._source, self._spec, self._unit = plan, source, target.spec, unit
+        self._plan, self._source, self.spec, self._unit = plan, source, target.spec, unit
         self._mode, self._bounds = plan.interpolation, plan.source_box
-        self._chunk = spatial(self._spec, self._spec.chunk_shape)
-        self._origin = spatial(self._spec, unit) * spatial(self._spec, self._spec.unit_shape)
+        self._chunk = spatial(self.spec, self.spec.chunk_shape)
+        self._origin = spatial(self.spec, unit) * spatial(self.spec, self.spec.unit_shape)
         self._first, self._end = plan.unit_box(unit)
+        self._spatial_axes = [self.spec.axes.index(axis) for axis in SPATIAL_AXES]
 
     @property
     def chunk_voxels(self) -> int:
@@ -69,7 +112,14 @@ class _UnitSampler:
     def cubes(self) -> Iterator[Cube]:
         """Yield the unit's cubes that hold some of the box, in file order."""
         first, end = (self._first - self._origin) // self._chunk, (self._end - self._origin).ceildiv(self._chunk)
-        return cubes_of(self._spec, source_bytes_per_chunk(self._plan), CUBE_BYTES, first, end)
+        return cubes_of(self.spec, source_bytes_per_chunk(self._plan), CUBE_BYTES, first, end)
+
+    def positions(self, cube: Cube) -> Ints:
+        """Return the positions (chunks, axes) of a cube's chunks within the unit, in file order."""
+        chunks = morton_order(cube.grid.to_tuple())
+        positions = np.zeros((len(chunks), len(self.spec.axes)), np.int64)
+        positions[:, self._spatial_axes] = chunks + np.array(cube.first)
+        return positions
 
     def _region(self, cube: Cube) -> tuple[Vec3Int, Vec3Int]:
         """Return first corner and shape of the part of a cube that lies in the box, in target voxels."""
@@ -77,54 +127,60 @@ class _UnitSampler:
         first = start.pairmax(self._first)
         return first, (start + cube.grid * self._chunk).pairmin(self._end) - first
 
-    def chunks(self, cube: Cube) -> list[tuple[Position, Voxels | None]]:
-        """Compute a cube; return its chunks with their positions in the unit, None for those without a voxel."""
+    def fetch(self, cube: Cube) -> FetchedCube | None:
+        """Read what a cube is computed from; None where all of it is absent: zero in, zero out, in every mode."""
         first, shape = self._region(cube)
-        inside = list(cube.chunks)
-        positions = [with_spatial(self._spec, [0] * len(self._spec.axes), chunk) for chunk in inside]
-        if self._is_fill(first, shape):
-            return [(position, None) for position in positions]
-        voxels = self._sample(first, shape)
-        start = self._origin + cube.first * self._chunk
+        depth = self._slab_depth(shape)
+        if depth < shape.z:  # too much to be read at once
+            return None if self._is_fill(first, shape) else FetchedCube(depth, first)
+        low, high = self._plan.hull(first, first + shape)
+        fetched = self._source.fetch(*self._source_region(low, high - low))
+        return None if fetched is None and self._source.spec.fill_value == 0 else FetchedCube(depth, low, fetched)
+
+    def voxels(self, cube: Cube, fetched: FetchedCube) -> Voxels:
+        """Compute a cube: whole chunks in the array's axis order, Fortran-contiguous, zero outside of the box."""
+        first, shape = self._region(cube)
+        if fetched.depth >= shape.z:
+            voxels = self._sample(first, shape, lambda start, size: self._decoded(fetched, start, size))
+        else:
+            slabs = range(0, shape.z, fetched.depth)
+            parts = [(first + Vec3Int(0, 0, z), shape.with_z(min(fetched.depth, shape.z - z))) for z in slabs]
+            voxels = np.concatenate([self._sample(start, size, self._read) for start, size in parts], axis=-1)
         whole = cube.grid * self._chunk
         if shape != whole:
             padded = np.zeros((*voxels.shape[:-3], *whole), dtype=voxels.dtype, order="F")
-            low = first - start
-            padded[_spatial_slices(low, shape)] = voxels
+            padded[_spatial_slices(first - self._origin - cube.first * self._chunk, shape)] = voxels
             voxels = padded
-        voxels = voxels.astype(self._spec.dtype, copy=False)
-        cut: list[tuple[Position, Voxels | None]] = []
-        for position, chunk in zip(positions, inside, strict=True):
-            corner = (chunk - cube.first) * self._chunk
-            block = voxels[_spatial_slices(corner, self._chunk)]
-            cut.append((position, xyz_restored(self._spec, block)))
-        return cut
+        whole_chunks: Voxels = np.asfortranarray(xyz_restored(self.spec, voxels), dtype=self.spec.dtype)
+        return whole_chunks
 
-    def _sample(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
-        """Compute a region; in slabs where a single chunk has more source voxels than a cube may hold."""
-        slabs = -(-(shape * self._plan.factors).prod() * self._spec.dtype.itemsize // SLAB_BYTES)
-        depth = max(1, shape.z // max(1, slabs))
-        if depth >= shape.z:
-            return self._sample_at_once(first, shape)
-        pieces = [self._sample_at_once(first + Vec3Int(0, 0, z), shape.with_z(min(depth, shape.z - z))) for z in range(0, shape.z, depth)]
-        return np.concatenate(pieces, axis=-1)
+    def _slab_depth(self, shape: Vec3Int) -> int:
+        """Return how many target slices are computed at once: fewer where a single chunk has more source voxels than a cube may hold."""
+        slabs = -(-(shape * self._plan.factors).prod() * self.spec.dtype.itemsize // SLAB_BYTES)
+        return max(1, shape.z // max(1, slabs))
 
-    def _sample_at_once(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
-        return sample_box(self._read, first, shape, self._plan.factors, self._bounds, self._mode)
+    def _sample(self, first: Vec3Int, shape: Vec3Int, read: Read) -> Voxels:
+        return sample_box(read, first, shape, self._plan.factors, self._bounds, self._mode)
 
     def _read(self, start: Sequence[int], shape: Sequence[int]) -> Voxels:
         """Read source voxels (..., x, y, z) of this unit's position on the other axes."""
         return xyz_last(self._source.spec, self._source.read(*self._source_region(start, shape)))
 
+    def _decoded(self, fetched: FetchedCube, start: Sequence[int], shape: Sequence[int]) -> Voxels:
+        if fetched.region is None:
+            return self._read(start, shape)
+        region = xyz_last(self._source.spec, fetched.region.voxels())
+        wanted: Voxels = region[_spatial_slices(Vec3Int(start) - fetched.first, Vec3Int(shape))]
+        return wanted
+
     def _source_region(self, start: Sequence[int], shape: Sequence[int]) -> tuple[Position, Position]:
         spec = self._source.spec
-        position = dict(zip(self._spec.axes, self._unit, strict=True))
+        position = dict(zip(self.spec.axes, self._unit, strict=True))
         starts = [0 if axis == "c" else position[axis] for axis in spec.axes]
         shapes = [spec.shape[i] if axis == "c" else 1 for i, axis in enumerate(spec.axes)]
         return with_spatial(spec, starts, start), with_spatial(spec, shapes, shape)
 
     def _is_fill(self, first: Vec3Int, shape: Vec3Int) -> bool:
-        """Whether everything that a region is computed from is absent: zero in, zero out, in every mode."""
         if self._source.spec.fill_value != 0:
             return False
         low, high = self._plan.hull(first, first + shape)

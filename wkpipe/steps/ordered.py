@@ -22,14 +22,19 @@ def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threa
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        pending: deque[Future[Result]] = deque()
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) >= in_flight(threads):
-                    yield pending.popleft().result()
-            while pending:
+        yield from _in_order((pool.submit(function, item) for item in items), in_flight(threads))
+
+
+def _in_order(submitted: Iterator[Future[Result]], most: int) -> Iterator[Result]:
+    """Yield results in order; at most `most` of them are waiting or being worked on."""
+    pending: deque[Future[Result]] = deque()
+    try:
+        for future in submitted:
+            pending.append(future)
+            if len(pending) >= most:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        for future in pending:
+            future.cancel()

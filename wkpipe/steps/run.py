@@ -97,7 +97,7 @@ def run_stored_task(directory: Path, name: str) -> None:
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
     try:
         progress = ProgressNote(directory, name)
-        run_task(plan, task, epoch, progress.add)
+        run_task(plan, task, epoch, progress.add, fork=True)
         progress.write()
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker

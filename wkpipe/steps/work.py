@@ -23,8 +23,10 @@ from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_to
 from wkpipe.stored.locations import Locations
 
 
-def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], None] = lambda _: None) -> None:
+def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], None] = lambda _: None, fork: bool = False) -> None:
     """Do a task; what is proven already is left as it is. `on_voxels` is told how many voxels were made since its last call.
+
+    With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone.
 
     Raises:
         TryAgain: another run has taken the dataset over since.
@@ -36,7 +38,7 @@ def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], No
         publish_layers(plan, task.layers, locations, epoch)
         return
     for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch, on_voxels).run()
+        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork).run()
 
 
 def _allow_many_files() -> None:
@@ -56,6 +58,7 @@ class _PartRunner:
     locations: Locations
     epoch: Epoch
     on_voxels: Callable[[int], None]
+    fork: bool
     _checked: set[Position] = field(default_factory=set)
 
     def run(self) -> None:
@@ -96,7 +99,7 @@ class _PartRunner:
             if _is_proven(plan, target, ledger, unit, inputs):
                 continue
             self._check_sources(plan, unit, source, proofs)
-            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels)
+            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels, self.fork)
             yield _made(plan, unit, proof, inputs, {})
 
     def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:

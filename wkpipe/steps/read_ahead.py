@@ -1,0 +1,72 @@
+"""Read one item's data while others are computed, as far ahead as reading is slow."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Raw = TypeVar("Raw")
+Result = TypeVar("Result")
+
+SHARE = 0.5
+"""Reading that takes less than this part of the time of computing is done in between, without threads."""
+SMOOTHING = 0.3
+
+
+class ReadAhead(Generic[Item, Raw, Result]):
+    """Computes ``compute(item, fetch(item))`` for items in order, and yields each item with its result.
+
+    While `fetch` is fast, as from the page cache, it is simply called before `compute`. Where it waits for a disk or a
+    network, it is called for up to `most_ahead` of the next items in threads, as many as it takes to hide the waiting.
+
+    Args:
+        next_item: gives the next item, None if there is no other one; called with False, it does not wait for one.
+        fetch: reads what is needed; None where there is nothing to be read, nor much to compute.
+        compute: makes the result, in the calling thread.
+        most_ahead: how many items may be read ahead.
+    """
+
+    def __init__(
+        self,
+        next_item: Callable[[bool], Item | None],
+        fetch: Callable[[Item], Raw | None],
+        compute: Callable[[Item, Raw | None], Result],
+        most_ahead: int,
+    ) -> None:
+        self._next_item, self._fetch, self._compute, self._most = next_item, fetch, compute, most_ahead
+        self._fetching, self._computing = 0.0, 0.0
+
+    def __iter__(self) -> Iterator[tuple[Item, Result]]:
+        waiting: deque[tuple[Item, Future[Raw | None] | None]] = deque()
+        with ThreadPoolExecutor(max(1, self._most)) as pool:  # a thread starts when it is first needed
+            while True:
+                ahead = self._ahead()
+                while len(waiting) <= ahead and (item := self._next_item(not waiting)) is not None:
+                    waiting.append((item, pool.submit(self._timed_fetch, item) if ahead else None))
+                if not waiting:
+                    return
+                item, future = waiting.popleft()
+                raw = self._timed_fetch(item) if future is None else future.result()
+                start = time.perf_counter()
+                result = self._compute(item, raw)
+                if raw is not None:
+                    self._computing += SMOOTHING * (time.perf_counter() - start - self._computing)
+                yield item, result
+
+    def _ahead(self) -> int:
+        """Return how many items to read ahead."""
+        if self._fetching <= SHARE * self._computing:
+            return 0
+        return min(self._most, math.ceil(self._fetching / max(self._computing, 1e-6)) + 1)
+
+    def _timed_fetch(self, item: Item) -> Raw | None:
+        start = time.perf_counter()
+        raw = self._fetch(item)
+        if raw is not None:
+            self._fetching += SMOOTHING * (time.perf_counter() - start - self._fetching)
+        return raw
