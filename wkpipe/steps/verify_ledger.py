@@ -13,8 +13,9 @@ from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.verify_mag import MagOnDisk
 from wkpipe.steps.verify_report import Kind
+from wkpipe.storage.disk import read_small
 from wkpipe.storage.lease import EPOCH_NAME, read_epoch
-from wkpipe.storage.ledger import SEGMENT_SUFFIX, Ledger, Record
+from wkpipe.storage.ledger import MOST_LINE_BYTES, SEGMENT_SUFFIX, Ledger, Record
 from wkpipe.stored.locations import Locations
 
 
@@ -41,8 +42,12 @@ def bad_lines(directory: Path) -> BadLines:
     torn = damaged = 0
     first = None
     for segment in sorted(directory.glob(f"*{SEGMENT_SUFFIX}")):
+        if not segment.is_file():
+            damaged += 1
+            first = first or segment
+            continue
         with segment.open("rb") as file:
-            for line in file:
+            while line := file.readline(MOST_LINE_BYTES):
                 if Record.from_line(line) is not None:
                     continue
                 # A folded segment was complete before it got its name.
@@ -51,6 +56,8 @@ def bad_lines(directory: Path) -> BadLines:
                 else:
                     damaged += 1
                     first = first or segment
+                if not line.endswith(b"\n"):
+                    break
     return BadLines(torn, damaged, first)
 
 
@@ -111,6 +118,6 @@ def state_damage(locations: Locations, newest: int, is_converted: bool) -> Itera
 
 def _read(path: Path) -> object:
     try:
-        return json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        return json.loads(read_small(path))
+    except (OSError, ValueError, RecursionError):
         return None

@@ -14,6 +14,7 @@ from wkpipe.formats.wkw import wkw_files
 from wkpipe.formats.zarr2 import zarr2_files
 from wkpipe.formats.zarr3 import zarr3_files
 from wkpipe.geometry import Mag
+from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import outdated_group_files
 from wkpipe.plan.spec_json import spec_to_json
@@ -126,12 +127,12 @@ def group_problems(dataset: StoredDataset, is_ours: bool) -> Iterator[tuple[Path
     """
     for path, _ in outdated_group_files(dataset.locations.dataset, dataset.properties):
         try:
-            json.loads(path.read_bytes())
-        except FileNotFoundError:
-            what = f"found no {path}, expected the group file that lets other tools open the dataset"
-        except (OSError, ValueError, RecursionError):
+            node = JsonNode.read(path)
+        except WkpipeError:
             yield path, f"found no valid JSON in {path}"
             continue
+        if node is None:
+            what = f"found no {path}, expected the group file that lets other tools open the dataset"
         else:
             what = f"found other axes, scales or mags in {path} than datasource-properties.json has"
         if is_ours:
