@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import MetadataError, UsageError, one_line
+from wkpipe.errors import MetadataError, UnreadableInput, UsageError, one_line
 from wkpipe.formats import validate_spec
 from wkpipe.formats.creation import DEFAULT_LEVEL
 from wkpipe.geometry import SPATIAL_AXES, Mag
@@ -39,7 +40,7 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     path = locations.recipe(layer, mag)
     mend = "make the mag again with --overwrite-existing"
     try:
-        node = JsonNode.read(path)
+        node = _read(path)
         if node is None:
             return None
         _check_types(node)
@@ -54,6 +55,13 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     if not is_sound or (recipe.from_mag is not None and any(fine > coarse for fine, coarse in zip(recipe.from_mag, mag, strict=True))):
         raise MetadataError(f"{path}: not the recipe of layer {layer}, mag {mag}; {mend}")
     return recipe
+
+
+def _read(path: Path) -> JsonNode | None:
+    try:
+        return JsonNode.read(path)
+    except UnreadableInput as error:
+        raise MetadataError(str(error)) from None
 
 
 def _check_types(node: JsonNode) -> None:
@@ -110,7 +118,7 @@ def load_conversion(locations: Locations) -> dict[str, Any] | None:
     Raises:
         MetadataError: the file can not be read, or holds what no conversion has.
     """
-    node = JsonNode.read(locations.conversion)
+    node = _read(locations.conversion)
     if node is None:
         return None
     found = {key: inner.value for key, inner in node.members().items()}
