@@ -30,6 +30,9 @@ class WkpipeError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        return one_line(super().__str__())
+
 
 class UsageError(WkpipeError, ValueError):
     """The command line or the configuration is wrong."""

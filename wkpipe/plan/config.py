@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,9 +48,18 @@ def _voxel_size(value: Any) -> tuple[float, ...] | None:
 def _path(value: Any) -> Any:
     if value is None:
         return None
-    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value) or not _is_possible_path(str(value)):
         raise ValueError("expected the path of a file or directory")
     return Path(value)
+
+
+def _is_possible_path(text: str) -> bool:
+    """Tell whether Linux can have a file of that path."""
+    try:
+        encoded = os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+    return len(encoded) < 4096 and max(map(len, encoded.split(b"/"))) < 256
 
 
 def _mag_text(value: Any) -> Any:
