@@ -77,6 +77,9 @@ bench: $(READY) $(REFERENCE_READY) $(TENSORSTORE_READY) ## measure speed and mem
 bench-levels: $(READY) ## measure what the levels of compression cost and save
 	$(BIN)/python bench/levels.py $(ARGS)
 
+bench-kernels: $(READY) ## measure the kernels alone, for every combination of factors
+	$(BIN)/python bench/kernels.py $(ARGS)
+
 clean: ## remove what the targets above left in the repository
 	rm -rf demo/out bench/out build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .snakemake
 	find $(SOURCES) workflow -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

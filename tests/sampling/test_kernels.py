@@ -77,8 +77,7 @@ def test_many_pieces(monkeypatch: pytest.MonkeyPatch, mode: InterpolationMode, d
     block = np.asfortranarray(rng.integers(-3 if dtype[0] == "i" else 0, 9, shape).astype(dtype))
     block[: shape[0] // 2] //= 5
     want = reduce_block(block, factors, mode)
-    monkeypatch.setattr(kernels, "PIECE_BYTES", 1 << 10)
-    monkeypatch.setattr(kernels, "_MODE_PIECE_BYTES", 1 << 10)
+    monkeypatch.setattr(kernels, "_piece_bytes", lambda *_: 1 << 10)
     assert oracle.equal(reduce_block(block, factors, mode), want)
     if mode is not InterpolationMode.MODE or block.size * np.prod(factors) <= 1 << 24:
         assert oracle.equal(want, oracle.reduce_quickly(block, factors, mode))

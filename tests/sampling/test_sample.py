@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.sampling import oracle
 from wkpipe.errors import InputRefused
-from wkpipe.sampling import InterpolationMode, halo, interpolate_block, read_reflected, reduce_block, sample_box, working_bytes
+from wkpipe.sampling import InterpolationMode, halo, interpolate_block, read_reflected, reduce_block, sample_box
 from wkpipe.sampling.borders import reflected_runs
 
 MODES = list(InterpolationMode)
@@ -210,36 +208,3 @@ def test_mode_names() -> None:
     assert InterpolationMode.parse("BiCubic", "color") is InterpolationMode.BICUBIC
     with pytest.raises(InputRefused, match="default, median, mode, max, min, nearest, bilinear, bicubic"):
         InterpolationMode.parse("foo", "color")
-
-
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("dtype", ["u1", "u4", "u8", "f4"])
-@pytest.mark.parametrize("factors", [(2, 2, 1), (2, 2, 2), (4, 4, 4), (1, 1, 2)])
-def test_working_bytes_is_an_upper_estimate(mode: InterpolationMode, dtype: str, factors: tuple[int, int, int]) -> None:
-    rng = np.random.default_rng(0)
-    target = (64, 64, 48) if np.prod(factors) < 64 else (32, 32, 32)
-    source = tuple(n * f for n, f in zip(target, factors, strict=True))
-    pattern = np.asfortranarray(rng.integers(0, 250, source).astype(dtype))
-    estimate = working_bytes(mode, factors, int(np.prod(target)), dtype)
-
-    def peak_of(start: tuple[int, int, int]) -> int:
-        def read(_: Any, shape: Any) -> Any:
-            fresh = np.empty(shape, dtype, order="F")
-            fresh[...] = pattern[tuple(slice(n) for n in shape)] if shape <= source else 1
-            return fresh
-
-        peaks: list[int] = []
-
-        def work() -> None:  # in a new thread, whose scratch is still empty
-            tracemalloc.start()
-            sample_box(read, start, target, factors, ((1, 1, 1), tuple(2 * n for n in source)), mode)
-            peaks.append(tracemalloc.get_traced_memory()[1])
-            tracemalloc.stop()
-
-        thread = threading.Thread(target=work)
-        thread.start()
-        thread.join()
-        return peaks[0]
-
-    peaks = [peak_of((0, 0, 0)), peak_of((1, 1, 1))]
-    assert max(peaks) <= estimate <= 1.5 * max(peaks), peaks

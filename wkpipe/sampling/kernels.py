@@ -21,8 +21,11 @@ from wkpipe.sampling.scratch import Scratch, Voxels, thread_scratch
 
 PIECE_BYTES = 1 << 20
 """Source bytes of one piece; measured: smaller ones are dominated by the cost of calls, larger ones leave the cache."""
-_MODE_PIECE_BYTES = 2 << 20
-"""The same for mode, whose temporary arrays are mostly booleans."""
+_MODE_PIECE_VOXELS = 1 << 19
+"""The same for mode, whose temporary arrays are mostly flags, one for each voxel; half of it for blocks of four voxels."""
+
+_COMPARED_BYTES = 1 << 18
+"""Source bytes that are compared at once when a block may be constant."""
 
 _MODES = (InterpolationMode.MEDIAN, InterpolationMode.MODE, InterpolationMode.MAX, InterpolationMode.MIN)
 
@@ -90,9 +93,12 @@ def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: Interpolatio
         return
     fzyx = (factors[2], factors[1], factors[0])
     lines, target = block.T, out.T
+    piece_bytes = _piece_bytes(mode, math.prod(factors), block.dtype)
     is_direct = lines.strides[2] == lines.itemsize and lines.dtype.isnative and lines.flags.aligned
+    if mode is InterpolationMode.MODE:  # wants pieces without gaps: no lines that lie apart or are longer than a piece
+        is_direct = is_direct and lines.flags.c_contiguous and lines[: fzyx[0], : fzyx[1]].nbytes <= piece_bytes
     # a piece that has to be copied first is smaller, so that it takes no more memory in all
-    piece_bytes = _piece_bytes(mode) if is_direct else _piece_bytes(mode) // 2
+    piece_bytes = piece_bytes if is_direct else piece_bytes // 2
     for source_box, target_box in _pieces(lines.shape, fzyx, block.dtype.itemsize, piece_bytes):
         source = lines[source_box]
         if not is_direct:
@@ -100,7 +106,7 @@ def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: Interpolatio
             np.copyto(buffer, source)
             source = buffer
         piece = target[target_box]
-        result = piece if piece.strides[2] == piece.itemsize else scratch.array("result", piece.shape, out.dtype)
+        result = piece if piece.flags.c_contiguous else scratch.array("result", piece.shape, out.dtype)
         if mode is InterpolationMode.MEDIAN:
             median_piece(source, fzyx, result, scratch)
         elif mode is InterpolationMode.MODE:
@@ -123,7 +129,7 @@ def constant_value(block: Voxels, scratch: Scratch) -> Any | None:
     if (probe != first).any():
         return None
     lines = block.T
-    for source_box, _ in _pieces(lines.shape, (1, 1, 1), block.dtype.itemsize, PIECE_BYTES):
+    for source_box, _ in _pieces(lines.shape, (1, 1, 1), block.dtype.itemsize, _COMPARED_BYTES):
         piece = lines[source_box]
         differs = scratch.array("constant", piece.shape, np.dtype(np.bool_))
         if np.not_equal(piece, first, out=differs).any():
@@ -156,8 +162,10 @@ def _pieces(
         yield (source[0], source[1], source[2]), (target[0], target[1], target[2])
 
 
-def _piece_bytes(mode: InterpolationMode) -> int:
-    return _MODE_PIECE_BYTES if mode is InterpolationMode.MODE else PIECE_BYTES
+def _piece_bytes(mode: InterpolationMode, n: int, dtype: np.dtype[Any]) -> int:
+    if mode is not InterpolationMode.MODE:
+        return PIECE_BYTES
+    return min(2 * PIECE_BYTES, dtype.itemsize * (_MODE_PIECE_VOXELS // 2 if n == 4 else _MODE_PIECE_VOXELS))
 
 
 def kernel_bytes(mode: InterpolationMode, factors: Sequence[int], source_bytes: int, dtype: np.dtype[Any]) -> int:
@@ -165,7 +173,8 @@ def kernel_bytes(mode: InterpolationMode, factors: Sequence[int], source_bytes: 
     n = math.prod(int(f) for f in factors)
     if n == 1:
         return 0
-    piece = min(source_bytes, max(_piece_bytes(mode), n * dtype.itemsize))
+    piece = min(source_bytes, max(_piece_bytes(mode, n, dtype), n * dtype.itemsize))
+    compared = min(source_bytes, _COMPARED_BYTES) // dtype.itemsize
     if mode is InterpolationMode.MODE:
-        return mode_bytes(factors, piece, dtype)
-    return median_bytes(factors, piece, dtype) if mode is InterpolationMode.MEDIAN else extreme_bytes(factors, piece, dtype)
+        return compared + mode_bytes(factors, piece, dtype)
+    return compared + (median_bytes(factors, piece, dtype) if mode is InterpolationMode.MEDIAN else extreme_bytes(factors, piece, dtype))

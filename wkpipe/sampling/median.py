@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from wkpipe.sampling.scratch import Scratch, Voxels, every_second, split_in_two, unsigned
+from wkpipe.sampling.scratch import Scratch, Voxels, every_nth, split_in_two, unsigned
 from wkpipe.sampling.selection_network import lower_middle, merge, upper_middle
 
 LARGEST_NETWORK = 512
@@ -54,7 +54,7 @@ def extreme_piece(source: Voxels, factors: tuple[int, int, int], pick: np.ufunc,
         if axis == _X:
             pairs = scratch.array("pairs", current.shape, source.dtype)
             pick(current[..., :-1], current[..., 1:], out=pairs[..., :-1])
-            every_second(pairs, target)
+            every_nth(pairs, 2, target)
         else:
             pick(*_neighbours(current, axis), out=target)
         current = target
@@ -159,7 +159,7 @@ def _selected(lists: Voxels, axis: int, name: str, scratch: Scratch) -> tuple[Vo
         lists, work = lists.reshape(m, -1), work.reshape(m, -1)
     for select, kept in ((lower_middle, low), (upper_middle, high)):
         select(lists[..., :-1], lists[..., 1:], work[..., :-1])
-        every_second(work[0].reshape(whole), kept)
+        every_nth(work[0].reshape(whole), 2, kept)
     return low, high
 
 
@@ -199,4 +199,5 @@ def extreme_bytes(factors: Sequence[int], piece: int, dtype: np.dtype[Any]) -> i
     """Return an upper estimate of the temporary memory of `extreme_piece`, for factors (fx, fy, fz) and `piece` source bytes."""
     fx, fy, fz = (int(f) for f in factors)
     pairs = piece // (fy * fz) if fx > 1 else 0
-    return max((piece // 2 + piece // 4 if fx * fy * fz > 2 else 0) + pairs, piece // dtype.itemsize)
+    missing = piece // (fx * fy * fz) // dtype.itemsize if dtype.kind == "f" else 0
+    return (piece // 2 + piece // 4 if fx * fy * fz > 2 else 0) + pairs + missing

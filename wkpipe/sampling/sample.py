@@ -84,4 +84,4 @@ def working_bytes(mode: InterpolationMode, factors: Sequence[int], target_voxels
     else:
         temporary = kernel_bytes(mode, factors, source, kind)
     peak = max(2 * source, source + target_voxels * kind.itemsize + temporary)
-    return peak + peak // 16 + _SMALL_THINGS
+    return peak + peak // 64 + _SMALL_THINGS

@@ -57,17 +57,30 @@ def unsigned(itemsize: int) -> np.dtype[Any]:
     return _UNSIGNED[itemsize]
 
 
-def every_second(source: Voxels, out: Voxels) -> None:
-    """Copy elements 0, 2, 4, … of the last axis (contiguous, of even length) to `out`.
+def every_nth(source: Voxels, n: int, out: Voxels) -> None:
+    """Copy elements 0, n, 2·n, … of the last axis (contiguous, its length a multiple of n) to `out`; n is a power of two.
 
-    Reading two elements as one integer of twice the width and keeping its low half is several times faster than a
-    strided copy; there is no such integer for 8-byte elements.
+    Reading n elements as one wide integer and keeping its low part is several times faster than a strided copy, where
+    there is such an integer.
     """
     size = source.dtype.itemsize
-    if size == 8 or sys.byteorder == "big":
-        np.copyto(out, source[..., ::2])
+    if n == 1 or n * size > 8 or sys.byteorder == "big":
+        np.copyto(out, source[..., ::n])
     else:
-        np.copyto(out.view(unsigned(size)), source.view(_WIDER[size]), casting="unsafe")
+        np.copyto(out.view(unsigned(size)), source.view(unsigned(n * size)), casting="unsafe")
+
+
+def repeat_each(source: Voxels, n: int, out: Voxels) -> None:
+    """Write every element of the last axis (contiguous) n times in a row to `out`, C-contiguous; n is a power of two."""
+    size = source.dtype.itemsize
+    if n * size <= 8:
+        wide = out.view(unsigned(n * size))
+        np.copyto(wide, source.view(unsigned(size)))
+        np.multiply(wide, sum(1 << 8 * size * i for i in range(n)), out=wide)
+    else:
+        groups = out.reshape(*source.shape, n)
+        for i in range(n):
+            groups[..., i] = source
 
 
 def split_in_two(source: Voxels, even: Voxels, odd: Voxels, work: Voxels) -> None:
@@ -75,7 +88,7 @@ def split_in_two(source: Voxels, even: Voxels, odd: Voxels, work: Voxels) -> Non
 
     `work` is a C-contiguous array of the source's shape and dtype, for intermediate values.
     """
-    every_second(source, even)
+    every_nth(source, 2, even)
     size = source.dtype.itemsize
     if size == 8 or sys.byteorder == "big":
         np.copyto(odd, source[..., 1::2])
