@@ -14,6 +14,7 @@ from wkpipe.formats.chunked import FILL_PROOF, ChunkedArray, cells_between, chec
 from wkpipe.formats.codecs import CodecError
 from wkpipe.formats.fetched import Piece
 from wkpipe.formats.open_files import Damage, damaged_chunk, read_whole
+from wkpipe.formats.waiting import read_each
 from wkpipe.storage.commit import PendingGroup, Scratch, remove_files
 
 
@@ -40,7 +41,7 @@ class ChunkFilesArray(ChunkedArray):
         shape = self.spec.chunk_shape
         first = tuple(a // c for a, c in zip(start, shape, strict=True))
         grid = tuple(-(-b // c) - f for b, c, f in zip(end, shape, first, strict=True))
-        stored = [self._load(self.names.path(position), position) for position in cells_between(start, end, shape)]
+        stored = list(read_each(lambda position: self._load(self.names.path(position), position), cells_between(start, end, shape)))
         cells = [index for index, data in enumerate(stored) if data is not None]
         if not cells:
             return

@@ -71,13 +71,10 @@ class OpenFile:
             raise Damage(f"the file ends {size} bytes too early")
         return b"".join(pieces)
 
-    def read_many(self, offsets: Ints, sizes: Ints) -> tuple[Voxels, Ints]:
-        """Read many extents; return a buffer and where each extent begins in it.
+    def extents(self, offsets: Ints, sizes: Ints) -> tuple[Voxels, Ints, list[Extent]]:
+        """Plan to read many parts of the file: a buffer for them, where each part begins in it, and what to read.
 
-        Extents that lie close together are read in one go, with what is between them.
-
-        Raises:
-            Damage: the file is shorter.
+        Parts that lie close together are read in one go, with what is between them.
         """
         order = np.argsort(offsets, kind="stable")
         starts = offsets[order]
@@ -89,11 +86,15 @@ class OpenFile:
         shift[order] = np.repeat(places - lows, np.diff(np.append(heads, len(starts))))
         buffer = np.empty(int((highs - lows).sum()), np.uint8)
         view = buffer.data
-        for low, high, place in zip(lows.tolist(), highs.tolist(), places.tolist(), strict=True):
-            self._read_into(view[place : place + high - low], low)
-        return buffer, offsets + shift
+        columns = zip(lows.tolist(), highs.tolist(), places.tolist(), strict=True)
+        return buffer, offsets + shift, [Extent(self, low, view[place : place + high - low]) for low, high, place in columns]
 
-    def _read_into(self, view: memoryview, offset: int) -> None:
+    def read_into(self, view: memoryview, offset: int) -> None:
+        """Fill a buffer with the bytes at `offset`.
+
+        Raises:
+            Damage: the file is shorter.
+        """
         while view:
             count = os.preadv(self._descriptor, [view], offset)
             if not count:
@@ -105,6 +106,28 @@ class OpenFile:
         descriptor = getattr(self, "_descriptor", -1)
         if descriptor >= 0:
             close(descriptor)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A part of a file that is to be read, and where to."""
+
+    file: OpenFile
+    offset: int
+    view: memoryview
+
+    def read(self) -> None:
+        """Read it.
+
+        Raises:
+            DamagedShard: the file is shorter, or the disk reports an error.
+        """
+        try:
+            self.file.read_into(self.view, self.offset)
+        except Damage as error:
+            raise DamagedShard(f"{self.file.path}: {error}; copy the file again or write it anew") from error
+        except OSError as error:
+            raise unreadable(self.file.path, error) from error
 
 
 class OpenShard:

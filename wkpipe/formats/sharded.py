@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wkpipe.errors import DamagedShard
 from wkpipe.formats.base import Ints, Position, UnitFacts, UnitProof
 from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region, facts_of, prove_file
 from wkpipe.formats.fetched import Piece
-from wkpipe.formats.open_files import OPEN_SHARDS, Damage, OpenFile, OpenShard, damaged_chunk, status_of, unreadable
+from wkpipe.formats.open_files import OPEN_SHARDS, Damage, Extent, OpenFile, OpenShard, damaged_chunk, status_of, unreadable
+from wkpipe.formats.waiting import read_each
 
 
 class ShardedArray(ChunkedArray):
@@ -40,29 +40,32 @@ class ShardedArray(ChunkedArray):
         return base, window
 
     def _pieces(self, start: Position, end: Position) -> Iterator[Piece]:
-        for cell in cells_between(start, end, self.spec.shard_shape):
-            shard = self._shard(cell)
-            if shard is None:
-                continue
-            base, window = self._window(cell, start, end)
-            offsets = shard.index.offsets[window].ravel(order="F")
-            sizes = shard.index.sizes[window].ravel(order="F")
-            cells: Ints | None = None
-            if (present := offsets >= 0).all():
-                pass
-            elif (cells := np.nonzero(present)[0]).size:
-                offsets, sizes = offsets[cells], sizes[cells]
-            else:
-                continue
-            try:
-                data, places = shard.file.read_many(offsets, sizes)
-            except Damage as error:
-                raise DamagedShard(f"{shard.file.path}: {error}; copy the file again or write it anew") from error
-            except OSError as error:
-                raise unreadable(shard.file.path, error) from error
-            first = tuple(b + w.start for b, w in zip(base, window, strict=True))
-            grid = tuple(w.stop - w.start for w in window)
-            yield Piece(first, grid, cells, data, places, sizes, shard)
+        cells = list(cells_between(start, end, self.spec.shard_shape))
+        shards = list(read_each(self._shard, cells))
+        pieces: list[Piece] = []
+        extents: list[Extent] = []
+        for cell, shard in zip(cells, shards, strict=True):
+            if shard is not None and (piece := self._planned(shard, *self._window(cell, start, end), extents)) is not None:
+                pieces.append(piece)
+        for _ in read_each(Extent.read, extents):
+            pass
+        yield from pieces
+
+    def _planned(self, shard: OpenShard, base: Position, window: tuple[slice, ...], extents: list[Extent]) -> Piece | None:
+        """Return the piece for some chunks of a shard, None if none is stored; add to `extents` what is to be read for it."""
+        offsets = shard.index.offsets[window].ravel(order="F")
+        sizes = shard.index.sizes[window].ravel(order="F")
+        present = offsets >= 0
+        cells: Ints | None = None
+        if not present.all():
+            cells = np.nonzero(present)[0]
+            if not cells.size:
+                return None
+            offsets, sizes = offsets[cells], sizes[cells]
+        data, places, parts = shard.file.extents(offsets, sizes)
+        extents += parts
+        first = tuple(b + w.start for b, w in zip(base, window, strict=True))
+        return Piece(first, tuple(w.stop - w.start for w in window), cells, data, places, sizes, shard)
 
     def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:
         first, end = checked_region(self.spec, start, shape)

@@ -87,7 +87,7 @@ def in_flight(threads: int) -> int:
     return 1 if threads == 1 else 2 * threads
 
 
-MOST_AHEAD = 8
+MOST_AHEAD = 3
 """How many cubes a worker may read ahead where reading is slow."""
 
 LEAST_CUBES = 2
