@@ -82,6 +82,7 @@ def repair_dataset(
         refresh = make_plan(config, sizing)
         say(f"layer {config.layer_name}: {refresh.units_to_do} stale or lost storage shards are made again")
         run(refresh)
+        affected.update((part.layer, part.mag, unit) for task in refresh.tasks for part in task.parts for unit in part.units)
     return verified(replace(selection, share=None, part=(1, 1), only=affected))
 
 
