@@ -198,8 +198,9 @@ def _sample_wide(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, i
     np.copyto(target.view(np.int64), high << _HALF_BITS | low)
 
 
-def interpolation_bytes(factors: Sequence[int], dtype: np.dtype[Any]) -> int:
+def interpolation_bytes(mode: InterpolationMode, factors: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Return an upper estimate of the temporary memory of `interpolate_block` besides its argument and result."""
     wide = 4 if dtype.kind in "ui" and dtype.itemsize <= 2 else 8
     # a piece in the wide type, and at the first axis the sum, the next term and what the sum's halves leave behind
-    return 13 * wide * max(PIECE_ELEMENTS, math.prod(int(f) for f in factors)) // 4
+    eighths = 26 if mode is InterpolationMode.BICUBIC else 21
+    return eighths * wide * max(PIECE_ELEMENTS, math.prod(int(f) for f in factors)) // 8

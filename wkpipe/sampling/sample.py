@@ -80,7 +80,7 @@ def working_bytes(mode: InterpolationMode, factors: Sequence[int], target_voxels
     if mode is InterpolationMode.NEAREST:
         temporary = 0
     elif mode in _POINT_MODES:
-        temporary = interpolation_bytes(factors, kind)
+        temporary = interpolation_bytes(mode, factors, kind)
     else:
         temporary = kernel_bytes(mode, factors, source, kind)
     peak = max(2 * source, source + target_voxels * kind.itemsize + temporary)
