@@ -39,13 +39,13 @@ demo: $(READY) ## a made-up EM volume becomes a dataset with its pyramid, and a 
 	@PATH="$(BIN):$$PATH" demo/run.sh $(ARGS)
 
 test: $(READY) ## the fast tests
-	$(PYTEST) -m "not slow and not reference and not torture" $(ARGS)
+	$(PYTEST) -m "not slow and not reference" $(ARGS)
 
 test-slow: $(READY) ## the tests that take longer
 	$(PYTEST) -m "slow and not reference" $(ARGS)
 
 torture: $(READY) ## the long run: every fault, hundreds of damages; takes an hour or so
-	WKPIPE_TORTURE_SCALE=20 $(PYTEST) -m torture $(ARGS)
+	WKPIPE_TORTURE_SCALE=20 $(PYTEST) tests/torture $(ARGS)
 
 test-workflow: $(READY) ## the workflow from end to end, slow tests too
 	$(PYTEST) -m "not reference" tests/workflow $(ARGS)
