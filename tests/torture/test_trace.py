@@ -73,7 +73,7 @@ class Checker:
     def renamed(self, source: Path, target: Path) -> None:
         self.seen["rename"] += 1
         self.expect(source not in self.unsynced, f"{target} got its name before its bytes were synced")
-        if target.name == "datasource-properties.json":
+        if target == self.dataset / "datasource-properties.json":
             self.seen["published"] += 1
             self.expect(not self.unsynced, f"published before {self.unsynced} were synced")
             self.expect(not [name for name in self.names if self.is_data(name)], f"published before {self.names} were durable")
@@ -150,7 +150,8 @@ def test_nothing_is_named_before_it_is_durable(data_format: str, tmp_path: Path)
     assert checker.wrong == []
     assert checker.unsynced - {path for path in checker.unsynced if path.parent.name == "locks"} == set()
     assert {path for path in checker.names if checker.is_data(path)} == set()
-    kinds = {"file", "directory", "rename", "record", "published", "marker", "folded"} | ({"group"} if data_format == "zarr2" else set())
+    # All chunk files of a mag are one unit here, so that one segment holds all records, and there is nothing to fold.
+    kinds = {"file", "directory", "rename", "record", "published", "marker", "group" if data_format == "zarr2" else "folded"}
     assert kinds <= set(checker.seen), checker.seen
     print(dict(checker.seen))
 

@@ -1,0 +1,41 @@
+"""Has processes that a test starts suffer a fault; installed as their ``sitecustomize`` by a directory on PYTHONPATH.
+
+The product knows nothing of this. TORTURE_FAULT holds ``<role> <which> <call> <fault>``: the process number `which`
+(from 0) of a role suffers a fault at its call number so and so. Roles: `main` (the command), `job` (a step of the
+workflow), `publish` (the publish step's script).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+
+def role_of(arguments: list[str]) -> str:
+    """Tell what a process is from its command line."""
+    if "wkpipe" in arguments:
+        return "job" if "step" in arguments else "main"
+    return "publish" if any(argument.endswith("publish.py") for argument in arguments) else ""
+
+
+def install(directory: Path) -> None:
+    """Install the fault if it is this process's turn; `directory` is where the processes are counted."""
+    role, which, call, fault = os.environ["TORTURE_FAULT"].split()
+    if role_of(sys.orig_argv) != role or _number(directory, role) != int(which):
+        return
+    from faulty_disk import FaultyOs  # lies beside this file
+
+    disk = FaultyOs(int(call), fault)
+    disk.installed().__enter__()
+
+
+def _number(directory: Path, role: str) -> int:
+    """Return how many processes of the role there were before this one."""
+    number = 0
+    while True:
+        try:
+            os.close(os.open(directory / f"{role}-{number}", os.O_CREAT | os.O_EXCL))
+            return number
+        except FileExistsError:
+            number += 1
