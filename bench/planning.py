@@ -10,6 +10,8 @@ second one, with a ledger that knows every shard. Each stage runs in a process o
     begin   take the lease, prepare the arrays and the ledger, store the plan
     dag     what Snakemake loads of it
     job     what one job loads before its first voxel: its task, and its share of both ledgers
+
+Times are those of the CPU, on which other work on the machine has little influence.
 """
 
 from __future__ import annotations
@@ -128,13 +130,13 @@ def job(root: Path) -> dict[str, Any]:
 
 
 def _stage(name: str, root: Path) -> None:
-    """Run a stage and print seconds and peak memory."""
-    start = time.monotonic()
+    """Run a stage and print seconds of CPU and peak memory."""
+    start = time.process_time()
     outcome = {"plan": plan, "begin": begin, "dag": dag, "job": job}[name](root)
     if callable(outcome):
-        start = time.monotonic()
+        start = time.process_time()
         outcome = outcome()
-    seconds = time.monotonic() - start
+    seconds = time.process_time() - start
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"seconds": seconds, "megabytes": peak / 1e6, **outcome}))
 
@@ -156,7 +158,7 @@ def main() -> None:
     if arguments.stage:
         _stage(arguments.stage[0], Path(arguments.stage[1]))
         return
-    print(f"{'shards':>8} {'bytes':>8} {'run':>6} {'stage':>6} {'seconds':>8} {'MB peak':>8} {'µs/shard':>9}  what")
+    print(f"{'shards':>8} {'bytes':>8} {'run':>6} {'stage':>6} {'CPU s':>8} {'MB peak':>8} {'µs/shard':>9}  what")
     with contextlib.ExitStack() as stack:
         parent = arguments.directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="planning-")))
         for edge in arguments.edges:

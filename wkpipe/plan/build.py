@@ -118,7 +118,8 @@ def _plan_layer(
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
-    inherited = with_compression(config, inherited, _compression(dataset, layer, ladder.from_mag, derived))
+    if ladder.mags or lost:
+        inherited = with_compression(config, inherited, _compression(dataset, layer, ladder.from_mag, derived))
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
     rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
