@@ -8,14 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.contenders import LIMIT, OURS, PEER, REFERENCE, Contender, Place, environment, voxel_hashes
 from bench.measure import Measurement, measure
-from bench.report import RunResult
+from bench.report import RunResult, stored_results
 from bench.tiling import link_dataset, read_through
 from bench.volumes import REPEATS, Volumes
 from bench.workloads import VOLUMES_S, Workload
@@ -54,6 +54,12 @@ class Benchmark:
         self._warm_up = Volumes(directory / "volumes-warm-up", WARM_UP_SHAPE, volumes.data)
         self._ours = next(c for c in group if c.is_standard)
         self._reference = next((c for c in group if c.role == REFERENCE and not c.missing), None)
+
+    def add_stored(self, content: dict[str, Any], without: Collection[str]) -> None:
+        """Take over what was measured before, except of some workloads."""
+        self.results += [result for result in stored_results(content) if result.workload not in without]
+        for mine, stored in ((self.sizes, "sizes"), (self.seconds, "seconds"), (self.skipped, "skipped")):
+            mine.update({name: value for name, value in content[stored].items() if name not in without})
 
     @property
     def readers(self) -> str:

@@ -191,6 +191,15 @@ def write_json(path: Path, rows: Sequence[Row], results: Sequence[RunResult], fa
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
+def stored_results(content: dict[str, Any]) -> list[RunResult]:
+    """Return the runs that `write_json` has written."""
+    results = []
+    for stored in content["results"]:
+        found = stored["measurement"]
+        results.append(RunResult(**{**stored, "measurement": None if found is None else Measurement(**found)}))
+    return results
+
+
 def stored_markdown(directory: Path) -> str:
     """Return the report of stored results, with the tables of levels and kernels where they are there."""
     facts = json.loads((directory / "results.json").read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime as dt
+import json
 import os
 import platform
 import shlex
@@ -59,6 +60,9 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         type=Path,
         default=Path(os.environ.get(DATA_VARIABLE, ROOT.parent / "shared" / "data")),
         help=f"directory with the real labels (default: ${DATA_VARIABLE}, else ../shared/data beside the repository)",
+    )
+    parser.add_argument(
+        "--add", action="store_true", help="keep the results of other workloads that lie in --out, as after an interruption"
     )
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run (default: %(default)g)")
     found = parser.parse_args(arguments)
@@ -112,6 +116,8 @@ def _cpu_name() -> str:
 
 def _store(benchmark: Benchmark, out: Path, command: str) -> str:
     """Write table, numbers and chart of all that was measured so far; return the table."""
+    order = [workload.name for workload in WORKLOADS]
+    benchmark.results.sort(key=lambda result: order.index(result.workload))
     facts, rows = _facts(benchmark, command), make_rows(benchmark.results, benchmark.sizes)
     out.mkdir(parents=True, exist_ok=True)
     text = markdown(rows, facts)
@@ -128,11 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended, and the volumes are removed
     group = contenders(os.environ.get(REFERENCE_VARIABLE), os.environ.get(PEER_VARIABLE))
     workloads = choose(wanted.only, wanted.group)
-    text = ""
     with _directory(wanted.volumes) as directory:
         shape = SIZES[wanted.size]
         volumes = Volumes(directory / f"volumes-{wanted.size}", shape, wanted.data)
         benchmark = Benchmark(directory, volumes, group, Runs(wanted.runs, wanted.reference_runs), wanted.timeout)
+        if wanted.add and (wanted.out / "results.json").exists():
+            stored = json.loads((wanted.out / "results.json").read_text(encoding="utf-8"))
+            if tuple(stored["shape"]) != shape:
+                sys.exit(f"--add: the results in {wanted.out} are of {stored['shape']} voxels, not of {list(shape)}; choose another --out")
+            workloads = [w for w in workloads if w.name in (wanted.only or ()) or w.name not in stored["seconds"]]
+            benchmark.add_stored(stored, {workload.name for workload in workloads})
         if wanted.size == "default":
             total = sum(map(benchmark.estimate, workloads))
             print(f"about {total / 60:.0f} min on two cores, making the volumes included", file=sys.stderr, flush=True)
@@ -142,11 +153,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             start = time.monotonic()
             benchmark.run(workload)
             print(f"  took {(time.monotonic() - start) / 60:.1f} min", file=sys.stderr, flush=True)
-            text = _store(benchmark, wanted.out, command)
-    print(text)
+            _store(benchmark, wanted.out, command)
+        print(_store(benchmark, wanted.out, command))
     failed = any(result.error and not result.is_missing for result in benchmark.results)
     return int(failed or any(row.voxels.startswith("DIFFERENT") for row in make_rows(benchmark.results, {})))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is stored; with --add, the same command goes on from there")

@@ -145,9 +145,9 @@ def draw(kind: str, shape: tuple[int, int, int], z: int) -> Slice:
     membrane = 110 * np.exp(-((cut.depth / 0.05) ** 2))
     noise = rng.standard_normal(cut.depth.shape, np.float32) * 9
     picture = 165 + tone + organelles - membrane + noise
-    if kind == "u16":
-        return (16 * picture).clip(0, 4095).round().astype(np.uint16)
-    return picture.clip(0, 255).round().astype(np.uint8)
+    scale, dtype = (16, np.uint16) if kind == "u16" else (1, np.uint8)
+    drawn: Slice = (scale * picture).clip(0, 256 * scale - 1).round().astype(dtype)
+    return drawn
 
 
 def _cut(width: int, height: int, z: int) -> Cut:

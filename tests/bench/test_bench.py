@@ -23,13 +23,15 @@ REFERENCE_WORKLOADS = ("downsample-u16", "alone-seg-wkw")
 LABELS_WORKLOAD = "downsample-labels"
 
 
-def _bench(root: Path, out: Path, *workloads: str, python: Path | None = None, data: Path | None = None) -> dict[str, Any]:
+def _bench(
+    root: Path, out: Path, *workloads: str, python: Path | None = None, data: Path | None = None, add: bool = False
+) -> dict[str, Any]:
     """Run the benchmark; tensorstore's Python is this one, as wkpipe needs it too."""
     environment = {key: value for key, value in os.environ.items() if key != REFERENCE_VARIABLE} | {PEER_VARIABLE: sys.executable}
     if python:
         environment[REFERENCE_VARIABLE] = str(python)
     command = [sys.executable, str(root / "bench" / "run.py"), "--size", "tiny", "--runs", "1", "--out", str(out)]
-    command += ["--data", str(data or out.parent)]
+    command += ["--data", str(data or out.parent), *(["--add"] if add else [])]
     for workload in workloads:
         command += ["--only", workload]
     result = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=out.parent)
