@@ -15,7 +15,7 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     state_dir: o.StateDir = None,
 ) -> None:
-    """Show layers and mags: shapes, sizes, origin, and whether files and their sizes are the recorded ones. Reads no voxels, writes nothing."""
+    """Show layers and mags: shapes, origin, and whether files and their sizes are the recorded ones. Reads no voxels, writes nothing."""
     from wkpipe.steps.summary import summarise
 
     summary = summarise(target, state_dir)

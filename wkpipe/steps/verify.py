@@ -192,19 +192,16 @@ class _Verification:
 
     def _share(self, checks: list[_MagCheck]) -> list[_MagCheck]:
         """Leave the sample's units, and this part's of them; a mag as such counts as a thing to do like a unit."""
-        things: list[tuple[_MagCheck, Position | None]] = []
         for check in checks:
             layer, mag = check.mag.layer.name, check.mag.entry.mag
             check.units = self.selection.units(layer, mag, check.units)
-            things += [(check, None), *((check, unit) for unit in check.units)]
             check.deep_units = self.selection.deep_units(layer, mag, check.units)
-            check.units, check.as_whole = [], False
-        for index in self.selection.of_this_part(len(things)):
-            check, unit = things[index]
-            if unit is None:
-                check.as_whole = True
-            else:
-                check.units.append(unit)
+        mine = self.selection.of_this_part(sum(1 + len(check.units) for check in checks))
+        at = 0
+        for check in checks:
+            check.as_whole = at in mine
+            first, at = at + 1, at + 1 + len(check.units)
+            check.units = check.units[max(0, mine.start - first) : max(0, mine.stop - first)]
         return checks
 
     # -- units --------------------------------------------------------------------------------------------------

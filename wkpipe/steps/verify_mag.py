@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,7 @@ class MagOnDisk:
 
     # -- mends --------------------------------------------------------------------------------------------------
 
-    @property
+    @functools.cached_property
     def can_be_made_again(self) -> bool:
         """Whether damaged units can be made again: from a finer mag, or from images that are still there."""
         return self.is_derived or (self.recipe is not None and self.recipe.kind == CONVERT and _source_is_there(self.dataset.locations))
