@@ -115,6 +115,13 @@ class Record:
             if int(crc, 16) != google_crc32c.value(text):
                 return None
             values = json.loads(text)
+            stats = values["stats"] or _NO_STATS
+            if (
+                set(map(type, (*values["unit"], *values["proof"], values["epoch"], values["time"]))) != {int}
+                or set(map(type, (values["origin"], values["token"], values["params"], values["inputs"]))) != {str}
+                or not set(map(type, stats.values())) <= {int, float}
+            ):
+                return None
             return cls(
                 unit=tuple(values["unit"]),
                 origin=values["origin"],
@@ -122,11 +129,11 @@ class Record:
                 token=values["token"],
                 params=sys.intern(values["params"]),
                 inputs=values["inputs"],
-                stats=values["stats"] or _NO_STATS,
+                stats=stats,
                 epoch=values["epoch"],
                 time_ns=values["time"],
             )
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
