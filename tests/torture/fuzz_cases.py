@@ -22,6 +22,7 @@ from tests.torture.fuzz_mutators import (
     mutate_json_file,
     mutate_picture,
     mutate_png,
+    mutate_segment,
     mutate_tiff,
 )
 from tests.torture.fuzz_seeds import CONFIG, MADE
@@ -105,7 +106,7 @@ def state(workspace: Workspace, random: Random) -> str:
     """Break what wkpipe keeps beside a dataset: recipes, the conversion, ledgers, the epoch."""
     dataset = workspace.dataset(random.choice(list(MADE)))
     file = random.choice([path for path in workspace.files(dataset / ".wkpipe") if "runs" not in path.parts])
-    mutate = mutate_json_file if file.suffix == ".json" else mutate_bytes
+    mutate = {".json": mutate_json_file, ".segment": mutate_segment}.get(file.suffix, mutate_bytes)
     workspace.change(file, mutate(file.read_bytes(), random))
     if random.random() < 0.3:
         return convert_again(workspace, dataset)

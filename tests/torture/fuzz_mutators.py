@@ -9,6 +9,8 @@ import zlib
 from random import Random
 from typing import Any
 
+import google_crc32c
+
 HUGE = int("9" * 400)
 HUGE_FLOAT = 2**1000
 SCALARS: list[Any] = [
@@ -136,6 +138,17 @@ def mutate_bytes(data: bytes, random: Random) -> bytes:
             raw = struct.pack(random.choice("<>") + code, value % most)
             out[at : at + size] = raw[: max(0, len(out) - at)]
     return bytes(out)
+
+
+def mutate_segment(data: bytes, random: Random) -> bytes:
+    """Change a ledger's segment: a record whose checksum is right again, or plain bytes."""
+    lines = data.splitlines(keepends=True)
+    if random.random() < 0.4 or not lines:
+        return mutate_bytes(data, random)
+    at = random.randrange(len(lines))
+    text = json.dumps(mutate_json(json.loads(lines[at].split(b" ", 1)[1]), random), separators=(",", ":")).encode()
+    lines[at] = f"{google_crc32c.value(text):08x} ".encode() + text + b"\n"
+    return b"".join(lines)
 
 
 def flip_in_place(data: bytes, random: Random) -> bytes:

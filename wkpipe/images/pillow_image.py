@@ -6,9 +6,11 @@ What the voxels are: gray images of 8 and 16 bits as they are; palettes become R
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -137,6 +139,7 @@ def _open(path: Path, handle: BinaryIO, kind: str) -> PillowFile:
     from PIL.JpegImagePlugin import JpegImageFile
     from PIL.PngImagePlugin import PngImageFile
 
+    _quiet_parser()
     handle.seek(0)
     classes: dict[str, type[PillowFile]] = {"PNG": PngImageFile, "JPEG": JpegImageFile, "BMP": BmpImageFile, "GIF": GifImageFile}
     try:
@@ -145,6 +148,12 @@ def _open(path: Path, handle: BinaryIO, kind: str) -> PillowFile:
         raise
     except Exception as error:  # a broken header makes the parser fail in many ways
         raise UnreadableInput(f"{path}: the headers of the {kind} image are broken: {one_line(error, 200)}; replace the file") from None
+
+
+@functools.cache
+def _quiet_parser() -> None:
+    """Keep the parser's warnings off the terminal: an image is read or refused."""
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def _decode(path: Path, handle: BinaryIO, kind: str, dtype: str) -> Voxels:
