@@ -44,11 +44,12 @@ def test_the_nth_call_fails(kind: str, data_format: str, fault: str, slices: Pat
     print(
         f"seed {SEED}: {kind} {data_format}: {scenario.calls} calls from {len(set(scenario.sites))} places, {len(chosen)} of them disturbed"
     )
+    failures = []
     for at in chosen:
         which = rng.choice(ERRORS) if fault == "error" else fault
         try:
-            struck = scenario.disturbed(at, which)
+            assert scenario.disturbed(at, which), "the call did not come"
         except AssertionError as error:
-            raise AssertionError(f"{which} at call {at}, {scenario.sites[at - 1]}: {error}") from error
-        assert struck, f"call {at} of {scenario.calls} did not come"
+            failures.append(f"{which} at call {at}, {scenario.sites[at - 1]}: {error}")
+    assert not failures, "\n".join(failures)
     assert not scenario.disturbed(scenario.calls + 100, "kill")
