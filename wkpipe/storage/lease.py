@@ -36,8 +36,15 @@ class Epoch:
     token: str
 
     def check(self) -> None:
-        """Raise TryAgain if the run no longer holds the dataset."""
-        holder = read_holder(self.lease)
+        """Make sure that the run still holds the dataset.
+
+        Raises:
+            TryAgain: it does not.
+            NotWritable: the disk does not tell.
+        """
+        holder = None
+        with disk.explained(self.lease), contextlib.suppress(FileNotFoundError):
+            holder = Holder.from_bytes(disk.read_small(self.lease))
         if holder is None or holder.token != self.token:
             raise TryAgain(
                 f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops"
@@ -49,6 +56,8 @@ class Epoch:
             self.check()
         except TryAgain as lost:
             return lost
+        except WkpipeError:
+            pass
         return error
 
     def to_json(self) -> dict[str, Any]:
@@ -60,11 +69,16 @@ class Epoch:
 
 
 def read_epoch(locks: Path) -> int:
-    """Return the number of the newest run; 0 where there was none."""
-    try:
-        return int(json.loads(disk.read_small(locks / EPOCH_NAME)))
-    except (OSError, ValueError, TypeError, OverflowError, RecursionError):
-        return 0
+    """Return the number of the newest run; 0 where there was none, or where no number stands in the file.
+
+    Raises:
+        NotWritable: the disk does not tell. To count from 0 again would make all newer records look old.
+    """
+    path = locks / EPOCH_NAME
+    with contextlib.suppress(ValueError, TypeError, OverflowError, RecursionError), disk.explained(path):
+        if path.is_file():
+            return int(json.loads(disk.read_small(path)))
+    return 0
 
 
 class RunLease(MetadataLock):
