@@ -75,10 +75,14 @@ def read_epoch(locks: Path) -> int:
         NotWritable: the disk does not tell. To count from 0 again would make all newer records look old.
     """
     path = locks / EPOCH_NAME
-    with contextlib.suppress(ValueError, TypeError, OverflowError, RecursionError), disk.explained(path):
-        if path.is_file():
-            return int(json.loads(disk.read_small(path)))
-    return 0
+    if not path.is_file():
+        return 0
+    with disk.explained(path):
+        data = disk.read_small(path)
+    try:
+        return int(json.loads(data))
+    except (ValueError, TypeError, OverflowError, RecursionError):
+        return 0
 
 
 class RunLease(MetadataLock):

@@ -1,0 +1,33 @@
+"""What can not be read is not taken for what is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.torture.faulty_disk import FaultyOs
+from wkpipe.errors import NotWritable, TryAgain
+from wkpipe.storage.commit import Scratch
+from wkpipe.storage.lease import RunLease, read_epoch
+
+
+def test_an_epoch_that_can_not_be_read_does_not_begin_anew(tmp_path: Path) -> None:
+    for _ in range(3):
+        with RunLease(tmp_path, Scratch(tmp_path)):
+            pass
+    with FaultyOs(1, "EIO").installed(), pytest.raises(NotWritable, match="input/output error"):
+        read_epoch(tmp_path)
+    assert read_epoch(tmp_path) == 3
+
+
+def test_a_lease_that_can_not_be_read_is_not_lost(tmp_path: Path) -> None:
+    with RunLease(tmp_path, Scratch(tmp_path)) as lease:
+        with FaultyOs(1, "EIO").installed(), pytest.raises(NotWritable, match="input/output error"):
+            lease.epoch.check()
+        failure = NotWritable("something else")
+        with FaultyOs(1, "EIO").installed():
+            assert lease.epoch.cause_of(failure) is failure
+        lease.epoch.check()
+        lease.path.unlink()
+        assert isinstance(lease.epoch.cause_of(failure), TryAgain)
