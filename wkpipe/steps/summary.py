@@ -155,7 +155,8 @@ def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
     except WkpipeError:  # shown where that mag itself is looked at
         return None
     source_ledger = Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag))
-    tokens = tokens_on_disk(source_ledger, source.unit_facts)
+    axes = len(source.spec.axes)
+    tokens = tokens_on_disk(source_ledger, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None)
     return len(freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens).stale)
 
 
