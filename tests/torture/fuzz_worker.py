@@ -128,8 +128,9 @@ class Workspace:
         """Copy the seeds, which are made once, into a directory for the cases of one kind."""
         pristine, root = scratch / "pristine", scratch / "work" / kind / "seeds"
         if not pristine.is_dir():
-            make_seeds(scratch / "making")
-            (scratch / "making").rename(pristine)
+            making = scratch / f"making-{os.getpid()}"
+            make_seeds(making)
+            making.rename(pristine)
         if root.parent.is_dir():
             shutil.rmtree(root.parent)
         shutil.copytree(pristine, root, symlinks=True)
