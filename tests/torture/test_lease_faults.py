@@ -1,4 +1,4 @@
-"""What can not be read is not taken for what is not there."""
+"""What can not be read is not taken for what is not there; who has lost the lease names no file any more."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.torture.faulty_disk import FaultyOs
 from wkpipe.errors import NotWritable, TryAgain
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.commit import PendingGroup, Scratch, replace_file
 from wkpipe.storage.lease import RunLease, read_epoch
 
 
@@ -31,3 +31,18 @@ def test_a_lease_that_can_not_be_read_is_not_lost(tmp_path: Path) -> None:
         lease.epoch.check()
         lease.path.unlink()
         assert isinstance(lease.epoch.cause_of(failure), TryAgain)
+
+
+def test_an_orphan_is_stopped_before_its_files_get_their_names(tmp_path: Path) -> None:
+    file = tmp_path / "0"
+    with RunLease(tmp_path / "locks", Scratch(tmp_path / "locks")) as lease:
+        scratch = Scratch(tmp_path / "tmp", lease.epoch.check)
+        replace_file(file, b"the run's", scratch)
+        lease.path.unlink()
+        group = PendingGroup(scratch)
+        group.add(file, b"the orphan's")
+        with pytest.raises(TryAgain):
+            group.commit()
+        with pytest.raises(TryAgain):
+            replace_file(file, b"the orphan's", scratch)
+    assert file.read_bytes() == b"the run's"

@@ -16,7 +16,7 @@ from tests.workflow.workflow_helpers import convert_command, data_files, identit
 FORMATS = {"zarr3": ("--shard-shape", "64,64,64"), "zarr2": ("--data-format", "zarr"), "wkw": ("--data-format", "wkw")}
 ROLES = {"main": 60, "job": 30, "publish": 40}
 """The calls to disturb, up to about as many as a process of each role makes at least."""
-POINTS = round(SCALE)
+POINTS = 20 if SCALE > 1 else 1
 """Of each role and format."""
 SITE = """
 import os, sys
