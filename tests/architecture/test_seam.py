@@ -13,6 +13,7 @@ ALLOWED = {
     ("cli/app.py", "os.open"): "the null device, where the reader of our output has gone",
     ("formats/open_files.py", "os.open"): "for reading",
     ("plan/schema.py", "write_text"): "the developers' tool that writes the config's schema into the repository",
+    ("steps/workers.py", "os.write"): "pipes between the processes of a job",
     ("steps/convert.py", "numpy.memmap"): "a file without a name whose space was reserved through the seam; it vanishes with the process",
 }
 
