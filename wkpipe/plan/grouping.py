@@ -18,6 +18,9 @@ from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
 from wkpipe.stored.axes import spatial
 
+UNEVEN = 1.2
+"""How much longer than on average a task may take, of some that share the cores."""
+
 SHARED_PER_CORE = 2
 """Into how many tasks per core small layers are put: more would pay for their overhead, fewer leave cores idle at the end."""
 
@@ -58,8 +61,8 @@ def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[st
     """Return the tasks of a run, each after those that it needs.
 
     `layers` gives for every layer its pending mags from fine to coarse; `publish` names the layers that have mags to
-    be made visible. A mag's units are cut into ranges; the cheap end of a layer's ladder stays in one task, and such
-    ends of many layers share tasks.
+    be made visible. A mag's units are cut into ranges; the cheap end of a layer's ladder stays in one task, with the
+    mags before it that are a single range, and the cheap ladders of many layers share tasks.
     """
     drafts: list[_Draft] = []
     owner: dict[tuple[str, Mag], dict[Position, int]] = defaultdict(dict)
@@ -70,16 +73,19 @@ def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[st
     shared_seconds = min(max(sizing.least_seconds, small / (SHARED_PER_CORE * sizing.cores)), sizing.target_seconds)
     shared: int | None = None
     for layer, mags in layers.items():
-        tail = tails[layer]
-        for mag in mags[:tail]:
-            for units in _ranges(mag, sizing, sizing.most_tasks, total):
+        ranges = [_ranges(mag, sizing, sizing.most_tasks, total) for mag in mags[: tails[layer]]]
+        tail = len(ranges)
+        while tail and len(ranges[tail - 1]) == 1:  # what must wait for a single task anyway goes along with it
+            tail -= 1
+        for mag, runs in zip(mags[:tail], ranges, strict=False):
+            for units in runs:
                 drafts.append(_Draft([mag], [Part(mag.plan.layer, mag.plan.mag, tuple(units))], len(units) * unit_seconds(mag.plan)))
                 _own(owner, drafts, len(drafts) - 1)
         if tail == len(mags):
             continue
         parts = [Part(mag.plan.layer, mag.plan.mag, tuple(mag.units)) for mag in mags[tail:]]
         seconds = sum(mag.seconds for mag in mags[tail:])
-        if tail == 0 and shared is not None and drafts[shared].seconds < shared_seconds:
+        if tails[layer] == 0 and shared is not None and drafts[shared].seconds < shared_seconds:
             drafts[shared].pending += mags
             drafts[shared].parts += parts
             drafts[shared].seconds += seconds
@@ -87,7 +93,7 @@ def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[st
         else:
             drafts.append(_Draft(list(mags[tail:]), parts, seconds))
             _own(owner, drafts, len(drafts) - 1)
-            shared = len(drafts) - 1 if tail == 0 else shared
+            shared = len(drafts) - 1 if tails[layer] == 0 else shared
     tasks = _finished(drafts, owner, sizing)
     return (*tasks, *_publish_tasks(tasks, publish))
 
@@ -145,14 +151,26 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
 
 
 def _threads(drafts: Sequence[_Draft], cores: int) -> list[int]:
-    """Share the cores among tasks that may run side by side, those of equal depth, by the work that each has."""
+    """Share the cores among tasks that may run side by side, those of equal depth, by the work that each has.
+
+    Where a few tasks can not be given their parts of the cores, as they would not end at about the same time, each gets all
+    cores, so that they run one after the other and leave none idle.
+    """
     depths: list[int] = []
-    seconds: dict[int, float] = defaultdict(float)
-    for draft in drafts:  # each stands after those that it needs
+    groups: dict[int, list[int]] = defaultdict(list)
+    for index, draft in enumerate(drafts):  # each stands after those that it needs
         depths.append(1 + max((depths[needed] for needed in draft.inputs), default=-1))
-        seconds[depths[-1]] += draft.seconds
-    shares = (draft.seconds / seconds[depth] for draft, depth in zip(drafts, depths, strict=True))
-    return [max(1, int(cores * share + 1e-6)) for share in shares]
+        groups[depths[-1]].append(index)
+    threads = [1] * len(drafts)
+    for group in groups.values():
+        total = sum(drafts[index].seconds for index in group)
+        for index in group:
+            threads[index] = max(1, int(cores * drafts[index].seconds / total + 1e-6))
+        longest = max(drafts[index].seconds / threads[index] for index in group)
+        if len(group) <= cores and longest > UNEVEN * total / cores:
+            for index in group:
+                threads[index] = cores
+    return threads
 
 
 def _label(layer: str) -> str:

@@ -90,6 +90,9 @@ def in_flight(threads: int) -> int:
 MOST_AHEAD = 3
 """How many cubes a worker may read ahead where reading is slow."""
 
+HANDOVER_BYTES = 32 << 20
+"""Voxels of a mag that is sampled along with the finer one, and kept until it is its turn to be written."""
+
 LEAST_CUBES = 2
 """Cubes for each worker that make it worth to start one."""
 

@@ -16,6 +16,7 @@ from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, MOST_AHEAD, SLAB_BYTE
 from wkpipe.sampling import sample_box
 from wkpipe.sampling.borders import Read
 from wkpipe.steps.cubes import Cube, cubes_of
+from wkpipe.steps.handover import Handover
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.read_ahead import ReadAhead
 from wkpipe.steps.workers import forked_map
@@ -41,17 +42,20 @@ def downsample_unit(
     scratch: Scratch,
     on_voxels: Callable[[int], None] = lambda _: None,
     fork: bool = False,
+    sampled: Handover | None = None,
+    coarser: Handover | None = None,
 ) -> UnitProof:
     """Make one unit of `target` from `source` and commit it; chunks lie in the file in Morton order.
 
     `on_voxels` is told how many voxels of the unit were made since the last call. With `fork`, the work is done by
-    `threads` processes, which keeps more cores busy; only for processes that have no threads of their own.
+    `threads` processes, which keeps more cores busy; only for processes that have no threads of their own. `sampled`
+    has the mag's voxels already, where they were sampled with the finer mag; `coarser` is given what the next mag needs.
 
     Raises:
         DamagedShard: a source shard can not be decoded.
         NotWritable: the disk is full or read-only.
     """
-    sampler = _UnitSampler(plan, source, target, unit)
+    sampler = _UnitSampler(plan, source, target, unit, sampled, coarser)
     with target.unit_writer(unit, scratch) as writer:
 
         def compute(cube: Cube, fetched: FetchedCube | None) -> EncodedChunks:
@@ -63,7 +67,10 @@ def downsample_unit(
         for encoded in _computed(sampler, compute, threads, fork and source.survives_fork):
             writer.append_all(encoded)
             on_voxels(len(encoded.sizes) * sampler.chunk_voxels)
-        return writer.commit()
+        proof = writer.commit()
+    if coarser is not None:
+        coarser.made(unit)
+    return proof
 
 
 Compute = Callable[[Cube, FetchedCube | None], EncodedChunks]
@@ -95,10 +102,19 @@ def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool)
 class _UnitSampler:
     """Computes the cubes of one unit."""
 
-    def __init__(self, plan: MagPlan, source: StoredArray, target: StoredArray, unit: Position) -> None:
+    def __init__(
+        self,
+        plan: MagPlan,
+        source: StoredArray,
+        target: StoredArray,
+        unit: Position,
+        sampled: Handover | None = None,
+        coarser: Handover | None = None,
+    ) -> None:
         assert plan.source_box is not None
         assert plan.interpolation is not None
         self._plan, self._source, self.spec, self._unit = plan, source, target.spec, unit
+        self._sampled, self._coarser = sampled, coarser
         self._mode, self._bounds = plan.interpolation, plan.source_box
         self._chunk = spatial(self.spec, self.spec.chunk_shape)
         self._origin = spatial(self.spec, unit) * spatial(self.spec, self.spec.unit_shape)
@@ -131,6 +147,8 @@ class _UnitSampler:
         """Read what a cube is computed from; None where all of it is absent: zero in, zero out, in every mode."""
         first, shape = self._region(cube)
         depth = self._slab_depth(shape)
+        if self._sampled is not None:
+            return FetchedCube(depth, first)
         if depth < shape.z:  # too much to be read at once
             return None if self._is_fill(first, shape) else FetchedCube(depth, first)
         low, high = self._plan.hull(first, first + shape)
@@ -140,12 +158,16 @@ class _UnitSampler:
     def voxels(self, cube: Cube, fetched: FetchedCube) -> Voxels:
         """Compute a cube: whole chunks in the array's axis order, Fortran-contiguous, zero outside of the box."""
         first, shape = self._region(cube)
-        if fetched.depth >= shape.z:
+        if self._sampled is not None:
+            voxels = self._sampled.get(first, shape)
+        elif fetched.depth >= shape.z:
             voxels = self._sample(first, shape, lambda start, size: self._decoded(fetched, start, size))
         else:
             slabs = range(0, shape.z, fetched.depth)
             parts = [(first + Vec3Int(0, 0, z), shape.with_z(min(fetched.depth, shape.z - z))) for z in slabs]
             voxels = np.concatenate([self._sample(start, size, self._read) for start, size in parts], axis=-1)
+        if self._coarser is not None:
+            self._coarser.put(voxels, first)
         whole = cube.grid * self._chunk
         if shape != whole:
             padded = np.zeros((*voxels.shape[:-3], *whole), dtype=voxels.dtype, order="F")

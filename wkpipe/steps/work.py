@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
+from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import CONVERT, MagPlan, image_identity, planned_array
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
@@ -17,6 +18,7 @@ from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.task import PUBLISH, Part, Task
 from wkpipe.steps.convert import convert_units
 from wkpipe.steps.downsample import downsample_unit
+from wkpipe.steps.handover import Handover
 from wkpipe.steps.publish import publish_layers
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_token
@@ -37,8 +39,9 @@ def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], No
     if task.rule == PUBLISH:
         publish_layers(plan, task.layers, locations, epoch)
         return
+    shared = _Shared()
     for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork).run()
+        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared).run()
 
 
 def _allow_many_files() -> None:
@@ -46,6 +49,14 @@ def _allow_many_files() -> None:
     if soft < hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass
+class _Shared:
+    """What the parts of a task know of each other: units whose content is certain, and voxels that were sampled along."""
+
+    certain: set[tuple[str, Mag, Position]] = field(default_factory=set)
+    handover: Handover | None = None
 
 
 @dataclass
@@ -59,7 +70,7 @@ class _PartRunner:
     epoch: Epoch
     on_voxels: Callable[[int], None]
     fork: bool
-    _checked: set[Position] = field(default_factory=set)
+    shared: _Shared
 
     def run(self) -> None:
         layer = self.plan.layer(self.part.layer)
@@ -89,6 +100,10 @@ class _PartRunner:
         proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag), only=needed)
         tokens = {unit: record.token for unit, record in proofs.records.items()}
         scratch = self.locations.data_scratch(self.epoch)
+        sampled, self.shared.handover = self.shared.handover, None
+        if sampled is not None and not (sampled.plan == plan and sampled.is_complete):
+            sampled = None
+        coarser = self.shared.handover = self._handover_to_next(plan)
         for unit in self.part.units:
             inputs = source_identity(plan, unit, source.spec, tokens)
             if inputs is None:
@@ -98,9 +113,21 @@ class _PartRunner:
                 )
             if _is_proven(plan, target, ledger, unit, inputs):
                 continue
-            self._check_sources(plan, unit, source, proofs)
-            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels, self.fork)
+            if sampled is None:
+                self._check_sources(plan, unit, source, proofs)
+            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels, self.fork, sampled, coarser)
+            self.shared.certain.add((plan.layer, plan.mag, unit))
             yield _made(plan, unit, proof, inputs, {})
+
+    def _handover_to_next(self, plan: MagPlan) -> Handover | None:
+        """Return what takes the voxels of the next part's mag, if that is to be made of this one and it is possible."""
+        after = self.task.parts[self.task.parts.index(self.part) + 1 :][:1]
+        if not after or after[0].layer != self.part.layer:
+            return None
+        coarser = self.plan.mag_plan(after[0].layer, after[0].mag)
+        if coarser.from_mag != plan.mag or set(self.part.units) != set(plan.units()) or not Handover.is_possible(plan, coarser):
+            return None
+        return Handover(plan, coarser)
 
     def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:
         for found in layer.found:
@@ -122,17 +149,19 @@ class _PartRunner:
             if facts is not None and record.proof.crc32c == UNKNOWN_CRC and not record.matches(facts):
                 raise MissingShard(f"{where} changed while it was being read; run the same command again")
             if facts is not None and record.proof.crc32c != UNKNOWN_CRC:
-                self._check_content(source, record, where)
+                self._check_content(plan, source, record, where)
 
-    def _check_content(self, source: StoredArray, record: Record, where: str) -> None:
+    def _check_content(self, plan: MagPlan, source: StoredArray, record: Record, where: str) -> None:
         """Hold a source unit against its checksum where the format would not notice damage when it decodes."""
-        if source.notices_damage or record.unit in self._checked:
+        assert plan.from_mag is not None
+        key = (plan.layer, plan.from_mag, record.unit)
+        if source.notices_damage or key in self.shared.certain:
             return
         proof = source.prove_unit(record.unit)
         if proof is None or proof.crc32c != record.proof.crc32c:
             found = "gone" if proof is None else f"{proof.crc32c:08x}"
             raise DamagedShard(f"{where} is damaged: its CRC-32C is {found}, the ledger recorded {record.proof.crc32c:08x}; restore it")
-        self._checked.add(record.unit)
+        self.shared.certain.add(key)
 
 
 def _is_proven(plan: MagPlan, target: StoredArray, ledger: Ledger, unit: Position, inputs: str) -> bool:
