@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,9 +65,11 @@ def downsample_unit(
                 return EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
             return writer.encode_grid(sampler.voxels(cube, fetched), positions - positions[0], positions)
 
-        for encoded in _computed(sampler, compute, threads, fork and source.survives_fork):
-            writer.append_all(encoded)
-            on_voxels(len(encoded.sizes) * sampler.chunk_voxels)
+        # Closed at once where the disk is full, so that no worker goes on.
+        with contextlib.closing(_computed(sampler, compute, threads, fork and source.survives_fork)) as computed:
+            for encoded in computed:
+                writer.append_all(encoded)
+                on_voxels(len(encoded.sizes) * sampler.chunk_voxels)
         proof = writer.commit()
     if coarser is not None:
         coarser.made(unit)
@@ -76,7 +79,7 @@ def downsample_unit(
 Compute = Callable[[Cube, FetchedCube | None], EncodedChunks]
 
 
-def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool) -> Iterator[EncodedChunks]:
+def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool) -> Generator[EncodedChunks, None, None]:
     """Yield the encoded cubes of a unit in file order."""
     cubes = list(sampler.cubes())
     workers = min(threads, len(cubes) // LEAST_CUBES)
@@ -93,7 +96,8 @@ def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool)
             return encoded.sizes.tobytes(), encoded.data
 
         chunks = max(cube.grid.prod() for cube in cubes)
-        for cube, result in forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), MOST_AHEAD):
+        results = forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), MOST_AHEAD)
+        for cube, result in results:
             positions = sampler.positions(cube)
             end = positions.shape[0] * np.dtype(np.int64).itemsize
             yield EncodedChunks(positions, np.frombuffer(result[:end], np.int64).copy(), bytes(result[end:]))
