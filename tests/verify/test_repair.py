@@ -236,6 +236,21 @@ def test_recipe_is_rebuilt_to_the_byte(dataset: Copies, data_format: str, mag: s
     assert file.read_bytes() == good
 
 
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_one_after_the_other(dataset: Copies, data_format: str) -> None:
+    """The properties first, without which no mag is known; then a recipe, from its hash alone; by it the array; then the data."""
+    root, layer = dataset(data_format), LAYERS[data_format]
+    name = {"zarr3": "zarr.json", "zarr": ".zarray", "wkw": "header.wkw"}[data_format]
+    array, recipe = root / layer / "4-4-2" / name, ledger_directory(root, layer, "4-4-2") / "recipe.json"
+    before = contents(root) | {file: file.read_bytes() for file in (array, recipe, root / "datasource-properties.json")}
+    for file in before:
+        file.unlink()
+    (root / ".wkpipe/conversion.json").unlink()
+    after, _ = repaired(root)
+    assert after.is_sound
+    assert {file: file.read_bytes() for file in before} == before
+
+
 def test_number_of_the_newest_run(dataset: Copies) -> None:
     root = dataset("zarr3")
     (Locations.of(root).locks / "epoch").unlink()

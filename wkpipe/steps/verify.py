@@ -179,11 +179,14 @@ class _Verification:
 
     def _unopened(self, layer: LayerProperties, entry: MagProperties, error: WkpipeError) -> Problem:
         what, _, mend = str(error).removeprefix(f"layer {layer.name}, mag {entry.mag}: ").partition("; ")
-        kind, is_repairable = Kind.ARRAY, False
+        kind, is_repairable = Kind.ARRAY, True
         try:
-            is_repairable = read_recipe(self.dataset.locations, layer.name, entry.mag) is not None
+            if read_recipe(self.dataset.locations, layer.name, entry.mag) is None:
+                records = Ledger.load(self.dataset.locations.ledger(layer.name, entry.mag)).records.values()
+                is_repairable = any(record.params for record in records)
+                kind = Kind.RECIPE if is_repairable else Kind.ARRAY
         except MetadataError:
-            kind, is_repairable = Kind.RECIPE, True
+            kind = Kind.RECIPE
         if is_repairable:
             mend = repair_command(self.dataset, layer.name, entry.mag)
         else:

@@ -12,12 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, WkpipeError
+from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import refresh_group_files
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import properties_copy
-from wkpipe.plan.emptiness import finer_mags
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.sampling import InterpolationMode
 from wkpipe.steps.verify_mag import read_recipe
@@ -27,7 +27,7 @@ from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
 from wkpipe.storage.ledger import Ledger, fold
-from wkpipe.stored.dataset import StoredDataset, box_in_mag
+from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 from wkpipe.stored.locations import Locations
 
 METADATA_KINDS = frozenset({Kind.PROPERTIES, Kind.ARRAY, Kind.GROUP, Kind.RECIPE, Kind.CONVERSION, Kind.LEDGER, Kind.EPOCH, Kind.LEFTOVER})
@@ -138,19 +138,32 @@ class _Rebuild:
 
     def _candidates(self, layer: LayerProperties, mag: Mag) -> Iterator[MagPlan]:
         """Yield every way in which the mag may have been made."""
-        assert self.dataset is not None
-        array = self.dataset.open_mag(layer, layer.mag(mag))
         own = box_in_mag(layer.bounding_box(), mag)
-        # New arrays have whole shards; of WKW, whose shape is nowhere on disk, the properties' one was taken for now.
-        shape = tuple(-(-n // shard) * shard for n, shard in zip(array.spec.shape, array.spec.shard_shape, strict=True))
-        base = MagPlan(layer.name, mag, replace(array.spec, shape=shape), (own.topleft_xyz, own.bottomright_xyz), DOWNSAMPLE)
-        for entry, _ in finer_mags(self.dataset, layer, mag):
-            box = box_in_mag(layer.bounding_box(), entry.mag)
-            for mode in InterpolationMode:
-                yield replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz), interpolation=mode)
-        sizes = dict(zip(layer.axes, base.spec.shape, strict=True))
         x, y, z = layer.box.size
-        for first in range(_MOST_CHANNELS):
-            channels = list(range(first, first + layer.num_channels))
-            source = {"sizes": [sizes.get("t", 1), len(channels), z, y, x], "channels": channels}
-            yield replace(base, kind=CONVERT, source=source)
+        for spec in self._specs(layer, mag):
+            base = MagPlan(layer.name, mag, spec, (own.topleft_xyz, own.bottomright_xyz), DOWNSAMPLE)
+            for entry in layer.mags:
+                if entry.mag == mag or any(a > b for a, b in zip(entry.mag, mag, strict=True)):
+                    continue
+                box = box_in_mag(layer.bounding_box(), entry.mag)
+                for mode in InterpolationMode:
+                    yield replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz), interpolation=mode)
+            times = dict(zip(layer.axes, spec.shape, strict=True)).get("t", 1)
+            for first in range(_MOST_CHANNELS):
+                channels = list(range(first, first + layer.num_channels))
+                yield replace(base, kind=CONVERT, source={"sizes": [times, len(channels), z, y, x], "channels": channels})
+
+    def _specs(self, layer: LayerProperties, mag: Mag) -> Iterator[ArraySpec]:
+        """Yield the layouts that the mag's array may have: its own; if that is broken too, those of the layer's other mags."""
+        assert self.dataset is not None
+        corner = array_corner(box_in_mag(layer.bounding_box(), mag), layer.axes)
+        for entry in sorted(layer.mags, key=lambda entry: entry.mag != mag):
+            try:
+                spec = self.dataset.open_mag(layer, entry).spec
+            except WkpipeError:
+                continue
+            # New arrays have whole shards; of WKW, whose shape is nowhere on disk, the properties' one was taken for now.
+            shape = spec.shape if entry.mag == mag else [spec.shape[i] if axis == "c" else corner[i] for i, axis in enumerate(spec.axes)]
+            yield replace(spec, shape=tuple(-(-n // shard) * shard for n, shard in zip(shape, spec.shard_shape, strict=True)))
+            if entry.mag == mag:
+                return

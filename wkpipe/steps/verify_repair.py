@@ -65,8 +65,9 @@ def repair_dataset(
     def verified(again: Selection) -> VerifyReport:
         return verify_dataset(root, state_dir=state_dir, selection=again, threads=threads, on_unit=on_unit)
 
-    if any(problem.kind in METADATA_KINDS and problem.is_repairable for problem in report.problems):
-        rebuild(locations_to_read(Locations.of(root, state_dir)), report, break_lock, say)
+    if _rebuild_all(
+        locations_to_read(Locations.of(root, state_dir)), report, lambda: verified(replace(selection, only=())), break_lock, say
+    ):
         report = verified(selection)  # now that mags can be opened, their units can be looked at
     affected = {
         (problem.layer, Mag(problem.mag), problem.unit)
@@ -84,6 +85,17 @@ def repair_dataset(
         run(refresh)
         affected.update((part.layer, part.mag, unit) for task in refresh.tasks for part in task.parts for unit in part.units)
     return verified(replace(selection, share=None, part=(1, 1), only=affected))
+
+
+def _rebuild_all(locations: Locations, report: VerifyReport, look: Callable[[], VerifyReport], break_lock: bool, say: Say) -> bool:
+    """Rebuild metadata, and what shows only when others can be read again; `look` verifies metadata alone. Return whether any were."""
+    before: set[Problem] = set()
+    while todo := {problem for problem in report.problems if problem.kind in METADATA_KINDS and problem.is_repairable}:
+        if todo == before:  # nothing more can be done
+            break
+        rebuild(locations, report, break_lock, say)
+        before, report = todo, look()
+    return bool(before)
 
 
 def _refreshing(root: Path, state_dir: Path | None, report: VerifyReport) -> Iterable[Config]:
@@ -196,9 +208,8 @@ class _UnitRepair:
         stack, ledger = conversion.stacks[at], mag.load_ledger()
         records = [record for record in ledger.records.values() if record.is_made_by(plan.params) and record.inputs]
         if not records:
-            self._say(
-                f"{where}: not repaired: no record is left to tell that the images are the same; `wkpipe verify --adopt` records the files"
-            )
+            mend = "`wkpipe verify --adopt` records the files as they are, the `wkpipe convert` command of then makes them anew"
+            self._say(f"{where}: not repaired: no record is left to tell that the images are the same; {mend}")
             return None
         if any(record.inputs != image_identity(plan, stack, record.unit) for record in records):
             self._say(f"{where}: not repaired: the images in {conversion.identity['source']} changed since they were converted")
