@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from wkpipe.formats.base import Position, StoredArray, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.geometry import Vec3Int
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
@@ -96,7 +96,7 @@ class _Band:
 
 @dataclass(frozen=True)
 class _EncodedBand:
-    chunks: list[tuple[_OpenUnit, Position, bytes | None]]
+    chunks: list[tuple[_OpenUnit, EncodedChunks]]
     ranges: list[tuple[_OpenUnit, int | float | None, int | float | None]]
 
 
@@ -126,14 +126,14 @@ def _fill_bands(
     on_voxels: Callable[[int], None],
 ) -> None:
     """Encode the bands of one layer of chunks; decoded planes end with this function, before those of the next layer begin."""
-    chunk = spatial(plan.spec, plan.spec.chunk_shape)
+    chunk_voxels = spatial(plan.spec, plan.spec.chunk_shape).prod()
     with _rows_reader(stack, bands[0].time, bands[0].slices, threads, scratch) as read:
         for encoded in ordered_map(lambda band: _encode_band(plan, read(band), band, writers), bands, threads):
-            for unit, position, data in encoded.chunks:
-                unit.writer.append(position, data)
+            for unit, chunks in encoded.chunks:
+                unit.writer.append_all(chunks)
+                on_voxels(len(chunks.sizes) * chunk_voxels)
             for unit, lowest, highest in encoded.ranges:
                 unit.note(lowest, highest)
-            on_voxels(len(encoded.chunks) * chunk.prod())
 
 
 @contextlib.contextmanager
@@ -178,28 +178,28 @@ def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_Open
         lowest, highest = _finite_range(part)
         is_empty = lowest == highest == 0 and not part.any()  # NaN and infinities are not in the range
         result.ranges.append((unit, lowest, highest))
-        z = (band.slices[0] - unit.origin.z) // chunk.z
-        for y in range((rows[0] - unit.origin.y) // chunk.y, (rows[-1] - unit.origin.y) // chunk.y + 1):
-            for x in range((unit.first.x - unit.origin.x) // chunk.x, -(-(unit.end.x - unit.origin.x) // chunk.x)):
-                corner = unit.origin + Vec3Int(x, y, z) * chunk
-                block = _chunk_block(part, Vec3Int(unit.first.x, rows[0], band.slices[0]), corner, chunk)
-                position = with_spatial(plan.spec, [0] * len(plan.spec.axes), (x, y, z))
-                encoded = None if is_empty else unit.writer.encode(_in_array_order(plan, block))
-                result.chunks.append((unit, position, encoded))
+        low = Vec3Int(unit.first.x, rows[0], band.slices[0]) - unit.origin
+        high = Vec3Int(unit.end.x, rows[-1] + 1, band.slices[1]) - unit.origin
+        corner, end = low // chunk, high.ceildiv(chunk)
+        cells = np.zeros(((end - corner).prod(), len(plan.spec.axes)), np.int64)
+        for axis, places in zip("zyx", np.indices(tuple(reversed(end - corner))), strict=True):
+            cells[:, plan.spec.axes.index(axis)] = places.ravel()
+        positions = cells + np.array(with_spatial(plan.spec, [0] * len(plan.spec.axes), corner))
+        if is_empty:
+            encoded = EncodedChunks(positions, np.zeros(len(cells), np.int64), b"")
+        else:
+            whole = _padded(part, low - corner * chunk, (end - corner) * chunk)
+            encoded = unit.writer.encode_grid(_in_array_order(plan, whole), cells, positions)
+        result.chunks.append((unit, encoded))
     return result
 
 
-def _chunk_block(voxels: Voxels, at: Vec3Int, corner: Vec3Int, chunk: Vec3Int) -> Voxels:
-    """Cut one chunk out of voxels (z, y, x, c) that begin at `at`; zeros where there are none."""
-    first = corner.pairmax(at) - at
-    end = (corner + chunk).pairmin(at + Vec3Int(voxels.shape[2], voxels.shape[1], voxels.shape[0])) - at
-    block = voxels[first.z : end.z, first.y : end.y, first.x : end.x]
-    if end - first == chunk:
-        return block
-    padded = np.zeros((*reversed(chunk), voxels.shape[3]), dtype=voxels.dtype)
-    low = first + at - corner
-    size = end - first
-    padded[low.z : low.z + size.z, low.y : low.y + size.y, low.x : low.x + size.x] = block
+def _padded(voxels: Voxels, at: Vec3Int, shape: Vec3Int) -> Voxels:
+    """Put voxels (z, y, x, c) into a box of a shape (x, y, z) at a place; zeros around them."""
+    if tuple(reversed(shape)) == voxels.shape[:3]:
+        return voxels
+    padded = np.zeros((*reversed(shape), voxels.shape[3]), dtype=voxels.dtype)
+    padded[tuple(slice(a, a + n) for a, n in zip(reversed(at), voxels.shape[:3], strict=True))] = voxels
     return padded
 
 
@@ -208,7 +208,9 @@ def _in_array_order(plan: MagPlan, block: Voxels) -> Voxels:
     cxyz = block.transpose(3, 2, 1, 0)
     others = [axis for axis in plan.spec.axes if axis not in "xyz"]
     lead = [cxyz.shape[0] if axis == "c" else 1 for axis in others]
-    return xyz_restored(plan.spec, cxyz.reshape((*lead, *cxyz.shape[1:])).astype(plan.spec.dtype, copy=False))
+    voxels = xyz_restored(plan.spec, cxyz.reshape((*lead, *cxyz.shape[1:])))
+    ordered: Voxels = np.asfortranarray(voxels, dtype=plan.spec.dtype)
+    return ordered
 
 
 def _finite_range(voxels: Voxels) -> tuple[int | float | None, int | float | None]:
