@@ -26,6 +26,7 @@ from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import Sizing, available_cores
+from wkpipe.steps.allocator import keep_freed_memory
 from wkpipe.steps.run import Run
 from wkpipe.steps.work import run_task
 
@@ -41,7 +42,7 @@ def do(plan: Plan) -> None:
     """Do all tasks, one after the other with all cores."""
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
-            run_task(plan, dataclasses.replace(task, threads=available_cores()), epoch)
+            run_task(plan, dataclasses.replace(task, threads=available_cores()), epoch, fork=True)
 
 
 def slow_down(seconds: float) -> Callable[[], int]:
@@ -68,6 +69,7 @@ def main() -> None:
     parser.add_argument("result")
     parser.add_argument("--delay-ms", type=float, default=0)
     wanted = parser.parse_args()
+    keep_freed_memory()  # as the jobs of a workflow do
     do(plan_of(wanted.warm_up))
     plan = plan_of(wanted.dataset)
     facts: dict[str, Any] = {}

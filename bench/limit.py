@@ -127,8 +127,12 @@ def encode_ways(spec: ArraySpec, pool: ThreadPoolExecutor, cores: int) -> dict[s
         for data in part:
             lz4.block.compress(data, mode="high_compression", compression=LZ4HC_LEVEL, store_size=False)
 
+    def newer_lz4hc(part: Sequence[bytes]) -> None:
+        for data in part:
+            imagecodecs.lz4_encode(data, level=LZ4HC_LEVEL, hc=True)
+
     if spec.compression.kind != "zstd":
-        return {"encode, one by one": _in_threads(lz4hc, pool, cores)}
+        return {"lz4": _in_threads(lz4hc, pool, cores), "imagecodecs": _in_threads(newer_lz4hc, pool, cores)}
     return {
         "encode, one by one": _in_threads(zstd, pool, cores),
         "multi_compress_to_buffer": lambda batch: _drop(_compressor(spec).multi_compress_to_buffer(list(batch), threads=cores)),
