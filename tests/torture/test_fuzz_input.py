@@ -15,7 +15,7 @@ import pytest
 
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 SEED = int(os.environ.get("WKPIPE_TEST_SEED", "20261121"))
-CASES = {"properties": 80, "arrays": 80, "state": 50, "special": 40, "images": 80, "configs": 100, "arguments": 50, "shards": 20}
+CASES = {"properties": 80, "arrays": 80, "state": 50, "special": 40, "images": 80, "configs": 100, "arguments": 60, "shards": 10}
 """How many cases of a kind are run at scale 1: 500 in all."""
 BATCH = 1000
 BATCHES = [
