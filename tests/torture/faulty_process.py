@@ -11,6 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+_KEPT: list[object] = []
+"""What would be taken out again if it were collected."""
+
 
 def role_of(arguments: list[str]) -> str:
     """Tell what a process is from its command line."""
@@ -26,8 +29,9 @@ def install(directory: Path) -> None:
         return
     from faulty_disk import FaultyOs  # lies beside this file
 
-    disk = FaultyOs(int(call), fault)
-    disk.installed().__enter__()
+    installed = FaultyOs(int(call), fault).installed()
+    installed.__enter__()
+    _KEPT.append(installed)
 
 
 def _number(directory: Path, role: str) -> int:

@@ -14,6 +14,10 @@ FULL_BYTES = 1 << 20
 """With less space than this, Snakemake and the shells of its jobs fail before a task can note anything."""
 
 
+ERROR_PREFIX = "wkpipe: "
+"""What a step's error begins with in its log."""
+
+
 def failure_of(run: Run, log: Path | None = None) -> WkpipeError:
     """Return the error to raise for a run with failed tasks; `log` is Snakemake's."""
     notes = failed_tasks(run.directory)
@@ -22,11 +26,24 @@ def failure_of(run: Run, log: Path | None = None) -> WkpipeError:
         more = f" (and {len(messages) - 1} more errors)" if len(messages) > 1 else ""
         text = f"{messages[0]}{more}; {len(notes)} of {len(run.plan.tasks)} tasks failed, logs are in {run.directory / 'logs'}"
         return _error_of(notes[0]["exit_code"], text)
+    # A disk that refuses the data may refuse the note as well; the jobs' output went another way.
+    if said := _said_in_logs(run.directory / "logs"):
+        return NotWritable(said) if said.startswith("can not write") else WkpipeError(said)
     for directory in (run.plan.dataset, run.plan.state):
         if (free := _free_bytes(directory)) < FULL_BYTES:
             return NotWritable(f"can not write {directory}: only {free} bytes are free; free some space and run the same command again")
-    said = f": {_last_lines(log)}; its log is {log}" if log else ""
-    return WkpipeError(f"Snakemake failed without a task's error{said}")
+    last = f": {_last_lines(log)}; its log is {log}" if log else ""
+    return WkpipeError(f"Snakemake failed without a task's error{last}")
+
+
+def _said_in_logs(directory: Path) -> str:
+    """Return the first error that the jobs have printed; nothing where there is none."""
+    for path in sorted(directory.rglob("*.log")):
+        with contextlib.suppress(OSError):
+            for line in path.read_text(errors="replace").splitlines():
+                if line.startswith(ERROR_PREFIX):
+                    return line.removeprefix(ERROR_PREFIX)
+    return ""
 
 
 def _free_bytes(directory: Path) -> int:
