@@ -31,6 +31,9 @@ from wkpipe.storage.process import is_signature_of_dead, signature
 
 _READ_BACK = 4 << 20
 
+START_WRITING_BYTES = 4 << 20
+"""So much is appended before the system is asked to begin with writing it to the disk."""
+
 MOST_SYNCED_ALONE = 32
 """More files or directories than this are made durable by one sync of the file system, which waits for what other
 processes have written too, but only once."""
@@ -99,6 +102,7 @@ class PendingFile:
     def __init__(self, final: Path, scratch: Scratch) -> None:
         self.final = final
         self.size = 0
+        self._writing_from = 0
         self._crc = 0
         self._crc_is_current = True
         self._fence = scratch.fence
@@ -110,6 +114,9 @@ class PendingFile:
         offset = self.size
         disk.write_at(self._descriptor, data, offset, self.final)
         self.size += memoryview(data).nbytes
+        if self.size - self._writing_from >= START_WRITING_BYTES:
+            disk.start_writing(self._descriptor, self._writing_from, self.size - self._writing_from)
+            self._writing_from = self.size
         if self._crc_is_current:
             self._crc = google_crc32c.extend(self._crc, bytes(data) if not isinstance(data, bytes) else data)
         return offset
@@ -250,3 +257,21 @@ def remove_files(paths: Sequence[Path]) -> None:
         disk.unlink(path)
     for directory in sorted({path.parent for path in paths if path.parent.is_dir()}):
         disk.sync_directory(directory)
+
+
+def remove_directory(path: Path, scratch: Scratch) -> None:
+    """Remove a directory: durably it vanishes at once, its content after it. Where there is none, nothing happens.
+
+    A directory that is emptied in place could come back in part when the power goes.
+    """
+    if not path.is_dir():
+        return
+    disk.make_directory(scratch.directory)
+    if os.stat(scratch.directory).st_dev == os.stat(path).st_dev:
+        gone = scratch.new_path()
+        disk.rename(path, gone)
+        disk.sync_directory(path.parent)
+        disk.remove_tree(gone)
+    else:
+        disk.remove_tree(path)
+        disk.sync_file_system(path.parent)
