@@ -153,12 +153,14 @@ class Scenario:
             finished = {name: where for name, where in finished.items() if _is_finest(name) or not is_visible}
             finished = {name: where for name, where in finished.items() if hashes[name] == data_files(self.whole).get(name)}
 
+        is_done = registered_mags(target) == registered_mags(self.whole)
         again = in_child(lambda: self._again(values), FaultyOs())
         assert again.exit_code == 0, again.message
         whole = data_files(self.whole)
         assert data_files(target) == whole
         assert (target / "datasource-properties.json").read_bytes() == (self.whole / "datasource-properties.json").read_bytes()
-        assert [path for path in target.rglob("*.tmp") if path.name != "tmp"] == []
+        if fault != "power" or not is_done:  # with nothing to do, a run leaves alone what a lost power brought back
+            assert list(target.rglob("*.tmp")) == []
         now = identities(target)
         assert finished.items() <= now.items(), "a shard that the ledger has was made again"
         if self.start is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +18,7 @@ from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
 from wkpipe.storage import disk
+from wkpipe.storage.commit import remove_directory
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
 from wkpipe.storage.proof import UnitProof
@@ -136,18 +136,11 @@ def remove_layer(live: LiveProperties, name: str) -> None:
 
 
 def remove_tree(live: LiveProperties, path: Path) -> None:
-    """Remove a directory; it vanishes at once, its content after it. A link is removed, not what it leads to."""
+    """Remove a directory; of a link the link, not what it leads to."""
     if path.is_symlink():
         disk.unlink(path)
-    elif path.is_dir():
-        scratch = live.scratch().directory
-        disk.make_directory(scratch)
-        if scratch.stat().st_dev == path.stat().st_dev:
-            gone = scratch / f"removed-{uuid.uuid4().hex}"
-            disk.rename(path, gone)
-            disk.sync_directory(path.parent)
-            path = gone
-        disk.remove_tree(path)
+    else:
+        remove_directory(path, live.scratch())
 
 
 # -- fitting to the box ---------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from wkpipe.plan.task import Task
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch, remove_abandoned, replace_file, replace_files
+from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.stored.locations import Locations
@@ -158,12 +158,12 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     if preparation.remove_target:
         # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
         replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
-        _empty_target(locations)
+        _empty_target(locations, locations.data_scratch(epoch))
     _unpublish(plan, locations)
     for layer, mag in preparation.reset:
         # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.
-        disk.remove_tree(locations.array(layer, mag))
-        disk.remove_tree(locations.ledger(layer, mag))
+        remove_directory(locations.array(layer, mag), locations.data_scratch(epoch))
+        remove_directory(locations.ledger(layer, mag), scratch)
     if plan.conversion is not None:
         for path in (locations.conversion, locations.conversion_copy):
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
@@ -173,7 +173,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
             writer.add(*sorted(records, key=lambda record: record.unit))
 
 
-def _empty_target(locations: Locations) -> None:
+def _empty_target(locations: Locations, scratch: Scratch) -> None:
     """Delete what a dataset's directory holds, its properties first: what is half gone must not look whole."""
     properties = PropertiesFile(locations.dataset, locations.state).path
     disk.unlink(properties)
@@ -183,10 +183,13 @@ def _empty_target(locations: Locations) -> None:
         for entry in parent.iterdir():
             if entry in keep or entry == locations.temporary:
                 continue
-            if entry.is_dir() and not entry.is_symlink():
+            if scratch.directory.is_relative_to(entry):
                 disk.remove_tree(entry)
+            elif entry.is_dir() and not entry.is_symlink():
+                remove_directory(entry, scratch)
             else:
                 disk.unlink(entry)
+        disk.sync_directory(parent)
 
 
 def _unpublish(plan: Plan, locations: Locations) -> None:

@@ -268,7 +268,7 @@ def remove_directory(path: Path, scratch: Scratch) -> None:
         return
     disk.make_directory(scratch.directory)
     if os.stat(scratch.directory).st_dev == os.stat(path).st_dev:
-        gone = scratch.new_path()
+        gone = scratch.directory / f"{uuid.uuid4().hex}.removed"
         disk.rename(path, gone)
         disk.sync_directory(path.parent)
         disk.remove_tree(gone)
