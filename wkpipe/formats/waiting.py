@@ -13,15 +13,19 @@ Result = TypeVar("Result")
 
 SLOW_SECONDS = 0.002
 """A read that takes longer has waited for a disk or a network; from the page cache it takes a tenth of that."""
-THREADS = 16
+THREADS = 32
 
-_pool: ThreadPoolExecutor | None = None
+
+class _Waiting:
+    """What is known of reading in this process: whether the last read has waited, and the threads for those that do."""
+
+    is_slow = False
+    pool: ThreadPoolExecutor | None = None
 
 
 def _forget_pool() -> None:
     """Threads do not survive a fork."""
-    global _pool
-    _pool = None
+    _Waiting.pool = None
 
 
 os.register_at_fork(after_in_child=_forget_pool)
@@ -29,18 +33,24 @@ os.register_at_fork(after_in_child=_forget_pool)
 
 def read_each(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
     """Yield ``read(item)`` for every item, in order: one after the other while that is fast, else many at a time."""
-    rest = iter(items)
-    for item in rest:
+
+    def timed(item: Item) -> Result:
         start = time.perf_counter()
         result = read(item)
-        took = time.perf_counter() - start
-        yield result
-        if took > SLOW_SECONDS:
-            break
+        _Waiting.is_slow = time.perf_counter() - start > SLOW_SECONDS
+        return result
+
+    rest = iter(items)
+    while not _Waiting.is_slow:
+        try:
+            item = next(rest)
+        except StopIteration:
+            return
+        yield timed(item)
     left = list(rest)
-    if not left:
+    if len(left) < 2:
+        yield from map(timed, left)
         return
-    global _pool
-    if _pool is None:
-        _pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
-    yield from _pool.map(read, left)
+    if _Waiting.pool is None:
+        _Waiting.pool = ThreadPoolExecutor(THREADS, thread_name_prefix="read")
+    yield from _Waiting.pool.map(timed, left)
