@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import itertools
 import os
+import stat
 import sys
 import time
 from collections.abc import Callable
@@ -50,10 +51,11 @@ def slow_down(seconds: float) -> Callable[[], int]:
     calls = itertools.count()
 
     def delayed(call: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any) -> Any:
-            next(calls)
-            time.sleep(seconds)
-            return call(*arguments)
+        def wrapper(descriptor: int, *arguments: Any) -> Any:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe between processes is no file system
+                next(calls)
+                time.sleep(seconds)
+            return call(descriptor, *arguments)
 
         return wrapper
 

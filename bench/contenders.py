@@ -77,7 +77,7 @@ class Contender:
         if self.role == LIMIT:
             return workload.is_alone
         if self.delay_ms:
-            return workload.is_alone and not workload.is_big
+            return workload.is_alone
         return self.level == DEFAULT_LEVEL or workload.has_level_3
 
     def command(self, workload: Workload, volumes: Volumes, place: Place) -> list[str]:
