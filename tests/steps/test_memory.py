@@ -1,8 +1,8 @@
-"""The memory model holds: tasks in processes of their own, their peak against what was predicted."""
+"""The memory model holds: real jobs, the peak of all their processes against what was predicted."""
 
 from __future__ import annotations
 
-import re
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,69 +14,114 @@ import tifffile
 from PIL import Image
 
 from tests.steps.helpers import Array, Layer, plan_of, write_dataset
+from tests.steps.job_memory import job_command, measured
+from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.task import PUBLISH
 from wkpipe.steps.run import Run
 
-# VmHWM counts from the start of the program; ru_maxrss would count the process that started it, too.
-_JOB = r"""
-import re, sys
-from pathlib import Path
-from wkpipe.steps.run import run_stored_task
-run_stored_task(Path(sys.argv[1]), sys.argv[2])
-print(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+SLACK_MB = 10
+"""What is read ahead, and of the allocator's slack, may not have come about: once for a job, besides the 25 %."""
+
+CONVERT_SLACK_MB = 20
+"""Threads beyond the second take turns on few cores, so that not all hold bands at once: besides, for each of them."""
+
+# Reads ahead as on a slow disk, however fast this one is.
+_SLOW_READING = """
+import sys
+import wkpipe.steps.read_ahead as read_ahead
+from wkpipe.cli.step import step
+read_ahead.SHARE = -1.0
+sys.exit(step(sys.argv[1:]))
 """
 
 
-def check_memory(root: Path, threads: int, **values: Any) -> None:
-    """Run every task and compare: never more than 15 % above the prediction, and the prediction not far too high."""
+def check_memory(root: Path, threads: int, is_slow: bool = False, **values: Any) -> None:
+    """Run every task and compare: at most 15 % above the prediction, which is at most 25 % too high."""
     plan = plan_of(root, Sizing(threads, 0.0, 1e9, 1), **values)
     job = Run(plan)
     with job.begun():
         for task in plan.tasks:
-            result = subprocess.run([sys.executable, "-c", _JOB, job.directory, task.name], capture_output=True, text=True, check=True)
-            peak = int(re.findall(r"\d+", result.stdout)[-1]) * 1024 / 1e6
+            command = job_command(job.directory, task.name)
+            usage = measured([sys.executable, "-c", _SLOW_READING, *command[-2:]] if is_slow else command)
             if task.rule == PUBLISH:
                 continue
             assert task.threads == threads
-            assert peak <= task.mem_mb * 1.15, f"{task.name}: {peak:.0f} MB, predicted {task.mem_mb} MB"
-            # An allowance for threads that have not all been at their peak at once.
-            assert task.mem_mb <= peak * 1.5 + 40 * threads + 20, f"{task.name}: {peak:.0f} MB, predicted {task.mem_mb} MB"
+            peak = usage.total / 1e6
+            note = f"{task.name}: {peak:.0f} MB, predicted {task.mem_mb} MB; {usage}"
+            print(note)
+            assert peak <= task.mem_mb * 1.15, note
+            slack = SLACK_MB + (CONVERT_SLACK_MB * max(0, threads - 2) if task.rule == CONVERT else 0)
+            assert task.mem_mb <= peak * 1.25 + slack, note
 
 
 def random(shape: tuple[int, ...], dtype: str) -> Array:
-    """Bytes that can not be compressed: the worst case."""
+    """Bytes that can not be compressed: the worst case, and the one that is predicted."""
     raw = np.random.default_rng(1).integers(0, 256, int(np.prod(shape)) * np.dtype(dtype).itemsize, dtype=np.uint8)
-    data = raw.view(dtype) if dtype[0] != "f" else raw.astype(dtype)[: int(np.prod(shape))]
-    return np.asfortranarray(data.reshape(shape))
+    return np.asfortranarray(raw.view(dtype).reshape(shape))
 
 
-PLAIN: dict[str, Any] = {"chunk": (32, 32, 32), "shard": (256, 256, 256), "compression": False}
-FAST = [
-    ("uint8", (1, 1024, 256, 64), PLAIN, {}, "median", 4),
-    ("uint8", (1, 1024, 256, 64), PLAIN, {}, "mode", 2),
+def source(data_format: str, dtype: str, threads: int) -> Layer:
+    """Return 64 MB of noise for every thread, so that all workers and slots are in use."""
+    z = threads * (64 << 20) // (512 * 256 * np.dtype(dtype).itemsize)
+    layout: dict[str, Any] = {
+        "zarr3": {"shard": (512, 512, 512)},
+        "raw": {"shard": (512, 512, 512), "compression": False},
+        "wkw": {"shard": (512, 512, 512), "data_format": "wkw"},
+        "zarr": {"shard": None, "data_format": "zarr"},
+    }[data_format]
+    return Layer(random((1, 512, 256, z), dtype), chunk=(32, 32, 32), **layout)
+
+
+MATRIX = [
+    *(("zarr3", dtype, mode) for dtype in ("uint8", "uint16", "uint32", "uint64", "float32") for mode in ("median", "mode", "bicubic")),
+    *((kind, dtype, "median") for kind in ("raw", "wkw", "zarr") for dtype in ("uint8", "uint32")),
 ]
-SLOW = [
-    ("uint64", (1, 1024, 128, 128), PLAIN, {}, "median", 2),
-    ("float32", (1, 1024, 256, 128), PLAIN, {}, "bicubic", 4),
-    ("uint16", (3, 1024, 128, 64), PLAIN, {}, "max", 1),
-    ("uint8", (1, 1024, 256, 128), {**PLAIN, "data_format": "wkw"}, {"chunk_shape": 32, "shard_shape": 256}, "median", 2),
-    ("uint8", (1, 512, 256, 128), {**PLAIN, "data_format": "zarr", "shard": None}, {"chunk_shape": 8}, "median", 1),
-    ("uint8", (1, 512, 256, 128), PLAIN, {"chunk_shape": 8, "shard_shape": 1024}, "median", 1),  # two million chunks in a shard
-    ("uint64", (1, 512, 256, 256), PLAIN, {"chunk_shape": 128, "shard_shape": 256}, "median", 2),  # chunks larger than a cube
-    ("uint8", (1, 512, 256, 128), {**PLAIN, "chunk": (4, 4, 4)}, {}, "median", 2),  # many small source chunks
-    ("uint8", (1, 1024, 256, 256), {**PLAIN, "chunk": (256, 256, 256)}, {}, "median", 2),  # few large ones
-]
+FAST = [("zarr3", "uint8", "median", 1, False), ("zarr3", "uint32", "mode", 2, True)]
 
 
 @pytest.mark.parametrize(
-    "dtype, shape, layout, values, mode, threads", [*FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)]
+    "data_format, dtype, mode, threads, is_slow",
+    [
+        *FAST,
+        *(
+            pytest.param(*case, threads, is_slow, marks=pytest.mark.slow)
+            for case in MATRIX
+            for threads in (1, 2, 4)
+            for is_slow in (False, True)
+        ),
+    ],
 )
-def test_downsampling(
+def test_downsampling(tmp_path: Path, data_format: str, dtype: str, mode: str, threads: int, is_slow: bool) -> None:
+    write_dataset(tmp_path / "d", source(data_format, dtype, threads))
+    layout = {"chunk_shape": 32, "shard_shape": 512} if data_format == "wkw" else {}
+    check_memory(tmp_path / "d", threads, is_slow, coarsest_mag="2", interpolation_mode=mode, **layout)
+
+
+PLAIN: dict[str, Any] = {"chunk": (32, 32, 32), "shard": (256, 256, 256), "compression": False}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "dtype, shape, layout, values, mode, threads",
+    [
+        ("uint16", (3, 1024, 128, 64), PLAIN, {}, "max", 1),
+        ("uint8", (1, 512, 512, 256), PLAIN, {"sampling_mode": "constant_z", "coarsest_mag": "2-2-1"}, "median", 4),
+        ("uint8", (1, 509, 507, 250), PLAIN, {}, "median", 2),  # borders are mirrored
+        ("uint8", (1, 1024, 256, 128), {**PLAIN, "data_format": "wkw"}, {"chunk_shape": 32, "shard_shape": 256}, "median", 2),
+        ("uint8", (1, 512, 256, 128), {**PLAIN, "data_format": "zarr", "shard": None}, {"chunk_shape": 8}, "median", 1),
+        ("uint8", (1, 512, 256, 128), PLAIN, {"chunk_shape": 8, "shard_shape": 1024}, "median", 1),  # two million chunks in a shard
+        ("uint64", (1, 512, 256, 256), PLAIN, {"chunk_shape": 128, "shard_shape": 256}, "median", 2),  # chunks larger than a cube
+        ("uint8", (1, 512, 256, 128), {**PLAIN, "chunk": (4, 4, 4)}, {}, "median", 2),  # many small source chunks
+        ("uint8", (1, 1024, 512, 256), {**PLAIN, "chunk": (256, 256, 256)}, {}, "median", 2),  # few large ones
+        ("uint8", (1, 512, 512, 256), PLAIN, {"coarsest_mag": "16"}, "median", 2),  # mags sampled along with the finer one
+    ],
+)
+def test_downsampling_odd_shapes(
     tmp_path: Path, dtype: str, shape: tuple[int, ...], layout: dict[str, Any], values: dict[str, Any], mode: str, threads: int
 ) -> None:
     write_dataset(tmp_path / "d", Layer(random(shape, dtype), **layout))
-    check_memory(tmp_path / "d", threads, coarsest_mag="2", interpolation_mode=mode, **values)
+    check_memory(tmp_path / "d", threads, **{"coarsest_mag": "2", "interpolation_mode": mode, **values})
 
 
 @pytest.mark.parametrize(
@@ -87,6 +132,8 @@ def test_downsampling(
             pytest.param(kind, data_format, threads, marks=pytest.mark.slow)
             for kind, data_format, threads in [
                 ("strips", "zarr", 4),
+                ("tall", "zarr3", 2),
+                ("tall", "zarr3", 4),
                 ("strip", "wkw", 1),
                 ("strip", "zarr", 1),
                 ("strip", "zarr3", 4),
@@ -98,25 +145,38 @@ def test_downsampling(
 )
 def test_converting(tmp_path: Path, kind: str, data_format: str, threads: int) -> None:
     """Images of 1024 × 1024, twice as many as a layer of chunks is deep: of decoded planes only one layer may be there at once."""
-    source = tmp_path / "images"
-    source.mkdir()
+    folder = tmp_path / "images"
+    folder.mkdir()
     for z in range(66 if kind != "rgb" else 34):
         if kind == "rgb":
-            Image.fromarray(np.ascontiguousarray(random((1024, 1024, 3), "uint8"))).save(source / f"{z:03d}.png", compress_level=1)
+            Image.fromarray(np.ascontiguousarray(random((1024, 1024, 3), "uint8"))).save(folder / f"{z:03d}.png", compress_level=1)
         elif kind == "png":
-            Image.fromarray(np.ascontiguousarray(random((1024, 1024), "uint8"))).save(source / f"{z:03d}.png", compress_level=1)
+            Image.fromarray(np.ascontiguousarray(random((1024, 1024), "uint8"))).save(folder / f"{z:03d}.png", compress_level=1)
+        elif kind == "tall":
+            tifffile.imwrite(folder / f"{z:03d}.tif", random((8192, 1024), "uint8"), rowsperstrip=16)
         elif kind == "strips":
-            tifffile.imwrite(source / f"{z:03d}.tif", random((1024, 1024), "uint8"), rowsperstrip=16)
+            tifffile.imwrite(folder / f"{z:03d}.tif", random((1024, 1024), "uint8"), rowsperstrip=16)
         else:
             plane = np.ascontiguousarray(random((1024, 1024), "uint16"))
-            tifffile.imwrite(source / f"{z:03d}.tif", plane, rowsperstrip=1024, compression="zlib", compressionargs={"level": 1})
-    check_memory(
-        tmp_path / "d",
-        threads,
-        source=source,
-        voxel_size=(1, 1, 1),
-        category="color",
-        layer_name="layer",
-        downsample=False,
-        data_format=data_format,
-    )
+            tifffile.imwrite(folder / f"{z:03d}.tif", plane, rowsperstrip=1024, compression="zlib", compressionargs={"level": 1})
+    values = {"voxel_size": (1, 1, 1), "category": "color", "layer_name": "layer", "downsample": False}
+    check_memory(tmp_path / "d", threads, source=folder, data_format=data_format, **values)
+
+
+@pytest.mark.slow
+def test_a_job_ends_well_under_a_limit_of_its_cgroup(tmp_path: Path) -> None:
+    """The kernel's own accounting: a scope of systemd that may have 15 % more than the prediction, and no swap."""
+    scope = ["systemd-run", "--quiet", "--scope", *([] if os.geteuid() == 0 else ["--user"])]
+    try:
+        probe = subprocess.run([*scope, "true"], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        pytest.skip("there is no systemd-run")
+    if probe.returncode:
+        pytest.skip(f"systemd-run can not start a scope: {probe.stderr.strip()}")
+    write_dataset(tmp_path / "d", source("zarr3", "uint8", 2))
+    plan = plan_of(tmp_path / "d", Sizing(2, 0.0, 1e9, 1), coarsest_mag="2", interpolation_mode="median")
+    job = Run(plan)
+    with job.begun():
+        for task in plan.tasks:
+            limit = ["-p", f"MemoryMax={int(task.mem_mb * 1.15e6)}", "-p", "MemorySwapMax=0"]
+            subprocess.run([*scope, *limit, *job_command(job.directory, task.name)], check=True)

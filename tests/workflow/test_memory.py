@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
+from tests.steps.job_memory import measured
 from tests.workflow.workflow_helpers import WKPIPE, run
 from wkpipe.formats import create_array, make_spec
 from wkpipe.geometry import BoundingBox, Mag, Vec3Int
@@ -48,27 +47,10 @@ def noisy_labels(root: Path) -> Path:
     return root
 
 
-def peak_of_tree(process: psutil.Popen) -> int:
-    """Return the largest sum of proportional set sizes (bytes) of a process and its descendants until it ends."""
-    peak = 0
-    while process.poll() is None:
-        total = 0
-        for member in [process, *process.children(recursive=True)]:
-            try:
-                total += member.memory_full_info().pss
-            except psutil.Error:
-                continue
-        peak = max(peak, total)
-        time.sleep(0.05)
-    return peak
-
-
 @pytest.mark.slow
 def test_downsampling_a_large_shard_stays_below_one_gigabyte(tmp_path: Path) -> None:
     dataset = noisy_labels(tmp_path / "dataset")
-    process = psutil.Popen([*WKPIPE, "downsample", str(dataset), "--jobs", "2", "--quiet"])
-    peak = peak_of_tree(process)
+    peak = measured([*WKPIPE, "downsample", str(dataset), "--jobs", "2", "--quiet"]).total
     print(f"peak {peak / 1e6:.0f} MB")
-    assert process.returncode == 0
     assert peak < LIMIT_BYTES
     assert run("downsample", dataset).stdout.startswith("nothing to do")

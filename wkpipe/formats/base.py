@@ -196,6 +196,10 @@ class UnitWriter(ABC):
 class Fetched(Protocol):
     """A region's chunks that were read and not decoded yet."""
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes that were read."""
+
     def voxels(self) -> Voxels:
         """Decode them; see `StoredArray.read`."""
 
@@ -207,6 +211,10 @@ class _ReadLater:
     array: StoredArray
     start: Sequence[int]
     shape: Sequence[int]
+
+    @property
+    def nbytes(self) -> int:
+        return 0
 
     def voxels(self) -> Voxels:
         return self.array.read(self.start, self.shape)

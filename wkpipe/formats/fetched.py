@@ -77,6 +77,10 @@ class FetchedRegion:
     filled: Callable[[Sequence[int]], Voxels]
     dtype: np.dtype[Any]
 
+    @property
+    def nbytes(self) -> int:
+        return sum(piece.data.nbytes for piece in self.pieces)
+
     def voxels(self) -> Voxels:
         """Decode the chunks; return the region as a Fortran-contiguous array.
 

@@ -13,7 +13,7 @@ from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
-from wkpipe.plan.memory import part_bytes
+from wkpipe.plan.memory import task_bytes
 from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
 from wkpipe.stored.axes import spatial
@@ -134,7 +134,7 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
     names = [f"{index:05d}-{_label(draft.parts[0].layer)}-{draft.parts[0].mag}" for index, draft in enumerate(drafts)]
     tasks: list[Task] = []
     for index, (draft, threads) in enumerate(zip(drafts, _threads(drafts, sizing.cores), strict=True)):
-        memory = max(part_bytes(mag.plan, mag.source, threads) for mag in draft.pending)
+        memory = task_bytes([(mag.plan, mag.source) for mag in draft.pending], threads)
         rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
         tasks.append(
             Task(
@@ -143,7 +143,7 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
                 parts=tuple(draft.parts),
                 inputs=tuple(names[i] for i in sorted(draft.inputs)),
                 threads=threads,
-                mem_mb=math.ceil((BASE_BYTES + memory) / 1e6),
+                mem_mb=math.ceil(memory / 1e6),
                 runtime_s=TASK_SECONDS + draft.seconds / threads,
             )
         )

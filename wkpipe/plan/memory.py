@@ -1,58 +1,160 @@
 """The memory model: what one task holds at its peak, from shapes, dtypes and threads alone.
 
-A task works on one unit at a time (a converted mag: on one layer of units side by side). Every thread holds the source
-voxels of one cube and the kernel's temporaries; finished cubes wait, encoded, until it is their turn to be appended.
-On top come the chunk indices of the units that are written and of the source units that are read. None of this grows
-with the size of a shard or a dataset.
+Predicted is the sum over a job's process and all that it forks, memory that they share counted once. A task works on
+one unit at a time (a converted mag: on one layer of units side by side). Each worker process holds one cube's stored
+chunks, those of the next one, and the larger of what sampling and encoding take; finished cubes wait, encoded, in shared
+slots. On top come the chunk indices of the units that are written and of the source units that are read. None of this
+grows with the size of a shard or a dataset.
+
+How well voxels compress is not known: the prediction is that of noise, and data that compress well take less, by up to
+the stored chunks and the slots.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 
-from wkpipe.formats.base import ArraySpec
+from wkpipe.formats.base import ArraySpec, DataFormat
+from wkpipe.formats.chunked import READ_BYTES
+from wkpipe.formats.fetched import BATCH_BYTES
+from wkpipe.formats.zarr3 import WRITE_BYTES
+from wkpipe.geometry import Vec3Int
+from wkpipe.geometry.grid import morton_bits
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.resources import (
+    BASE_BYTES,
     CHUNK_BYTES,
     CUBE_BYTES,
+    FILE_CHUNK_BYTES,
+    HANDOVER_BYTES,
     INDEX_CACHE_BYTES,
+    LEAST_CUBES,
     SLAB_BYTES,
     in_flight,
     index_bytes,
+    most_ahead,
+    slot_bytes,
+    slots,
     source_bytes_per_chunk,
+    stored_bytes_held,
     writer_bytes,
 )
-from wkpipe.sampling import working_bytes
+from wkpipe.sampling import halo, working_bytes
 from wkpipe.stored.axes import spatial
+
+WORKER_BYTES = 8 << 20
+"""What a forked worker has of its own before its first cube: pages of the interpreter that it or its parent wrote to."""
+
+SLACK_BYTES = 4 << 20
+"""What the allocator can not use again just now, in every process that computes cubes."""
+
+IMAGES_BYTES = 8 << 20
+"""The image readers."""
+
+LOADING = 3
+"""How often a shard's index is in memory while it is read and checked."""
+
+
+def task_bytes(parts: Sequence[tuple[MagPlan, ArraySpec | ImageStack]], threads: int) -> int:
+    """Predict the peak memory (bytes) of a task that makes units of these mags, one mag after the other."""
+    handed = [0, *(_handed_over(finer[0], coarser[0]) for finer, coarser in itertools.pairwise(parts)), 0]
+    each = [part_bytes(plan, source, threads) for plan, source in parts]
+    return BASE_BYTES + max(before + part + after for before, part, after in zip(handed, each, handed[1:], strict=False))
+
+
+def _handed_over(finer: MagPlan, coarser: MagPlan) -> int:
+    """Return the voxels of a mag that may be sampled along with the finer one."""
+    if coarser.layer != finer.layer or coarser.from_mag != finer.mag:
+        return 0
+    voxels = (coarser.box[1] - coarser.box[0]).prod()
+    others = math.prod(n for axis, n in zip(coarser.spec.axes, coarser.spec.shape, strict=True) if axis not in "xyz")
+    size = voxels * others * coarser.spec.dtype.itemsize
+    return size if size <= HANDOVER_BYTES else 0
 
 
 def part_bytes(plan: MagPlan, source: ArraySpec | ImageStack, threads: int) -> int:
-    """Predict the peak memory (bytes) of a task's share in one mag, beyond what every worker process takes."""
+    """Predict the peak memory (bytes) of a task's share in one mag, beyond what every job takes."""
     if isinstance(source, ImageStack):
-        return convert_bytes(plan, source, threads)
+        return IMAGES_BYTES + convert_bytes(plan, source, threads)
     return downsample_bytes(plan, source, threads)
-
-
-def cube_chunks(plan: MagPlan) -> int:
-    """Return how many chunks the cubes of a downsampled mag have: a power of two."""
-    return 1 << max(0, int(math.log2(max(1, CUBE_BYTES // source_bytes_per_chunk(plan)))))
 
 
 def downsample_bytes(plan: MagPlan, source: ArraySpec, threads: int) -> int:
     """Predict the peak of downsampling units of one mag."""
+    grid, cubes = _cubes(plan)
+    target = grid.prod() * plan.spec.chunk_bytes
+    workers = min(threads, cubes // LEAST_CUBES)
+    each = SLACK_BYTES + _index_cache_bytes(plan, source)
+    computing = max(_cube_bytes(plan, source, grid), LOADING * index_bytes(source))
+    # What the writer collects, and the same joined to be written.
+    collected = min(WRITE_BYTES, cubes * target) if plan.spec.data_format is DataFormat.ZARR3 else 0
+    appending = 2 * (collected + target)
+    if workers < 2:
+        return writer_bytes(plan) + each + target + max(collected + computing, appending)
+    ahead = most_ahead(plan)
+    waiting = min(cubes, slots(workers, ahead)) * slot_bytes(plan.spec, grid.prod())
+    return writer_bytes(plan) + target + appending + waiting + workers * (WORKER_BYTES + each + computing)
+
+
+def _cubes(plan: MagPlan) -> tuple[Vec3Int, int]:
+    """Return how many chunks a cube has along x, y, z, and how many cubes the largest unit has."""
+    unit = spatial(plan.spec, plan.spec.chunks_per_unit)
+    bits = morton_bits(unit)
+    free = int(math.log2(max(1, CUBE_BYTES // source_bytes_per_chunk(plan))))
+    inner = bits[:free] if 1 << len(bits) == unit.prod() else []
+    grid = Vec3Int([1 << inner.count(axis) for axis in range(3)])
+    chunk = spatial(plan.spec, plan.spec.chunk_shape)
+    chunks = (plan.box[1] - plan.box[0]).ceildiv(chunk).pairmin(unit)
+    return grid.pairmin(chunks), chunks.ceildiv(grid).prod()
+
+
+def _cube_bytes(plan: MagPlan, source: ArraySpec, grid: Vec3Int) -> int:
+    """Return what the stored chunks, the voxels and the encoded chunks of one cube take, with those that are read ahead."""
     assert plan.interpolation is not None
-    target = cube_chunks(plan) * plan.spec.chunk_bytes
+    itemsize = plan.spec.dtype.itemsize
+    target = grid.prod() * plan.spec.chunk_bytes
+    voxels = target // itemsize
     source_bytes = target * plan.factors.prod()
-    at_once = min(source_bytes, max(SLAB_BYTES, source_bytes // spatial(plan.spec, plan.spec.chunk_shape).z))
-    voxels = -(-at_once // plan.factors.prod()) // plan.spec.dtype.itemsize
-    reading = 2 * source.chunk_bytes + at_once // source.chunk_bytes * CHUNK_BYTES
-    per_thread = working_bytes(plan.interpolation, plan.factors, voxels, plan.spec.dtype) + reading + 3 * target
-    first, end = plan.box
+    encoding = (4 if grid.prod() > 1 else 3) * target
+    batch = max(BATCH_BYTES, source.chunk_bytes)
+    if source_bytes > SLAB_BYTES:
+        at_once = max(SLAB_BYTES, source_bytes // spatial(plan.spec, plan.spec.chunk_shape).z)
+        sampling = working_bytes(plan.interpolation, plan.factors, at_once // plan.factors.prod() // itemsize, plan.spec.dtype)
+        reading = max(min(READ_BYTES, at_once), source.chunk_bytes) + batch + at_once
+        return max(target + max(reading, sampling), encoding)
+    count = _stored_chunks(plan, source, grid)
+    stored = count * (source.chunk_bytes + (CHUNK_BYTES if source.is_sharded else FILE_CHUNK_BYTES))
+    sampling = working_bytes(plan.interpolation, plan.factors, voxels, plan.spec.dtype)
+    joining = 0 if source.is_sharded or count == 1 else stored  # chunk files are read one by one and put together
+    return stored_bytes_held(stored) + joining + max(batch + source_bytes, sampling, encoding)
+
+
+def _stored_chunks(plan: MagPlan, source: ArraySpec, grid: Vec3Int) -> int:
+    """Return how many source chunks a cube is computed from."""
+    assert plan.source_box is not None
+    assert plan.interpolation is not None
+    chunk = spatial(source, source.chunk_shape)
+    wanted = grid * spatial(plan.spec, plan.spec.chunk_shape) * plan.factors
+    whole = plan.source_box[1] - plan.source_box[0]
+    count = 1
+    for n, c, margin, length in zip(wanted, chunk, halo(plan.interpolation, plan.factors)[0], whole, strict=True):
+        touched = -(-n // c) if n % c == 0 or c % n == 0 else -(-n // c) + 1
+        if margin:
+            touched += min(2 if n % c == 0 else 1, -(-length // n) - 1)
+        count *= min(touched, -(-length // c))
+    channels = source.axes.index("c") if "c" in source.axes else None
+    return count if channels is None else count * -(-source.shape[channels] // source.chunk_shape[channels])
+
+
+def _index_cache_bytes(plan: MagPlan, source: ArraySpec) -> int:
+    """Return the indices of source shards that a process keeps open."""
     unit = spatial(plan.spec, plan.spec.unit_shape)
-    sources_per_unit = ((end - first).pairmin(unit) * plan.factors).ceildiv(spatial(source, source.unit_shape)).prod()
-    indices = max(index_bytes(source), min(sources_per_unit * index_bytes(source), INDEX_CACHE_BYTES))
-    return threads * per_thread + in_flight(threads) * target + writer_bytes(plan) + 2 * indices
+    wanted = ((plan.box[1] - plan.box[0]).pairmin(unit) * plan.factors).ceildiv(spatial(source, source.unit_shape)).prod()
+    one = index_bytes(source)
+    return max(one, min(wanted * one, INDEX_CACHE_BYTES))
 
 
 BAND_BYTES = 8 << 20
@@ -95,7 +197,8 @@ def convert_bytes(plan: MagPlan, images: ImageStack, threads: int) -> int:
     """Predict the peak of converting one layer of units side by side."""
     first, end = plan.box
     side_by_side = (end - first).with_z(1).ceildiv(spatial(plan.spec, plan.spec.unit_shape)).prod()
-    encoding = threads * 2 * plan.spec.chunk_bytes + in_flight(threads) * band_bytes(plan, images)
+    bands = -(-images.sizes.y // band_rows(plan, images))
+    encoding = threads * 2 * plan.spec.chunk_bytes + min(in_flight(threads), bands) * band_bytes(plan, images)
     reading = threads * reading_bytes(plan, images)
     # Whole planes are all decoded before the first band is encoded; else threads do both at once.
     both = max(reading, encoding) if images.whole_planes else reading + encoding

@@ -15,9 +15,9 @@ from wkpipe.stored.axes import spatial
 CUBE_BYTES = 4 << 20
 """Source bytes of the cube that a thread works on: small enough for the CPU's cache, large enough to hide overheads."""
 
-BASE_BYTES = 64 << 20
-"""A worker process before it does anything: interpreter, numpy, codecs, image readers (measured: 38 to 48 MB), and what
-the allocator leaves unused. The Snakemake process around it, in jobs of Slurm and Kubernetes, is not part of this."""
+BASE_BYTES = 40 << 20
+"""A job's process before it does anything: interpreter, numpy, codecs, its plan (measured: 22 MB, and 19 MB of mapped
+libraries). The Snakemake process around it, in jobs of Slurm and Kubernetes, is not part of this."""
 
 SLAB_BYTES = 4 * CUBE_BYTES
 """Cubes of a single chunk with more source bytes than this are computed in slabs of this size."""
@@ -30,8 +30,11 @@ INDEX_CACHE_BYTES = 32 << 20
 WRITER_BYTES_PER_CHUNK = 56
 """What a writer of a storage shard keeps of a chunk: its entry, and the index's copies while it is encoded."""
 
-CHUNK_BYTES = 350
-"""The bookkeeping for one source chunk that is being read."""
+CHUNK_BYTES = 32
+"""The bookkeeping for one chunk of a source shard that was read: its place and size."""
+
+FILE_CHUNK_BYTES = 350
+"""The bookkeeping for one chunk file that was read."""
 
 FILE_BYTES = 1100
 """What a chunk file takes until its unit is committed: its names, size and checksum (measured: 900 to 1000)."""
@@ -89,6 +92,27 @@ def in_flight(threads: int) -> int:
 
 MOST_AHEAD = 3
 """How many cubes a worker may read ahead where reading is slow."""
+
+AHEAD_BYTES = 6 << 20
+"""Stored bytes that a worker may read ahead: one cube that does not compress, or more that do."""
+
+
+def stored_bytes_held(stored: int) -> int:
+    """Return what a worker holds at most that reads cubes of up to so many stored bytes: one cube, and those ahead."""
+    if stored > AHEAD_BYTES:
+        return max(stored, 2 * AHEAD_BYTES)  # smaller ones are read ahead
+    return stored * (1 + min(MOST_AHEAD, AHEAD_BYTES // stored))
+
+
+def most_ahead(plan: MagPlan) -> int:
+    """Return how many cubes of a mag a worker may read ahead: none of those that are read in parts."""
+    return MOST_AHEAD if source_bytes_per_chunk(plan) <= SLAB_BYTES else 0
+
+
+def slots(workers: int, ahead: int) -> int:
+    """Return how many results may exist at once: for each worker two finished ones, one in work, and those read ahead."""
+    return workers * (3 + ahead)
+
 
 HANDOVER_BYTES = 32 << 20
 """Voxels of a mag that is sampled along with the finer one, and kept until it is its turn to be written."""

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h of glibc
-_KEPT = 64 << 20
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # malloc.h of glibc
+_KEPT = 16 << 20
 _LARGE = 32 << 20
 
 
 def keep_freed_memory() -> None:
-    """Keep up to 64 MB: for processes that do one task and end. Getting pages from the system takes longer than filling them."""
+    """Keep up to 16 MB: for processes that do one task and end. Getting pages from the system takes longer than filling them.
+
+    All threads share one heap: with heaps of their own, each would keep what it freed (measured: 30 MB more, no faster).
+    """
     with contextlib.suppress(OSError, AttributeError):  # another C library
         library = ctypes.CDLL(None)
         library.mallopt(_M_MMAP_THRESHOLD, _LARGE)
         library.mallopt(_M_TRIM_THRESHOLD, _KEPT)
+        library.mallopt(_M_ARENA_MAX, 1)

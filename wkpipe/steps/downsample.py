@@ -13,7 +13,7 @@ from wkpipe.formats.base import EncodedChunks, Fetched, Ints, Position, StoredAr
 from wkpipe.geometry import SPATIAL_AXES, Vec3Int
 from wkpipe.geometry.grid import morton_order
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, MOST_AHEAD, SLAB_BYTES, slot_bytes, source_bytes_per_chunk
+from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, SLAB_BYTES, most_ahead, slot_bytes, source_bytes_per_chunk
 from wkpipe.sampling import sample_box
 from wkpipe.sampling.borders import Read
 from wkpipe.steps.cubes import Cube, cubes_of
@@ -32,6 +32,11 @@ class FetchedCube:
     depth: int
     first: Vec3Int
     region: Fetched | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """The stored bytes that were read."""
+        return 0 if self.region is None else self.region.nbytes
 
 
 def downsample_unit(
@@ -85,7 +90,7 @@ def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool)
     workers = min(threads, len(cubes) // LEAST_CUBES)
     if workers < 2:
         left = iter(cubes)
-        for _, encoded in ReadAhead(lambda _: next(left, None), sampler.fetch, compute, MOST_AHEAD):
+        for _, encoded in ReadAhead(lambda _: next(left, None), sampler.fetch, compute, sampler.most_ahead):
             yield encoded
     elif not fork:
         yield from ordered_map(lambda cube: compute(cube, sampler.fetch(cube)), cubes, workers)
@@ -96,7 +101,7 @@ def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool)
             return encoded.sizes.tobytes(), encoded.data
 
         chunks = max(cube.grid.prod() for cube in cubes)
-        results = forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), MOST_AHEAD)
+        results = forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), sampler.most_ahead)
         for cube, result in results:
             positions = sampler.positions(cube)
             end = positions.shape[0] * np.dtype(np.int64).itemsize
@@ -124,6 +129,10 @@ class _UnitSampler:
         self._origin = spatial(self.spec, unit) * spatial(self.spec, self.spec.unit_shape)
         self._first, self._end = plan.unit_box(unit)
         self._spatial_axes = [self.spec.axes.index(axis) for axis in SPATIAL_AXES]
+
+    @property
+    def most_ahead(self) -> int:
+        return most_ahead(self._plan)
 
     @property
     def chunk_voxels(self) -> int:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
+from wkpipe.plan.resources import AHEAD_BYTES
+
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
 Result = TypeVar("Result")
@@ -28,7 +30,8 @@ class ReadAhead(Generic[Item, Raw, Result]):
         next_item: gives the next item, None if there is no other one; called with False, it does not wait for one.
         fetch: reads what is needed; None where there is nothing to be read, nor much to compute.
         compute: makes the result, in the calling thread.
-        most_ahead: how many items may be read ahead.
+        most_ahead: how many items may be read ahead; fewer where these would have more than AHEAD_BYTES (`nbytes` of what
+            `fetch` gave), as large as the largest so far.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class ReadAhead(Generic[Item, Raw, Result]):
     ) -> None:
         self._next_item, self._fetch, self._compute, self._most = next_item, fetch, compute, most_ahead
         self._fetching, self._computing = 0.0, 0.0
+        self._largest = 1
 
     def __iter__(self) -> Iterator[tuple[Item, Result]]:
         waiting: deque[tuple[Item, Future[Raw | None] | None]] = deque()
@@ -56,17 +60,20 @@ class ReadAhead(Generic[Item, Raw, Result]):
                 result = self._compute(item, raw)
                 if raw is not None:
                     self._computing += SMOOTHING * (time.perf_counter() - start - self._computing)
+                del raw, future  # before the next one is read
                 yield item, result
 
     def _ahead(self) -> int:
         """Return how many items to read ahead."""
         if self._fetching <= SHARE * self._computing:
             return 0
-        return min(self._most, math.ceil(self._fetching / max(self._computing, 1e-6)) + 1)
+        most = min(self._most, AHEAD_BYTES // self._largest)
+        return min(most, math.ceil(self._fetching / max(self._computing, 1e-6)) + 1)
 
     def _timed_fetch(self, item: Item) -> Raw | None:
         start = time.perf_counter()
         raw = self._fetch(item)
         if raw is not None:
+            self._largest = max(self._largest, getattr(raw, "nbytes", 1))
             self._fetching += SMOOTHING * (time.perf_counter() - start - self._fetching)
         return raw

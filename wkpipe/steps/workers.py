@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from wkpipe.errors import WkpipeError
+from wkpipe.plan.resources import slots
 from wkpipe.steps.read_ahead import ReadAhead
 
 Item = TypeVar("Item")
@@ -77,11 +78,6 @@ def forked_map(
         pool.end()
         with contextlib.suppress(BufferError):  # the consumer still has a view
             shared.close()
-
-
-def slots(workers: int, ahead: int) -> int:
-    """Return how many results may exist at once: for each worker two finished ones, one in work, and those read ahead."""
-    return workers * (3 + ahead)
 
 
 class _Pool:
