@@ -1,4 +1,4 @@
-"""Where the time of downsampling goes: seconds in each stage of the engine, all by one thread.
+"""Where the time of downsampling goes: seconds of CPU in each stage of the engine, all by one thread.
 
     python bench/stages.py DATASET
 
@@ -57,11 +57,11 @@ def watch(seconds: dict[str, float]) -> None:
 
 def _timed(function: Any, name: str, seconds: dict[str, float]) -> Any:
     def wrapper(*arguments: Any, **named: Any) -> Any:
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             return function(*arguments, **named)
         finally:
-            seconds[name] += time.perf_counter() - start
+            seconds[name] += time.thread_time() - start
 
     return wrapper
 
@@ -76,10 +76,10 @@ def main(dataset: str) -> None:
         plan = plan_of(str(copy))
         with Run(plan).begun() as epoch:
             watch(seconds)
-            start = time.perf_counter()
+            start = time.thread_time()
             for task in plan.tasks:
                 run_task(plan, dataclasses.replace(task, threads=1), epoch)
-            whole = time.perf_counter() - start
+            whole = time.thread_time() - start
     seconds["place"] = seconds.pop("decode and place") - seconds["decode"]
     seconds["cut"] = seconds.pop("cut and encode") - seconds["encode"]
     seconds["other"] = whole - sum(seconds.values())
