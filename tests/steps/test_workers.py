@@ -87,6 +87,10 @@ def test_consumer_may_stop_early() -> None:
     results.close()  # type: ignore[attr-defined]
 
 
+def processes_of(pid: int) -> list[psutil.Process]:
+    return [psutil.Process(pid)] if psutil.pid_exists(pid) else []
+
+
 def test_workers_die_with_their_parent() -> None:
     read, write = os.pipe()
     parent = os.fork()
@@ -109,9 +113,9 @@ def test_workers_die_with_their_parent() -> None:
             workers.append(int(told.readline()))
         os.kill(parent, signal.SIGKILL)
         os.waitpid(parent, 0)
-        assert told.read() == ""  # the pipe ends with the last of them
-    for worker in workers:
-        assert not psutil.pid_exists(worker) or psutil.Process(worker).status() == psutil.STATUS_ZOMBIE
+        assert told.read() == ""  # the pipe ends with the last of them, just before the process does
+    _, alive = psutil.wait_procs([process for worker in workers for process in processes_of(worker)], timeout=20)
+    assert not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_slow_reading_is_done_ahead_in_threads() -> None:
