@@ -73,7 +73,9 @@ def test_a_full_disk(kind: str, way: str, room: int, images: Path, whole: dict[s
     with ballast.open("wb") as file:
         free = os.statvfs(disk)
         os.posix_fallocate(file.fileno(), 0, free.f_bavail * free.f_frsize - (room << 10))
-    command = convert_command(images, target, *SHARDS) if way == "wkpipe" else snakemake_command(images, target, shard_shape="64,64,64")
+    command = convert_command(images, target, *SHARDS, "--ignore-disk-space")
+    if way == "snakemake":
+        command = snakemake_command(images, target, shard_shape="64,64,64", ignore_disk_space="true")
     full = subprocess.run(command, cwd=unmount, capture_output=True, text=True, check=False)
     assert full.returncode == 3, full.stderr
     said = [line for line in full.stderr.splitlines() if line.startswith("wkpipe: ") and "disk" in line]

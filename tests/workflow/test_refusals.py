@@ -178,7 +178,8 @@ def test_a_full_disk_is_survived(tmp_path: Path) -> None:
     if mount.returncode != 0:
         pytest.skip(f"a small file system needs more rights: {mount.stderr.strip()}")
     try:
-        refused(convert(images, disk / "target", *SHARDS), 3, "full")
+        refused(convert(images, disk / "target", *SHARDS), 3, "at least", "free some space")
+        refused(convert(images, disk / "target", *SHARDS, "--ignore-disk-space"), 3, "full")
         assert not list(disk.rglob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
         assert convert(images, disk / "target", *SHARDS).returncode == 0

@@ -33,6 +33,7 @@ def convert(
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
+    ignore_disk_space: o.IgnoreDiskSpace = False,
     state_dir: o.StateDir = None,
     dry_run: o.DryRun = False,
     break_lock: o.BreakLock = False,
@@ -58,6 +59,7 @@ def convert(
         "coarsest_mag": max_mag,
         "interpolation_mode": interpolation_mode,
         "sampling_mode": sampling_mode,
+        "ignore_disk_space": ignore_disk_space,
         "state_dir": None if state_dir is None else str(state_dir),
     }
     how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)

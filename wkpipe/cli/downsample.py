@@ -28,6 +28,7 @@ def downsample(
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
+    ignore_disk_space: o.IgnoreDiskSpace = False,
     state_dir: o.StateDir = None,
     dry_run: o.DryRun = False,
     break_lock: o.BreakLock = False,
@@ -45,6 +46,7 @@ def downsample(
         "repair": repair,
         "trust_empty": trust_empty,
         "missing_shards": missing_shards,
+        "ignore_disk_space": ignore_disk_space,
         "state_dir": None if state_dir is None else str(state_dir),
     }
     how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)

@@ -36,6 +36,7 @@ OverwriteExisting = Annotated[
 ]
 TrustEmpty = Annotated[bool, typer.Option("--trust-empty", help="Accept a mag without any data although a finer one has some.")]
 MissingShards = Annotated[str, typer.Option(help="What absent shards of a dataset without a ledger mean: fill or error.")]
+IgnoreDiskSpace = Annotated[bool, typer.Option("--ignore-disk-space", help="Begin even where the disk looks too small.")]
 StateDir = Annotated[Path | None, typer.Option(help="Where wkpipe keeps its state; default: .wkpipe in the dataset.")]
 BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over a dataset from a run that is gone but looks alive.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")]

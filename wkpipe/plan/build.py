@@ -20,8 +20,10 @@ from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
 from wkpipe.plan.pyramid import chain, ladder_of, refreshed, with_compression
+from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.recipe import inherited_config, load_recipe
 from wkpipe.plan.resources import Sizing
+from wkpipe.plan.space import RECORD_BYTES, Free, Need, Stored, check_space, free_bytes, space_needed
 from wkpipe.plan.survey import LayerSurvey, survey_layer
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Record
@@ -30,17 +32,20 @@ from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
 
 
-def make_plan(config: Config, sizing: Sizing) -> Plan:
+def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
+    `free` tells the free bytes of the file system of a path, None where that is not known.
+
     Raises:
-        InputRefused: the source or the target can not be worked on.
+        InputRefused: the source or the target can not be worked on, or the disk is too small.
         IntegrityError: a source has lost shards or is damaged.
     """
     epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
     draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     _check_writable(draft.locations.dataset)
     _check_writable(draft.locations.state)
+    space = None if config.ignore_disk_space else _check_space(draft, sizing, free)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
     publish = [layer.name for layer in draft.layers if layer.publish or layer.new is not None or layer.name in converted_anew]
     return Plan(
@@ -53,6 +58,8 @@ def make_plan(config: Config, sizing: Sizing) -> Plan:
         notes=tuple(draft.notes),
         preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), draft.remove_target),
         epoch=epoch,
+        reasons=tuple(draft.reasons),
+        space=space,
     )
 
 
@@ -65,6 +72,8 @@ class _Draft:
     pending: dict[str, Sequence[PendingMag]] = field(default_factory=dict)
     adopted: dict[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    reasons: list[MagReasons] = field(default_factory=list)
+    stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
     reset: list[tuple[str, Mag]] = field(default_factory=list)
     unpublish: list[tuple[str, Mag]] = field(default_factory=list)
     remove_target: bool = False
@@ -76,6 +85,8 @@ class _Draft:
         self.pending[layer.name] = survey.pending
         self.adopted |= survey.adopted
         self.notes += survey.notes
+        self.reasons += survey.reasons
+        self.stored |= survey.stored
 
 
 # -- an existing dataset --------------------------------------------------------------------------------------------
@@ -280,10 +291,37 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
     draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack.to_json()), survey)
 
 
+def _check_space(draft: _Draft, sizing: Sizing, free: Free) -> Need:
+    """Return what the pending units will take on the dataset's disk; note where that is tight.
+
+    Raises:
+        NotWritable: it does not fit, or the state does not, where that lies on another disk.
+    """
+    if not any(draft.pending.values()):
+        return Need()
+    locations = draft.locations
+    need = space_needed(draft.pending, draft.stored, sizing.cores)
+    records = sum(len(mag.units) for mags in draft.pending.values() for mag in mags) + sum(map(len, draft.adopted.values()))
+    state = Need(RECORD_BYTES * records, 2 * RECORD_BYTES * records)  # twice while the ledger is folded
+    if _existing(locations.state).stat().st_dev == _existing(locations.dataset).stat().st_dev:
+        need += state
+    else:
+        draft.notes += check_space(locations.state, state, [locations.temporary], free)
+    removed = [locations.array(layer, mag) for layer, mag in draft.reset]
+    removed = [locations.dataset] if draft.remove_target else [*removed, locations.data_temporary]
+    draft.notes += check_space(locations.dataset, need, removed, free)
+    return need
+
+
+def _existing(path: Path) -> Path:
+    """Return a path or the nearest of its parents that exists."""
+    while not path.exists():
+        path = path.parent
+    return path
+
+
 def _check_writable(path: Path) -> None:
-    existing = path
-    while not existing.exists():
-        existing = existing.parent
+    existing = _existing(path)
     if not existing.is_dir():
         raise NotWritable(f"{existing} is a file, not a directory; choose another target")
     if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:

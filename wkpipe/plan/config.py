@@ -117,6 +117,7 @@ class Config(BaseModel):
     missing_shards: Literal["fill", "error"] = Field("fill", description="What absent shards of a dataset without a ledger mean.")
     repair: bool = Field(False, description="Downsample: make registered mags anew that have no data although a finer one has.")
     trust_empty: bool = Field(False, description="Accept a mag without any shard although a finer one has data.")
+    ignore_disk_space: bool = Field(False, description="Begin even where the disk looks too small for what will be written.")
     state_dir: PathText | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
 
     @property

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof
 from wkpipe.plan.mag_plan import MagPlan, identity_of
+from wkpipe.plan.reasons import Reason
 from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
 
 UNKNOWN_CRC = -1
@@ -23,13 +24,27 @@ Identity = Callable[[Position], "str | None"]
 
 @dataclass
 class MagState:
-    """What is known of a mag's units before the run."""
+    """What is known of a mag's units before the run: the content of the proven ones, and why the others are pending.
+
+    `written` tells when (ns) units were last written through the library. `filled` of the proven units have files, of
+    `stored_bytes` together; `replaced_bytes` is what pending units had when they were recorded.
+    """
 
     tokens: dict[Position, str] = field(default_factory=dict)
-    pending: set[Position] = field(default_factory=set)
+    pending: dict[Position, Reason] = field(default_factory=dict)
     adopted: list[Record] = field(default_factory=list)
     absent: int = 0
     changed: list[Position] = field(default_factory=list)
+    written: dict[Position, int] = field(default_factory=dict)
+    filled: int = 0
+    stored_bytes: int = 0
+    replaced_bytes: int = 0
+
+    def count_bytes(self, facts: UnitFacts | UnitProof | None) -> None:
+        """Count the files of a proven unit."""
+        if facts is not None and facts.size:
+            self.filled += 1
+            self.stored_bytes += facts.size
 
 
 def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity) -> MagState:
@@ -42,18 +57,35 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
     for unit in plan.units():
         record = ledger.get(unit)
         inputs = identity(unit)
-        fits = record is not None and record.is_made_by(params) and inputs is not None and record.inputs == inputs
-        if array is None or record is None or not fits:
-            state.pending.add(unit)
+        if record is None:
+            state.pending[unit] = Reason.NEW
+            continue
+        if not record.is_made_by(params) or inputs is None or record.inputs != inputs or array is None:
+            state.pending[unit] = _reason(record, params, inputs)
         elif record.matches(facts := array.unit_facts(unit)):
             state.tokens[unit] = record.token
         elif facts is not None and (renewed := _renewed(record, facts, array)):
             state.tokens[unit] = record.token
             state.adopted.append(renewed)
         else:
-            state.pending.add(unit)
+            state.pending[unit] = Reason.GONE if facts is None or facts.files < record.proof.files else Reason.CONTENT
             state.changed.append(unit)
+        if unit in state.tokens:
+            state.count_bytes(record.proof)
+        elif array is not None:
+            state.replaced_bytes += record.proof.size
     return state
+
+
+def _reason(record: Record, params: str, inputs: str | None) -> Reason:
+    """Tell why a recorded unit is to be made again; what comes first also explains what comes after."""
+    if record.origin == DAMAGED:
+        return Reason.DAMAGED
+    if record.origin in (WRITTEN, DIRTY):
+        return Reason.WRITTEN
+    if record.params != params:
+        return Reason.PARAMETERS
+    return Reason.SOURCE if record.inputs != inputs else Reason.GONE
 
 
 def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], where: str, missing_is_error: bool) -> MagState:
@@ -71,6 +103,9 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
     for unit in units:
         record = ledger.get(unit)
         facts = array.unit_facts(unit) if unit in stored else None
+        state.count_bytes(facts)
+        if record is not None and record.origin in (WRITTEN, DIRTY):
+            state.written[unit] = record.time_ns
         if record is None:
             if facts is None and (was_made or missing_is_error):
                 raise MissingShard(f"{where}: storage shard {_name(unit)} has no file and no proof that it is empty; {_mend(was_made)}")

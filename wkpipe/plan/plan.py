@@ -12,6 +12,8 @@ from wkpipe.errors import UsageError
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.reasons import MagReasons
+from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.storage.ledger import Record
@@ -96,7 +98,8 @@ class Plan:
 
     `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
     newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
-    was loaded for a single task has just the layers of that task; `layer_order` names them all.
+    was loaded for a single task has just the layers of that task; `layer_order` names them all. `reasons` tell why units are
+    pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored.
     """
 
     dataset: Path
@@ -109,6 +112,8 @@ class Plan:
     preparation: Preparation = field(default_factory=Preparation)
     epoch: int = 0
     layer_order: tuple[str, ...] = ()
+    reasons: tuple[MagReasons, ...] = ()
+    space: Need | None = None
 
     def __post_init__(self) -> None:
         if not self.layer_order:

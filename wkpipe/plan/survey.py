@@ -15,6 +15,8 @@ from wkpipe.plan.grouping import PendingMag
 from wkpipe.plan.mag_plan import MagPlan, check_count, image_identity, planned_array, units_at
 from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
+from wkpipe.plan.reasons import MagReasons, Reason, reasons_of
+from wkpipe.plan.space import Stored
 from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
@@ -29,6 +31,8 @@ class LayerSurvey:
     found: list[FoundMag] = field(default_factory=list)
     adopted: dict[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    reasons: list[MagReasons] = field(default_factory=list)
+    stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
 
 
 def survey_layer(
@@ -60,7 +64,10 @@ def survey_layer(
                 assert dataset is not None, "only planned mags have no dataset to be found in"
                 states[plan.from_mag] = _find(config, dataset, layer, plan.from_mag, survey)
             source, source_state = states[plan.from_mag]
-        state = _made(plan, locations, source, source_state, plan.mag in discarded)
+        state, ledger = _made(plan, locations, source, source_state, plan.mag in discarded)
+        if plan.mag in discarded:
+            why = Reason.OVERWRITE if config.overwrite_existing else Reason.PARAMETERS if ledger else Reason.GONE
+            state.pending = dict.fromkeys(state.pending, why)
         states[plan.mag] = (plan.spec, state)
         if state.adopted:
             survey.adopted[plan.layer, plan.mag] = state.adopted
@@ -68,13 +75,44 @@ def survey_layer(
             survey.notes.append(
                 f"layer {plan.layer}, mag {plan.mag}: {len(state.changed)} storage shards are gone or damaged and will be made again"
             )
-        units = [unit for unit in plan.units() if unit in state.pending]
+        every = plan.units()
+        survey.stored[plan.layer, plan.mag] = _stored(state, len(every))
+        units = [unit for unit in every if unit in state.pending]
         if units:
+            causes = _Causes(plan, source, source_state, ledger)
+            survey.reasons.append(reasons_of(plan.layer, plan.mag, plan.from_mag, every, state.pending, causes))
             survey.pending.append(PendingMag(plan, units, source, (config.batch_size or 1) if plan.from_mag is None else 1))
     return survey
 
 
-def _made(plan: MagPlan, locations: Locations, source: ArraySpec | ImageStack, source_state: MagState, discarded: bool) -> MagState:
+@dataclass(frozen=True)
+class _Causes:
+    """Tells which units of the finer mag make a unit pending, as far as that is known."""
+
+    plan: MagPlan
+    source: ArraySpec | ImageStack
+    state: MagState
+    ledger: Ledger
+
+    def __call__(self, unit: Position) -> Sequence[Position]:
+        record = self.ledger.get(unit)
+        if isinstance(self.source, ImageStack) or record is None:
+            return ()
+        state = self.state
+        return [
+            finer
+            for finer in self.plan.source_units(unit, self.source)
+            if finer in state.pending or finer in state.changed or state.written.get(finer, 0) > record.time_ns
+        ]
+
+
+def _stored(state: MagState, of_units: int) -> Stored:
+    return Stored(state.stored_bytes, len(state.tokens), state.filled, of_units, state.replaced_bytes)
+
+
+def _made(
+    plan: MagPlan, locations: Locations, source: ArraySpec | ImageStack, source_state: MagState, discarded: bool
+) -> tuple[MagState, Ledger]:
     def identity(unit: Position) -> str | None:
         if isinstance(source, ImageStack):
             return image_identity(plan, source, unit)
@@ -83,7 +121,8 @@ def _made(plan: MagPlan, locations: Locations, source: ArraySpec | ImageStack, s
     path = locations.array(plan.layer, plan.mag)
     exists = path.is_dir() and any(path.iterdir()) and not discarded
     array = planned_array(plan, locations) if exists else None
-    return made_state(plan, array, Ledger.load(locations.ledger(plan.layer, plan.mag)), identity)
+    ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
+    return made_state(plan, array, ledger, identity), ledger
 
 
 def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: Mag, survey: LayerSurvey) -> tuple[ArraySpec, MagState]:
@@ -105,6 +144,7 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     if state.adopted:
         survey.adopted[layer.name, mag] = state.adopted
     survey.found.append(FoundMag(mag, array.path, array.spec))
+    survey.stored[layer.name, mag] = _stored(state, len(units))
     return array.spec, state
 
 

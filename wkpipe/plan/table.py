@@ -6,12 +6,20 @@ from collections.abc import Sequence
 
 from wkpipe.formats.base import Compression
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import voxel_bytes
+from wkpipe.plan.space import size_text
 
 
 def plan_table(plan: Plan) -> str:
-    """Return a line per mag: layer, mag, shape in voxels, compression, shards to do of all, jobs, memory of a job, bytes decoded."""
-    rows: list[Sequence[str]] = [("layer", "mag", "from", "shape", "dtype", "compression", "shards", "jobs", "memory/job", "decoded")]
+    """Return a line per mag: layer, mag, shape in voxels, compression, shards to do of all and why, jobs, memory of a job, bytes decoded.
+
+    Below stand the storage shards that are to be made although they, or others in their place, were there before.
+    """
+    rows: list[Sequence[str]] = [
+        ("layer", "mag", "from", "shape", "dtype", "compression", "shards", "jobs", "memory/job", "decoded", "reason")
+    ]
+    reasons = {(found.layer, found.mag): str(found) for found in plan.reasons}
     for layer in plan.layers:
         for mag in layer.mags:
             parts = [(task, part) for task in plan.tasks for part in task.parts if (part.layer, part.mag) == (layer.name, mag.mag)]
@@ -32,22 +40,17 @@ def plan_table(plan: Plan) -> str:
                     f"{todo} of {len(units)}",
                     str(len({task.name for task, _ in parts})),
                     f"{memory} MB" if memory else "-",
-                    _size(size),
+                    size_text(size),
+                    reasons.get((layer.name, mag.mag), "-"),
                 )
             )
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
-    return "\n".join([*lines, total])
+    if plan.tasks and plan.space is not None:
+        total += f", about {size_text(plan.space.expected)} on disk"
+    return "\n".join([*lines, total, *reason_lines(plan.reasons)])
 
 
 def _compression(compression: Compression) -> str:
     return compression.kind if compression.level is None else f"{compression.kind} {compression.level}"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{count:.3g} {unit}"
-        count /= 1000
-    return f"{count:.3g} PB"

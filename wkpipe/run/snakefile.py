@@ -13,6 +13,7 @@ from wkpipe.errors import InputRefused, UsageError, WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan, load_plan
+from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
 from wkpipe.plan.task import Task
 from wkpipe.run.failure import failure_of
@@ -71,7 +72,7 @@ class WorkflowRun:
             plan = make_plan(config, Sizing.local(cores if isinstance(cores, int) and cores < sys.maxsize else available_cores()))
         except WkpipeError as error:
             refuse(error)
-        for note in plan.notes:
+        for note in (*plan.notes, *reason_lines(plan.reasons)):
             print(f"wkpipe: {note}", file=sys.stderr)
         if plan.is_empty:
             print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
