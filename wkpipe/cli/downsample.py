@@ -18,7 +18,11 @@ def downsample(
     interpolation_mode: o.InterpolationMode = "default",
     compression_level: o.CompressionLevel = None,
     overwrite_existing: Annotated[
-        bool, typer.Option("--overwrite-existing", help="Delete all mags but the finest first, and make them anew.")
+        bool,
+        typer.Option(
+            "--overwrite-existing",
+            help="Make all mags but the finest anew, beside the old ones, which are replaced and deleted when the new are proven.",
+        ),
     ] = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Make mags anew that are registered but have no data, as crashes leave them.")

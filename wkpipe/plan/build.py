@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from wkpipe.storage.ledger import Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
+from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
 
 def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
@@ -47,7 +48,9 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
     _check_writable(draft.locations.state)
     space = None if config.ignore_disk_space else _check_space(draft, sizing, free)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
-    publish = [layer.name for layer in draft.layers if layer.publish or layer.new is not None or layer.name in converted_anew]
+    publish = [
+        layer.name for layer in draft.layers if layer.publish or layer.discarded or layer.new is not None or layer.name in converted_anew
+    ]
     return Plan(
         dataset=draft.locations.dataset,
         state=draft.locations.state,
@@ -109,6 +112,14 @@ def _plan_layer(
     config: Config, inherited: Config, dataset: StoredDataset, layer: LayerProperties, made: dict[str, list[Mag]], draft: _Draft
 ) -> None:
     """Bring the derived mags of a layer up to date, then extend its ladder."""
+    if (swap := load_swap(dataset.locations, layer.name)) is not None:
+        made[layer.name] = [entry.mag for entry in swap.with_new(layer).mags]
+        draft.add(LayerPlan(layer.name, (), (), discarded=swap.old), LayerSurvey())
+        draft.notes.append(
+            f"layer {layer.name}: an earlier run was stopped while its mags took the place of the old ones; this run ends that "
+            "and makes nothing else of the layer"
+        )
+        return
     locations = dataset.locations
     existing = list(made[layer.name])
     discarded: list[Mag] = []
@@ -134,16 +145,33 @@ def _plan_layer(
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
     rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
+    if discarded and _is_remade(locations, layer, extension):
+        made[layer.name] = [entry.mag for entry in layer.mags]
+        _plan_layer(config.model_copy(update={"overwrite_existing": False}), inherited, dataset, layer, made, draft)
+        return
+    if not extension:
+        discarded = []
+    if discarded:  # the new ones are made beside the old ones
+        remade = frozenset((layer.name, plan.mag) for plan in extension)
+        draft.locations = locations = replace(locations, remade=draft.locations.remade | remade)
     for plan in extension:
         _clear_way(plan, locations, config.overwrite_existing, draft)
-    discarded += lost
-    draft.unpublish += [(layer.name, mag) for mag in discarded]
-    draft.reset += [(layer.name, mag) for mag in discarded if (layer.name, mag) not in draft.reset]
+    draft.unpublish += [(layer.name, mag) for mag in lost]
+    draft.reset += [(layer.name, mag) for mag in lost]
     plans = sorted([*derived, *rebuilt, *extension], key=lambda plan: plan.mag.to_tuple())
     publish = tuple(plan.mag for plan in plans if plan not in derived)
     removed = [mag for name, mag in draft.reset if name == layer.name]
+    removed += [mag for mag in discarded if not locations.recipe(layer.name, mag).exists()]
     survey = survey_layer(config, locations, plans, layer, dataset, discarded=removed)
-    draft.add(LayerPlan(layer.name, tuple(plans), publish, tuple(survey.found)), survey)
+    draft.add(LayerPlan(layer.name, tuple(plans), publish, tuple(survey.found), discarded=tuple(discarded)), survey)
+
+
+def _is_remade(locations: Locations, layer: LayerProperties, plans: Sequence[MagPlan]) -> bool:
+    """Tell whether a run that was stopped has overwritten the layer's mags already with these, and other layers' not."""
+    if not done_file(locations, layer.name).exists() or not is_remaking(locations) or len(layer.mags) != len(plans) + 1:
+        return False
+    recipes = [load_recipe(locations, layer.name, plan.mag) for plan in plans]
+    return all(recipe is not None and recipe.params == plan.params for recipe, plan in zip(recipes, plans, strict=True))
 
 
 def _lost(config: Config, dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag], draft: _Draft) -> list[Mag]:
@@ -261,6 +289,11 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
         plans += chain(config, layer, ladder.from_mag, ladder.mags, config)
     made += [plan.mag for plan in plans]
     registered = conversion.registered(layer.name)
+    if not conversion.remove_target and load_swap(conversion.locations, layer.name) is not None:
+        raise AlreadyExists(
+            f"layer {layer.name} of {config.target}: a run was stopped while its mags took the place of the old ones; "
+            "end that with `wkpipe downsample` first"
+        )
     for plan in plans:
         rivals = [mag for mag in registered if mag.max_dim == plan.mag.max_dim and mag != plan.mag]
         if rivals:

@@ -103,7 +103,9 @@ class Config(BaseModel):
     batch_size: int | None = Field(
         None, ge=1, description="Images per job at least; a multiple of the shard's depth (WKW: of the chunk's)."
     )
-    overwrite_existing: bool = Field(False, description="Delete an existing target (convert) or existing mags (downsample) first.")
+    overwrite_existing: bool = Field(
+        False, description="Delete an existing target first (convert); make coarser mags anew and replace the old (downsample)."
+    )
 
     downsample: bool = Field(True, description="Make coarser mags.")
     coarsest_mag: MagText | None = Field(None, description="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")

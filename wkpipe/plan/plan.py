@@ -17,6 +17,7 @@ from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.storage.ledger import Record
+from wkpipe.stored.locations import Locations
 
 PLAN_FILE = "plan.json"
 LAYERS_FILE = "layers.jsonl"
@@ -45,7 +46,8 @@ class LayerPlan:
 
     `found` are the mags that are only read. `new` holds the layer's properties (JSON of datasource-properties.json,
     without mags) where it is converted now, else None; `stack` the images that it is converted from. `publish` names
-    the mags to be made visible.
+    the mags to be made visible. Where there are `discarded` ones, these are made beside them and then take their place;
+    with nothing to publish, an earlier run has begun with that and it is only to be ended.
     """
 
     name: str
@@ -54,6 +56,7 @@ class LayerPlan:
     found: tuple[FoundMag, ...] = ()
     new: Mapping[str, Any] | None = None
     stack: Mapping[str, Any] | None = None
+    discarded: tuple[Mag, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -63,6 +66,7 @@ class LayerPlan:
             "found": [found.to_json() for found in self.found],
             "new": self.new,
             "stack": self.stack,
+            "discarded": [mag.to_list() for mag in self.discarded],
         }
 
     @classmethod
@@ -74,6 +78,7 @@ class LayerPlan:
             found=tuple(FoundMag.from_json(found) for found in values["found"]),
             new=values["new"],
             stack=values["stack"],
+            discarded=tuple(Mag(mag) for mag in values["discarded"]),
         )
 
 
@@ -123,6 +128,12 @@ class Plan:
     def is_empty(self) -> bool:
         """Whether there is nothing to do."""
         return not self.tasks
+
+    @property
+    def locations(self) -> Locations:
+        """Where things lie; those mags apart that are made beside others."""
+        remade = frozenset((layer.name, mag) for layer in self.layers if layer.discarded for mag in layer.publish)
+        return Locations(self.dataset, self.state, remade)
 
     def layer(self, name: str) -> LayerPlan:
         return next(layer for layer in self.layers if layer.name == name)

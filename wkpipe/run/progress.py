@@ -17,7 +17,6 @@ from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
 from wkpipe.steps.progress_note import voxels_done
 from wkpipe.storage.ledger import SEGMENT_SUFFIX
-from wkpipe.stored.locations import Locations
 
 LIVE_SECONDS = 0.5
 PLAIN_SECONDS = 10.0
@@ -107,7 +106,7 @@ class Progress:
 
 
 def _watched(plan: Plan) -> list[_Watched]:
-    locations = Locations(plan.dataset, plan.state)
+    locations = plan.locations
     counts: dict[tuple[str, Mag], int] = {}
     for task in plan.tasks:
         for part in task.parts:

@@ -18,6 +18,7 @@ from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import LayerPlan, Plan
+from wkpipe.steps.swap import end_swap, noted_swap, put_in_place
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, Record, fold
 from wkpipe.stored.axes import spatial
@@ -25,12 +26,13 @@ from wkpipe.stored.locations import Locations
 
 
 def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch: Epoch) -> None:
-    """Add the finished mags of some layers to the dataset's properties, in one atomic change.
+    """Add the finished mags of some layers to the dataset's properties, in one atomic change; old mags make way for those made anew.
 
     Raises:
         IntegrityError: a unit is not proven; nothing is published.
     """
     layers = [plan.layer(name) for name in names]
+    new = {layer.name: [_mag_entry(layer, plan.mag_plan(layer.name, mag)) for mag in layer.publish] for layer in layers}
     highest: dict[str, list[Record]] = {}
     for layer in layers:
         for mag_plan in layer.mags:
@@ -41,8 +43,8 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     def change(properties: DatasetProperties) -> DatasetProperties:
         for layer in layers:
             entry = _entry(layer, properties, highest.get(layer.name, []))
-            for mag in layer.publish:
-                entry = entry.with_mag(_mag_entry(layer, mag_plan=plan.mag_plan(layer.name, mag)))
+            for mag in new[layer.name]:
+                entry = entry.with_mag(mag)
             properties = _with_layer(properties, entry, plan.layer_order)
         return properties
 
@@ -50,12 +52,17 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     for layer in layers:
         for mag_plan in layer.mags:
             fold(locations.ledger(layer.name, mag_plan.mag), epoch.number, locations.scratch(epoch))
-    # Last, as what is published is not looked at again.
     file = PropertiesFile(locations.dataset, locations.state, scratch=locations.data_scratch(epoch))
+    swaps = [swap for layer in layers if (swap := noted_swap(layer, new[layer.name], file, locations, epoch)) is not None]
+    new |= {swap.layer: list(swap.new) for swap in swaps}
+    put_in_place(swaps, file, locations, epoch)
+    # Last, as what is published is not looked at again.
     if plan.new_dataset is not None and not file.exists():
         file.create_or_update(_new_properties(plan.new_dataset), change)
     else:
         file.update(change)
+    for swap in swaps:
+        end_swap(swap, locations, epoch)
 
 
 def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:

@@ -22,6 +22,7 @@ from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import Task
 from wkpipe.steps.progress_note import ProgressNote
+from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
@@ -41,7 +42,7 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.locations = Locations(plan.dataset, plan.state)
+        self.locations = plan.locations
         self.directory = self.locations.runs / uuid.uuid4().hex[:12]
 
     def marker(self, task: Task) -> Path:
@@ -69,6 +70,8 @@ class Run:
             try:
                 yield lease.epoch
             finally:
+                with contextlib.suppress(WkpipeError):
+                    forget_done(self.locations)
                 for used in (scratch, self.locations.data_scratch(lease.epoch)):
                     with contextlib.suppress(WkpipeError):  # the next run removes what is left
                         disk.remove_tree(used.directory)
@@ -159,6 +162,8 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
         replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
         _empty_target(locations, locations.data_scratch(epoch))
+    for layer_plan in plan.layers:
+        remove_abandoned_remakes(layer_plan, locations, epoch)
     _unpublish(plan, locations)
     for layer, mag in preparation.reset:
         # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.

@@ -35,7 +35,7 @@ def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], No
         WkpipeError: see the steps.
     """
     _allow_many_files()
-    locations = Locations(plan.dataset, plan.state)
+    locations = plan.locations
     if task.rule == PUBLISH:
         publish_layers(plan, task.layers, locations, epoch)
         return

@@ -14,13 +14,20 @@ from wkpipe.storage.lease import Epoch
 
 STATE_NAME = ".wkpipe"
 
+REMADE = "remade"
+ARRAYS, LEDGERS = "arrays", "ledger"
+
 
 @dataclass(frozen=True)
 class Locations:
-    """The directories of one dataset; `state` is where wkpipe keeps what it knows of it."""
+    """The directories of one dataset; `state` is where wkpipe keeps what it knows of it.
+
+    `remade` names the mags (layer, mag) that are being made anew beside the old ones: their arrays and ledgers lie apart.
+    """
 
     dataset: Path
     state: Path
+    remade: frozenset[tuple[str, Mag]] = frozenset()
 
     @classmethod
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
@@ -50,6 +57,9 @@ class Locations:
         """
         directory = self.dataset / layer
         _refuse_links(directory, directory / str(mag))
+        if (layer, mag) in self.remade:
+            directory = self.remade_data(layer) / ARRAYS
+            _refuse_links(self.data_temporary.parent / REMADE, directory.parent, directory, directory / str(mag))
         return directory / str(mag)
 
     def ledger(self, layer: str, mag: Mag) -> Path:
@@ -58,13 +68,25 @@ class Locations:
         Raises:
             InputRefused: it is a link.
         """
-        directory = self.state / "ledger" / layer
+        if (layer, mag) in self.remade:
+            directory = self.remade_state(layer) / LEDGERS
+            _refuse_links(self.state / REMADE, directory.parent)
+        else:
+            directory = self.state / "ledger" / layer
         _refuse_links(directory, directory / str(mag))
         return directory / str(mag)
 
     def recipe(self, layer: str, mag: Mag) -> Path:
         """Return the file that says how a mag is made."""
         return self.ledger(layer, mag) / "recipe.json"
+
+    def remade_data(self, layer: str) -> Path:
+        """Return where what is made anew of a layer lies, and the old arrays until they are deleted: on the dataset's file system."""
+        return self.data_temporary.parent / REMADE / layer
+
+    def remade_state(self, layer: str) -> Path:
+        """Return where the ledgers of what is made anew of a layer lie, and the note that it takes the place of the old."""
+        return self.state / REMADE / layer
 
     @property
     def conversion(self) -> Path:
@@ -105,7 +127,7 @@ class Locations:
         return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check)
 
 
-_STATE_PARTS = ("copies", "ledger", "locks", "runs", "tmp")
+_STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp")
 
 
 def _refuse_links(*paths: Path) -> None:
