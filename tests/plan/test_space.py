@@ -104,6 +104,18 @@ def test_whole_planes_that_are_too_large_are_not_decoded(tmp_path: Path, monkeyp
     assert 256 * 256 / 2 < need.expected < 256 * 256
 
 
+def test_few_slices_prove_no_more_than_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where slices are alike, whole chunks take hardly more than those of a single slice."""
+    (tmp_path / "images").mkdir()
+    for z in range(32):
+        tifffile.imwrite(tmp_path / "images" / f"{z:02}.tif", volume("noise")[0, 0], compression="zlib", rowsperstrip=128)
+    values = {"source": tmp_path / "images", "downsample": False, **IMAGES}
+    monkeypatch.setattr("wkpipe.plan.space.SAMPLE_BYTES", 2 * 128 * 128)
+    need = need_of(plan_of(tmp_path / "d", **values))
+    run(tmp_path / "d", **values)
+    assert 0 < need.least <= written(tmp_path / "d") < need.expected / 4
+
+
 def test_refused_warned_or_ignored(tmp_path: Path) -> None:
     root = tmp_path / "d"
     write_dataset(root, Layer(volume("noise"), chunk=(32, 32, 32), shard=(64, 64, 64)))

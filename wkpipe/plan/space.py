@@ -213,11 +213,11 @@ def _image_rates(pending: Sequence[PendingMag]) -> dict[tuple[str, Mag], Need]:
         rate = _sampled_rate(plan, stack, max(1, SAMPLES // count), SAMPLE_BYTES // count) if index < count else None
         raw = _raw_rate(plan.spec)
         unsampled = Need(0.0, raw * UNSAMPLED if plan.spec.compression.is_on else raw)
-        rates[plan.layer, plan.mag] = unsampled if rate is None else Need(rate * SURE, rate)
+        rates[plan.layer, plan.mag] = unsampled if rate is None else rate
     return rates
 
 
-def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: int) -> float | None:
+def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: int) -> Need | None:
     """Encode some chunks of a stack; None where even a few slices are too large to be decoded, or can not be."""
     sizes = stack.sizes
     chunk = spatial(plan.spec, plan.spec.chunk_shape).pairmin(Vec3Int(sizes.x, sizes.y, sizes.z))
@@ -245,7 +245,9 @@ def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: in
                 voxels += part.size // sizes.c
     except WkpipeError:  # said where the image is converted
         return None
-    return encoded / voxels * sizes.t
+    rate = encoded / voxels * sizes.t
+    # The slices that a sample lacks may be the like of those that it has, and take nothing.
+    return Need(rate * SURE * depth / chunk.z, rate)
 
 
 def _segment_rows(stack: ImageStack) -> int:
