@@ -149,6 +149,22 @@ def test_a_new_mag_is_not_made_through_a_link(dataset: Path, outside: Path, targ
     assert contents(dataset.parent) == before
 
 
+@pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
+@pytest.mark.parametrize("mag", [1, 2])
+def test_a_linked_directory_within_a_mag_is_not_written_through(tmp_path: Path, outside: Path, data_format: str, mag: int) -> None:
+    write_images(tmp_path / "images")
+    dataset = tmp_path / "dataset"
+    shards = {} if data_format == "zarr" else {"shard_shape": 16}
+    make_dataset(tmp_path / "images" / "stack", dataset, data_format=data_format, **shards)
+    change_source(dataset)
+    inner = next(path for path in sorted((dataset / "stack" / str(mag)).rglob("*")) if path.is_dir() and path.name != "c")
+    move_out(inner, outside)
+    before = contents(outside)
+    with pytest.raises(InputRefused, match=r"a link leads to .*outside/.* put a copy"):
+        change_source(dataset) if mag == 1 else downsample(dataset)
+    assert contents(outside) == before
+
+
 @pytest.mark.parametrize("part", ["", "tmp", "runs", "locks", "ledger", "ledger/stack", "ledger/stack/8"])
 def test_the_state_is_not_kept_through_a_link(dataset: Path, outside: Path, part: str) -> None:
     path = dataset / ".wkpipe" / part

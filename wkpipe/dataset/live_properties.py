@@ -100,4 +100,4 @@ class LiveProperties:
 
     def scratch(self) -> Scratch:
         """Return where temporary files of arrays go: on the dataset's own file system, as they are renamed into it."""
-        return Scratch(self.locations.data_temporary)
+        return Scratch(self.locations.data_temporary, root=self.locations.dataset)

@@ -149,6 +149,7 @@ class ChunkFilesUpdate(UnitUpdate):
         self._array = array
         self._unit = unit
         self._base = tuple(u * n for u, n in zip(unit, array.spec.chunks_per_unit, strict=True))
+        self._scratch = scratch
         self._group = PendingGroup(scratch)
         self._gone: list[Path] = []
 
@@ -173,7 +174,7 @@ class ChunkFilesUpdate(UnitUpdate):
         self._group.commit()
         gone = [path for path in self._gone if path.exists()]
         if gone:
-            remove_files(gone)
+            remove_files(gone, self._scratch)
         return self._array.prove_unit(self._unit) or UnitProof(0, 0, 0, 0)
 
     def discard(self) -> None:

@@ -115,6 +115,7 @@ class ChunkFilesWriter(UnitWriter):
         self._coder: ChunkCoder = array.coder
         self._grid = array.spec.chunks_per_unit
         self._base = tuple(u * n for u, n in zip(unit, self._grid, strict=True))
+        self._scratch = scratch
         self._group = PendingGroup(scratch)
         self._keys: set[str] = set()
 
@@ -137,7 +138,7 @@ class ChunkFilesWriter(UnitWriter):
         stale = [path for path in self._array.unit_files(self._unit) if path.relative_to(self._array.path).as_posix() not in self._keys]
         proofs = self._group.commit()
         if stale:
-            remove_files(stale)
+            remove_files(stale, self._scratch)
         root = self._array.path
         return table_proof({path.relative_to(root).as_posix(): (p.size, p.crc32c, p.mtime_ns) for path, p in proofs.items()})
 

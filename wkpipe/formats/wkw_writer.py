@@ -80,7 +80,7 @@ class _WkwWriter(UnitWriter):
         """Commit the file; without one, remove that of an earlier unit."""
         if self._file is None:
             if self._final.exists():
-                remove_files([self._final])
+                remove_files([self._final], self._scratch)
             return FILL_PROOF
         proof = self._file.commit()
         return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)

@@ -158,7 +158,7 @@ class Zarr3ShardWriter(UnitWriter):
     def commit(self) -> UnitProof:
         if self._file is None:
             if self._final.exists():
-                remove_files([self._final])
+                remove_files([self._final], self._scratch)
             return FILL_PROOF
         raw = self._index.tobytes()
         if self._array.index_has_crc:

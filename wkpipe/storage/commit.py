@@ -26,6 +26,7 @@ from typing import Any
 
 import google_crc32c
 
+from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
 from wkpipe.storage.process import is_signature_of_dead, signature
 
@@ -61,13 +62,31 @@ def crc32c_of_file(path: Path) -> int:
 class Scratch:
     """The directory for temporary files of one process; the files in it have unique names.
 
-    `fence` is called before a file gets its final name: it raises if that is no longer the process's right.
+    `fence` is called before a file gets its final name: it raises if that is no longer the process's right. Below `root`,
+    a resolved path, no link is followed to where a file gets its name or loses it.
     """
 
-    def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None, root: Path | None = None) -> None:
         self.directory = directory
         self.fence = fence
+        self._root = root
+        self._admitted: set[Path] = set()
         self._made = False
+
+    def admit(self, directory: Path) -> None:
+        """Make sure that a directory below `root` is no link and is reached by none.
+
+        Raises:
+            InputRefused: it is.
+        """
+        if self._root is None or directory in self._admitted or not directory.is_relative_to(self._root):
+            return
+        if (real := os.path.realpath(directory)) != str(directory):
+            raise InputRefused(
+                f"{directory}: a link leads to {real}; wkpipe writes only inside of the dataset: "
+                "put a copy in the place of the link, or remove it"
+            )
+        self._admitted.add(directory)
 
     def new_path(self) -> Path:
         """Return a fresh name in the directory, making the directory at the first call."""
@@ -105,7 +124,7 @@ class PendingFile:
         self._writing_from = 0
         self._crc = 0
         self._crc_is_current = True
-        self._fence = scratch.fence
+        self._scratch = scratch
         self._temporary = scratch.new_path()
         self._descriptor = disk.create(self._temporary)
 
@@ -158,8 +177,9 @@ class PendingFile:
         """Rename the synced file into place; its directory entry is not durable yet."""
         if not self._crc_is_current:
             self._crc = crc32c_of_file(self._temporary)
+        self._scratch.admit(self.final.parent)
         disk.make_directory(self.final.parent)
-        self._fence()
+        self._scratch.fence()
         proof = FileProof(self.size, self._crc, os.fstat(self._descriptor).st_mtime_ns)
         disk.rename(self._temporary, self.final)
         self._close()
@@ -209,6 +229,7 @@ class PendingGroup:
         proofs = {}
         directories = {final.parent for _, final, _, _ in self._written}
         for directory in sorted(directories):
+            self._scratch.admit(directory)
             disk.make_directory(directory)
         self._scratch.fence()
         for temporary, final, size, crc in self._written:
@@ -251,9 +272,10 @@ def replace_files(files: Mapping[Path, bytes], scratch: Scratch) -> None:
         group.discard()
 
 
-def remove_files(paths: Sequence[Path]) -> None:
+def remove_files(paths: Sequence[Path], scratch: Scratch) -> None:
     """Remove files durably: their directories are synced."""
     for path in paths:
+        scratch.admit(path.parent)
         disk.unlink(path)
     for directory in sorted({path.parent for path in paths if path.parent.is_dir()}):
         disk.sync_directory(directory)

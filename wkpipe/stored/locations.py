@@ -124,7 +124,7 @@ class Locations:
 
     def data_scratch(self, epoch: Epoch) -> Scratch:
         """Return the like for temporary files of arrays and properties."""
-        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check)
+        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset)
 
 
 _STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp")
