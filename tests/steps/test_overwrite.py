@@ -18,6 +18,7 @@ import pytest
 from tests.steps.helpers import data_files, mags_of, properties_json
 from tests.torture.faulty_disk import FaultyOs
 from tests.torture.torture_helpers import FORMATS, in_child, plan_of, work, write_slices
+from wkpipe import Dataset
 from wkpipe.errors import AlreadyExists, MetadataError
 from wkpipe.geometry import Mag
 from wkpipe.metadata.store import PropertiesFile
@@ -245,10 +246,20 @@ def test_what_was_begun_with_other_parameters_is_thrown_away(start: Start, tmp_p
     check_end(root)
 
 
+def test_with_its_layer_what_was_begun_beside_is_deleted(start: Start, tmp_path: Path) -> None:
+    root, values = start.copy(tmp_path)
+    begin(values, 1)
+    Dataset.open(root).delete_layer("layer")
+    assert not list((root / ".wkpipe/remade").glob("*"))
+    assert not (root / "layer").exists()
+
+
 def test_an_overwriting_that_is_given_up_leaves_nothing(start: Start, tmp_path: Path) -> None:
     root, values = start.copy(tmp_path)
     begin(values, 1)
     assert proven_beside(root)
+    assert [(mag.mag, mag.origin) for mag in summarise(root).unfinished][:1] == [("2", "downsampled from 1 by nearest, anew")]
+    assert summarise(root).unfinished[0].done_units > 0
     work({"target": str(root), "coarsest_mag": "16"})
     assert mags_of(root) == ["1", "2", "4", "8", "16"]
     assert not (root / ".wkpipe/remade").exists()

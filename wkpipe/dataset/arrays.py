@@ -123,7 +123,7 @@ def remove_mag(live: LiveProperties, layer_name: str, mag: Mag) -> None:
 
 
 def remove_layer(live: LiveProperties, name: str) -> None:
-    """Take a layer out of the properties, then remove its directory and ledgers; of a link only the link goes.
+    """Take a layer out of the properties, then remove its directory and ledgers, and what was begun beside; of a link only the link goes.
 
     Raises:
         LayerNotFound: the dataset has no such layer.
@@ -132,6 +132,8 @@ def remove_layer(live: LiveProperties, name: str) -> None:
     live.check_free()
     live.update(lambda properties: properties.without_layer(name))
     remove_tree(live, live.locations.dataset / name)
+    for directory in dict.fromkeys((live.locations.remade_data(name), live.locations.remade_state(name))):
+        remove_tree(live, directory)
     remove_tree(live, live.locations.state / "ledger" / name)
 
 

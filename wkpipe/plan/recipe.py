@@ -51,7 +51,8 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     except (ValueError, KeyError, TypeError) as error:
         raise MetadataError(f"{path}: not a recipe of this version: {one_line(error, 200)}; {mend}") from None
     first, end = recipe.box
-    is_sound = (recipe.layer, recipe.mag) == (layer, mag) and all(a <= b for a, b in zip(first, end, strict=True))
+    is_sound = (recipe.layer, recipe.mag) == (layer, mag) and set("xyz") <= set(recipe.spec.axes)
+    is_sound = is_sound and all(a <= b for a, b in zip(first, end, strict=True))
     if not is_sound or (recipe.from_mag is not None and any(fine > coarse for fine, coarse in zip(recipe.from_mag, mag, strict=True))):
         raise MetadataError(f"{path}: not the recipe of layer {layer}, mag {mag}; {mend}")
     return recipe

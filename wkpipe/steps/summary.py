@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, WkpipeError
@@ -12,7 +13,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan, planned_array
-from wkpipe.plan.recipe import load_conversion
+from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.summary_model import (
     STALE,
     UNKNOWN,
@@ -25,11 +26,11 @@ from wkpipe.steps.summary_model import (
 )
 from wkpipe.steps.verify_files import live_run
 from wkpipe.steps.verify_freshness import freshness_of, may_be_recorded, tokens_on_disk
-from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read, read_recipe
+from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
-from wkpipe.stored.locations import Locations
+from wkpipe.stored.locations import LEDGERS, Locations
 
 
 def summarise(root: Path, state_dir: Path | None = None) -> DatasetSummary:
@@ -183,15 +184,23 @@ def _origin(recipe: MagPlan | None, ledger: Ledger) -> str:
 
 
 def _unfinished(locations: Locations, registered: set[tuple[str, Mag]]) -> Iterator[UnfinishedMag]:
-    """Yield the mags that have a recipe and are not in the properties, by layer, from fine to coarse."""
-    begun = []
-    for file in (locations.state / "ledger").glob("*/*/recipe.json"):
-        layer, name = file.parts[-3:-1]
+    """Yield the mags that have a recipe and are not in the properties, and those that are being made anew beside what is."""
+    begun = _with_recipe(locations.state / "ledger", "*/*/recipe.json") - registered
+    anew = _with_recipe(locations.remade_state(""), f"*/{LEDGERS}/*/recipe.json")
+    for places, names, note in ((locations, begun, ""), (replace(locations, remade=frozenset(anew)), anew, ", anew")):
+        for layer, mag in sorted(names, key=lambda names: (names[0], names[1].to_tuple())):
+            if (recipe := load_recipe(places, layer, mag)) is not None:
+                origin = _origin(recipe, Ledger({})) + note
+                yield UnfinishedMag(layer, str(mag), origin, _units_done(recipe, places), len(recipe.units()))
+
+
+def _with_recipe(root: Path, pattern: str) -> set[tuple[str, Mag]]:
+    """Return the layers and mags of the recipes below a directory."""
+    found = set()
+    for file in root.glob(pattern):
         with contextlib.suppress(ValueError):  # not a directory of ours
-            begun.append((layer, Mag(name)))
-    for layer, mag in sorted(begun, key=lambda names: (names[0], names[1].to_tuple())):
-        if (layer, mag) not in registered and (recipe := read_recipe(locations, layer, mag)) is not None:
-            yield UnfinishedMag(layer, str(mag), _origin(recipe, Ledger({})), _units_done(recipe, locations), len(recipe.units()))
+            found.add((file.relative_to(root).parts[0], Mag(file.parent.name)))
+    return found
 
 
 def _units_done(recipe: MagPlan, locations: Locations) -> int:

@@ -16,12 +16,13 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.mag_plan import CONVERT
+from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.verify_deep import DeepCheck, deep_check
 from wkpipe.steps.verify_files import leftovers, live_run, stray_files
 from wkpipe.steps.verify_freshness import Freshness, freshness_of, recorded_tokens
 from wkpipe.steps.verify_ledger import StateDamage, bad_lines, ledger_damage, state_damage
-from wkpipe.steps.verify_mag import MagOnDisk, locations_to_read, open_to_read, read_recipe, refresh_command, repair_command, verify_command
+from wkpipe.steps.verify_mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
 from wkpipe.steps.verify_metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
 from wkpipe.steps.verify_neighbours import Neighbours
 from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
@@ -181,7 +182,7 @@ class _Verification:
         what, _, mend = str(error).removeprefix(f"layer {layer.name}, mag {entry.mag}: ").partition("; ")
         kind, is_repairable = Kind.ARRAY, True
         try:
-            if read_recipe(self.dataset.locations, layer.name, entry.mag) is None:
+            if load_recipe(self.dataset.locations, layer.name, entry.mag) is None:
                 records = Ledger.load(self.dataset.locations.ledger(layer.name, entry.mag)).records.values()
                 is_repairable = any(record.params for record in records)
                 kind = Kind.RECIPE if is_repairable else Kind.ARRAY

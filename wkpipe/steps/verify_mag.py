@@ -66,7 +66,7 @@ class MagOnDisk:
             raise MetadataError(
                 f"{array.path} holds {array.spec.chunk_shape[0]} channels, datasource-properties.json says {layer.num_channels}"
             )
-        recipe = read_recipe(dataset.locations, layer.name, entry.mag)
+        recipe = load_recipe(dataset.locations, layer.name, entry.mag)
         if recipe is not None and recipe.spec.axes != array.spec.axes:
             found, expected = ",".join(array.spec.axes), ",".join(recipe.spec.axes)
             raise MetadataError(f"{array.path} has the axes {found}, expected {expected} as it was made with")
@@ -104,25 +104,6 @@ class MagOnDisk:
             again = refresh_command(self.dataset, self.layer, overwrite=True)
             return f"restore its files from a copy; or, if the finest mag is good, make the coarser ones anew: {again}"
         return "restore its files from a copy, or write the region again"
-
-
-def read_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
-    """Return how a mag is made; None where wkpipe has not made it.
-
-    Raises:
-        MetadataError: the recipe can not be read, or is not one of this mag.
-    """
-    recipe = load_recipe(locations, layer, mag)
-    if recipe is None:
-        return None
-    spec, from_mag = recipe.spec, recipe.from_mag
-    is_sound = (recipe.layer, recipe.mag) == (layer, mag) and set("xyz") <= set(spec.axes)
-    is_sound = is_sound and len(spec.axes) == len(spec.shape) == len(spec.chunk_shape) == len(spec.shard_shape)
-    is_sound = is_sound and min(*spec.chunk_shape, *spec.shard_shape) > 0
-    if not is_sound or (from_mag is not None and any(fine > coarse for fine, coarse in zip(from_mag, mag, strict=True))):
-        where = locations.recipe(layer, mag)
-        raise MetadataError(f"{where}: not the recipe of layer {layer}, mag {mag}; make the mag again with --overwrite-existing")
-    return recipe
 
 
 def refresh_command(dataset: StoredDataset, layer: LayerProperties, overwrite: bool = False) -> str:

@@ -19,8 +19,8 @@ from wkpipe.metadata.ome import refresh_group_files
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.recipe import load_recipe
 from wkpipe.sampling import InterpolationMode
-from wkpipe.steps.verify_mag import read_recipe
 from wkpipe.steps.verify_metadata import array_file
 from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
 from wkpipe.storage import disk
@@ -118,7 +118,7 @@ class _Rebuild:
         self._say(f"{path} was restored as wkpipe wrote it last")
 
     def _rebuild_array(self, layer: LayerProperties, mag: Mag) -> None:
-        recipe = read_recipe(self.locations, layer.name, mag)
+        recipe = load_recipe(self.locations, layer.name, mag)
         if recipe is None:
             raise MetadataError(f"it is not known how mag {mag} was made")
         name, content = array_file(recipe.spec)
