@@ -111,8 +111,7 @@ def _tail_start(mags: Sequence[PendingMag], least_seconds: float) -> int:
 def _ranges(mag: PendingMag, sizing: Sizing, most: int, total_seconds: float) -> list[Sequence[Position]]:
     """Cut a mag's units into runs of about equal length."""
     share = max(1, int(most * mag.seconds / max(total_seconds, 1e-9)))
-    count = max(math.ceil(mag.seconds / sizing.target_seconds), sizing.cores)
-    count = max(1, min(count, len(mag.units) // mag.least_units, share))
+    count = max(1, min(sizing.ranges_of(mag.seconds), len(mag.units) // mag.least_units, share))
     cuts = [round(i * len(mag.units) / count) for i in range(count + 1)]
     return [mag.units[a:b] for a, b in itertools.pairwise(cuts) if b > a]
 
@@ -133,8 +132,9 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
         draft.inputs.discard(index)
     names = [f"{index:05d}-{_label(draft.parts[0].layer)}-{draft.parts[0].mag}" for index, draft in enumerate(drafts)]
     tasks: list[Task] = []
-    for index, (draft, threads) in enumerate(zip(drafts, _threads(drafts, sizing.cores), strict=True)):
-        memory = task_bytes([(mag.plan, mag.source) for mag in draft.pending], threads)
+    wanted = _threads(drafts, sizing.cores) if sizing.threads is None else [sizing.threads] * len(drafts)
+    for index, draft in enumerate(drafts):
+        threads, mem_mb = _fitted(draft, wanted[index], sizing.memory_mb)
         rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
         tasks.append(
             Task(
@@ -143,11 +143,20 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
                 parts=tuple(draft.parts),
                 inputs=tuple(names[i] for i in sorted(draft.inputs)),
                 threads=threads,
-                mem_mb=math.ceil(memory / 1e6),
+                mem_mb=mem_mb,
                 runtime_s=TASK_SECONDS + draft.seconds / threads,
             )
         )
     return tasks
+
+
+def _fitted(draft: _Draft, threads: int, most_mb: int | None) -> tuple[int, int]:
+    """Return how many of the threads a task may have in so much memory, at least one, and the memory (MB) that it takes then."""
+    while True:
+        mem_mb = math.ceil(task_bytes([(mag.plan, mag.source) for mag in draft.pending], threads) / 1e6)
+        if most_mb is None or mem_mb <= most_mb or threads == 1:
+            return threads, mem_mb
+        threads -= 1
 
 
 def _threads(drafts: Sequence[_Draft], cores: int) -> list[int]:

@@ -49,18 +49,60 @@ TASK_SECONDS = 0.4
 """The fixed cost of a task: starting a process, loading the plan."""
 
 
+RANGE_SECONDS = 60.0
+"""What a range takes on a cluster at least, so that a job is worth its queueing and its start."""
+
+RANGES_PER_JOB = 50
+"""How many such ranges one cluster job does at most."""
+
+JOB_WAVES = 3
+"""How many jobs follow each other in every slot at least, so that slots end at about the same time."""
+
+JOB_THREADS = 4
+"""Cores of a cluster job where the user gives none."""
+
+
 @dataclass(frozen=True)
 class Sizing:
-    """How work is cut into tasks for one strategy (seconds; `cores` is the parallelism that is to be kept busy)."""
+    """How work is cut into tasks for one strategy.
+
+    `cores` is the parallelism that is to be kept busy, with `waves` tasks for each; seconds are those of one thread. A layer's
+    cheap end, of up to `least_seconds`, stays in one task; tasks that ranges of a mag make take `target_seconds` at most, and
+    `range_seconds` at least. On a cluster `cores` counts jobs, each has `threads`, or as many of them as the predicted memory
+    stays below `memory_mb` with; None: tasks share the cores.
+    """
 
     cores: int
     least_seconds: float
     target_seconds: float
     most_tasks: int = 4000
+    waves: int = 1
+    range_seconds: float = 0.0
+    threads: int | None = None
+    memory_mb: int | None = None
 
     @classmethod
     def local(cls, cores: int) -> Sizing:
         return cls(cores=cores, least_seconds=1.0, target_seconds=10.0)
+
+    @classmethod
+    def cluster(cls, jobs: int, threads: int = JOB_THREADS, memory_mb: int | None = None) -> Sizing:
+        """Few and long jobs, as long as all `jobs` slots stay busy."""
+        seconds = RANGE_SECONDS * threads
+        return cls(
+            cores=jobs,
+            least_seconds=seconds,
+            target_seconds=RANGES_PER_JOB * seconds,
+            waves=JOB_WAVES,
+            range_seconds=seconds,
+            threads=threads,
+            memory_mb=memory_mb,
+        )
+
+    def ranges_of(self, seconds: float) -> int:
+        """Return into how many ranges so much work is cut."""
+        count = max(math.ceil(seconds / self.target_seconds), self.cores * self.waves)
+        return count if self.range_seconds == 0 else max(1, min(count, int(seconds / self.range_seconds)))
 
 
 def available_cores() -> int:
