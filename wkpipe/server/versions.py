@@ -1,0 +1,71 @@
+"""Versions of a server's interface, and where its upload routes are in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from wkpipe.errors import ServerError
+from wkpipe.server.connection import Connection
+
+OLDEST, NEWEST = 13, 16
+"""The versions that wkpipe speaks. Those up to `LAST_LEGACY` have other upload routes."""
+
+LAST_LEGACY = 13
+_NEWEST_OF_DATASTORES = 15
+
+
+@dataclass(frozen=True)
+class Versions:
+    """The version that both sides speak."""
+
+    api: int
+
+    @property
+    def data(self) -> int:
+        """The version in the routes of datastores."""
+        return min(self.api, _NEWEST_OF_DATASTORES)
+
+    @property
+    def is_legacy(self) -> bool:
+        return self.api <= LAST_LEGACY
+
+    def wk(self, path: str) -> str:
+        """Return a path on the server itself."""
+        return f"/api/v{self.api}/{path}"
+
+    @property
+    def chunk(self) -> str:
+        """Where chunks go, and are asked for."""
+        return "/data/datasets" if self.is_legacy else f"/data/v{self.data}/datasets/upload/dataset"
+
+    def upload(self, action: str) -> str:
+        """Return the path on a datastore for ``reserveUpload``, ``finishUpload`` or ``cancelUpload``."""
+        if self.is_legacy:
+            return f"/data/datasets/{action}" if action == "cancelUpload" else f"/data/v{self.data}/datasets/{action}"
+        return f"{self.chunk}/{action}"
+
+
+def negotiate(server: Connection) -> Versions:
+    """Ask a server which versions it speaks and choose the newest of both sides.
+
+    Raises:
+        ServerError: it does not tell, or there is none in common.
+    """
+    what = "asking for the server's version"
+    answer = server.ask(what, "GET", "/api/buildinfo", is_open=True)
+    content = answer.json()
+    try:
+        versioning = content["httpApiVersioning"]
+        oldest, newest = int(versioning["oldestSupportedApiVersion"]), int(versioning["currentApiVersion"])
+    except (KeyError, TypeError, ValueError):
+        raise ServerError(
+            f"{what}: {server.base} answers {answer.status} without versions, as a WEBKNOSSOS server of today would; check the address"
+        ) from None
+    best = min(newest, NEWEST)
+    if not answer.is_ok or best < max(oldest, OLDEST):
+        side = "older" if newest < OLDEST else "newer"
+        raise ServerError(
+            f"{server.base} speaks the versions {oldest} to {newest} of its interface, wkpipe {OLDEST} to {NEWEST}: "
+            f"the server is {side} than what this wkpipe knows"
+        )
+    return Versions(best)

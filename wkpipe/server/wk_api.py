@@ -1,0 +1,194 @@
+"""What is asked of the server itself: user, datastores, folders, names, datasets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from wkpipe.errors import InputRefused, ServerError, one_line
+from wkpipe.server.address import datastore_address
+from wkpipe.server.connection import Answer, Connection
+from wkpipe.server.versions import Versions
+
+DATASET_ID = re.compile(r"[0-9a-f]{24}")
+_NAME = re.compile(r"[A-Za-z0-9_.-]+")
+_LEAST_NAME = 3
+
+
+@dataclass(frozen=True)
+class User:
+    """Whose token it is."""
+
+    user_id: str
+    organization: str
+
+
+@dataclass(frozen=True)
+class DatasetState:
+    """What a server says of a dataset: whether it exists, can be looked at, and if not, why."""
+
+    exists: bool
+    is_usable: bool = False
+    why: str = ""
+
+
+def check_name(name: str) -> None:
+    """Check the name of a dataset by the rules that all servers have.
+
+    Raises:
+        InputRefused: it breaks one.
+    """
+    if len(name) < _LEAST_NAME or name.startswith(".") or not _NAME.fullmatch(name):
+        raise InputRefused(
+            f"dataset name {one_line(name, 80)!r} is not possible on a server: at least {_LEAST_NAME} of A-Z a-z 0-9 _ . - and no dot in "
+            "first place; choose another one with --dataset-name"
+        )
+
+
+class WkApi:
+    """Questions to a server in the version that was agreed on."""
+
+    def __init__(self, connection: Connection, versions: Versions) -> None:
+        self.connection = connection
+        self.versions = versions
+
+    def _get(self, what: str, path: str, query: dict[str, str] | None = None) -> Answer:
+        return self.connection.ask(what, "GET", self.versions.wk(path), query=query)
+
+    def _json(self, what: str, path: str, kind: type, query: dict[str, str] | None = None) -> Any:
+        answer = self._get(what, path, query)
+        content = answer.json() if answer.is_ok else None
+        if not answer.is_ok:
+            raise self.connection.refusal(what, answer)
+        if not isinstance(content, kind):
+            raise ServerError(f"{what}: {self.connection.base} answers with something else than expected; is it a WEBKNOSSOS server?")
+        return content
+
+    def user(self) -> User:
+        """Return whose token it is."""
+        content = self._json("asking for the token's user", "user", dict)
+        found = content.get("id"), content.get("organization")
+        if not all(isinstance(value, str) and value for value in found):
+            raise ServerError(f"asking for the token's user: {self.connection.base} names none")
+        return User(*map(str, found))
+
+    def datastore(self, wanted: str | None, allow_http: bool) -> str:
+        """Return the address of the datastore to send to: the first that takes uploads, or the one that is `wanted`.
+
+        Raises:
+            ServerError: there is none, or not the wanted one.
+        """
+        listed = self._json("asking for datastores", "datastores", list)
+        stores = [store for store in listed if isinstance(store, dict) and store.get("allowsUpload") is True and store.get("url")]
+        names = ", ".join(one_line(f"{store.get('name')} ({store.get('url')})", 200) for store in stores)
+        if not stores:
+            raise ServerError(f"{self.connection.base} has no datastore that accepts uploads")
+        if wanted is not None:
+            key = wanted.rstrip("/")
+            stores = [store for store in stores if key in (store.get("name"), str(store.get("url")).rstrip("/"))]
+            if not stores:
+                raise ServerError(f"{self.connection.base} has no datastore {wanted} that accepts uploads; it has {names}")
+        return datastore_address(stores[0]["url"], self.connection.base, allow_http)
+
+    def check_new_name(self, name: str) -> None:
+        """Have the server check a dataset's name.
+
+        Raises:
+            InputRefused: it does not take it.
+        """
+        what = f"checking the name {name}"
+        content = self._json(what, f"datasets/{quote(name, safe='')}/isValidNewName", dict)
+        if content.get("isValid") is not True:
+            errors = content.get("errors")
+            why = "; ".join(map(str, errors)) if isinstance(errors, list) else str(errors or "no reason is given")
+            raise InputRefused(f"{self.connection.base} does not take the dataset name {name}: {one_line(why, 300)}; choose another one")
+
+    def folder_id(self, path: str) -> str:
+        """Return the id of a folder; `path` are names with slashes, with or without that of the root.
+
+        Raises:
+            InputRefused: there is no such folder, two are meant, or it can not be written to.
+        """
+        folders = _folders(self._json("asking for folders", "folders/tree", list))
+        wanted = tuple(part for part in path.split("/") if part)
+        found = [folder for folder in folders if wanted in (folder.path, folder.path[1:])]
+        if not wanted or not found:
+            raise InputRefused(f"{self.connection.base} has no folder {one_line(path, 200)}; {_candidates(folders, wanted)}")
+        if len(found) > 1:
+            both = " or ".join("/".join(folder.path) for folder in found)
+            raise InputRefused(f"the folder {one_line(path, 200)} may be {both}; give the whole path with the root's name")
+        if not found[0].is_editable:
+            raise InputRefused(f"you may not add datasets to the folder {'/'.join(found[0].path)}; choose another one")
+        return found[0].folder_id
+
+    def own_datasets(self, user: User, name: str, folder_id: str | None) -> frozenset[str] | None:
+        """Return the ids of the user's datasets of exactly this name; None where the server does not tell."""
+        query = {"uploaderId": user.user_id, "searchQuery": name}
+        if self.versions.api <= 15:
+            query["compact"] = "true"
+        if folder_id is not None:
+            query["folderId"] = folder_id
+        answer = self._get("asking for own datasets", "datasets", query)
+        content = answer.json() if answer.is_ok else None
+        if not isinstance(content, list):
+            return None
+        found = [entry.get("id") for entry in content if isinstance(entry, dict) and entry.get("name") == name]
+        return frozenset(each for each in found if isinstance(each, str) and DATASET_ID.fullmatch(each))
+
+    def dataset(self, dataset_id: str) -> DatasetState:
+        """Return what became of a dataset.
+
+        Raises:
+            ServerError: the server does not tell.
+        """
+        what = f"asking for dataset {dataset_id}"
+        answer = self._get(what, f"datasets/{dataset_id}")
+        if answer.status == 404:
+            return DatasetState(False, why="the server does not have it")
+        source = (answer.json() or {}) if answer.is_ok else None
+        source = source.get("dataSource") if isinstance(source, dict) else None
+        if not isinstance(source, dict):
+            raise self.connection.refusal(what, answer)
+        reason = source.get("status")
+        return DatasetState(True, reason is None, one_line(reason or "", 300))
+
+    def page(self, dataset_id: str) -> str:
+        """Return where a dataset is looked at: on the server that the user named."""
+        return page_of(self.connection.base, dataset_id)
+
+
+def page_of(server: str, dataset_id: str) -> str:
+    """Return where a dataset is looked at."""
+    return f"{server}/datasets/{dataset_id}"
+
+
+@dataclass(frozen=True)
+class _Folder:
+    folder_id: str
+    path: tuple[str, ...]
+    is_editable: bool
+
+
+def _folders(entries: list[Any]) -> list[_Folder]:
+    known = {entry["id"]: entry for entry in entries if isinstance(entry, dict) and "id" in entry and "name" in entry}
+    folders = []
+    for folder_id, entry in known.items():
+        path: list[str] = []
+        above: Any = entry
+        while above is not None and len(path) <= len(known):
+            path.insert(0, str(above["name"]))
+            above = known.get(above.get("parent"))
+        folders.append(_Folder(str(folder_id), tuple(path), entry.get("isEditable") is not False))
+    return folders
+
+
+def _candidates(folders: Sequence[_Folder], wanted: tuple[str, ...]) -> str:
+    """Return what there is beside a folder that was not found."""
+    parents = [folder.path for folder in folders if wanted[:-1] in (folder.path, folder.path[1:])]
+    beside = ["/".join(folder.path) for folder in folders if folder.path[:-1] in parents]
+    names = sorted(beside or ["/".join(folder.path) for folder in folders])
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"there are {one_line(', '.join(names[:20]), 1000)}{more}"
