@@ -1,6 +1,7 @@
 """Every error that wkpipe raises on purpose, and the exit code it ends a command with.
 
     WkpipeError                     1   a task failed
+    ├── ProcessKilled               1   a process of it was killed; with more memory it may succeed
     ├── UsageError                  2   the command line or the config file is wrong
     ├── InputRefused                3   the input or the target can not be worked on as it is
     │   ├── UnreadableInput         3   a file is missing, truncated or not what its name says
@@ -32,6 +33,10 @@ class WkpipeError(Exception):
 
     def __str__(self) -> str:
         return one_line(super().__str__())
+
+
+class ProcessKilled(WkpipeError):
+    """A process of the job was killed, most likely for its memory."""
 
 
 class UsageError(WkpipeError, ValueError):

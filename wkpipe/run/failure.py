@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wkpipe.errors import NotWritable, WkpipeError
-from wkpipe.steps.run import Run, failed_tasks
+from wkpipe.steps.job_note import error_notes
+from wkpipe.steps.run import Run
 
 FULL_BYTES = 1 << 20
 """With less space than this, Snakemake and the shells of its jobs fail before a task can note anything."""
@@ -20,7 +21,7 @@ ERROR_PREFIX = "wkpipe: "
 
 def failure_of(run: Run, log: Path | None = None) -> WkpipeError:
     """Return the error to raise for a run with failed tasks; `log` is Snakemake's."""
-    notes = failed_tasks(run.directory)
+    notes = error_notes(run.directory)
     if notes:
         messages = list(dict.fromkeys(str(note["message"]) for note in notes))
         more = f" (and {len(messages) - 1} more errors)" if len(messages) > 1 else ""

@@ -12,15 +12,15 @@ import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from wkpipe.errors import TryAgain, UsageError, WkpipeError
+from wkpipe.errors import ProcessKilled, TryAgain, UsageError, WkpipeError
 from wkpipe.formats import new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import Task
+from wkpipe.steps.job_note import JobNote, forget_error, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.work import run_task
@@ -96,28 +96,28 @@ def run_stored_task(directory: Path, name: str) -> None:
         WkpipeError: as the task.
     """
     plan = load_plan(directory, name)
+    note = JobNote(directory, name)
     task = plan.tasks[0]
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
+    forget_error(directory, name)
     try:
         progress = ProgressNote(directory, name)
         run_task(plan, task, epoch, progress.add, fork=True)
         progress.write()
+        note.end()
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker
         disk.close(disk.open_append(marker), marker)
     except WkpipeError as found:
         error = epoch.cause_of(found)
-        disk.note(directory / "errors" / f"{name}.json", json.dumps({"task": name, "exit_code": error.exit_code, "message": str(error)}))
+        note_error(directory, name, error.exit_code, str(error), is_final=not isinstance(error, ProcessKilled))
         raise error from found
-
-
-def failed_tasks(directory: Path) -> list[dict[str, Any]]:
-    """Return the notes of a run's failed tasks: task, exit_code, message."""
-    notes = []
-    for path in sorted((directory / "errors").glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            notes.append(json.loads(path.read_text()))
-    return notes
+    except MemoryError:
+        note_error(directory, name, ProcessKilled.exit_code, "out of memory; give the job more, or fewer threads", is_final=False)
+        raise
+    except Exception as defect:
+        note_error(directory, name, WkpipeError.exit_code, f"a defect of wkpipe: {type(defect).__name__}: {defect}; please report it")
+        raise
 
 
 def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> None:

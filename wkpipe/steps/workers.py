@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from wkpipe.errors import WkpipeError
+from wkpipe.errors import ProcessKilled
 from wkpipe.plan.resources import slots
 from wkpipe.steps.read_ahead import ReadAhead
 
@@ -54,7 +54,7 @@ def forked_map(
     The memory of a result is used again once the next one is asked for.
 
     Raises:
-        WkpipeError: a worker was killed.
+        ProcessKilled: a worker was killed.
         Exception: what a worker raised.
     """
     window = slots(workers, ahead)
@@ -113,7 +113,8 @@ class _Pool:
             for descriptor in select.select(list(self._done), [], [])[0]:
                 message = _read(descriptor, _MESSAGE.size)
                 if len(message) < _MESSAGE.size:
-                    raise WkpipeError(f"a worker process ended before its time ({self._reap(descriptor)}); perhaps the memory is too small")
+                    how = self._reap(descriptor)
+                    raise ProcessKilled(f"a worker process ended before its time ({how}); perhaps the memory is too small")
                 done, size = _MESSAGE.unpack(message)
                 if done < 0:
                     raise pickle.loads(_read(descriptor, size))
