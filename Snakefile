@@ -9,6 +9,7 @@ include: "workflow/rules/common.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/downsample.smk"
 include: "workflow/rules/publish.smk"
+include: "workflow/rules/upload.smk"
 
 
 rule all:

@@ -6,9 +6,13 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wkpipe.errors import UsageError
+
+if TYPE_CHECKING:
+    from wkpipe.server.token import Token
+    from wkpipe.server.upload import Uploaded
 
 
 @dataclass(frozen=True)
@@ -23,11 +27,18 @@ class WorkOptions:
     quiet: bool
 
 
-def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str, str], done: str, nothing: str) -> None:
-    """Plan and run what the options ask for; print a summary.
+def work(
+    values: Mapping[str, Any],
+    options: WorkOptions,
+    spellings: Mapping[str, str],
+    done: str,
+    nothing: str,
+    token: Token | None = None,
+) -> Uploaded | None:
+    """Plan and run what the options ask for; print a summary; return what is on a server then.
 
     `values` are those of a config; `spellings` names the options that are not spelled like their key. `done` and
-    `nothing` are the last line's words, for work that was done and where there was none.
+    `nothing` are the last line's words, for work that was done and where there was none. `token` is for an upload.
 
     Raises:
         WkpipeError: with the exit code of the command.
@@ -35,7 +46,7 @@ def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str
     from wkpipe.plan.build import make_plan
     from wkpipe.plan.config import load_config
     from wkpipe.plan.resources import Sizing, available_cores
-    from wkpipe.plan.table import plan_table
+    from wkpipe.plan.table import plan_table, upload_lines
     from wkpipe.run.execute import Execution, check_strategy, execute
 
     check_strategy(options.strategy)
@@ -54,11 +65,14 @@ def work(values: Mapping[str, Any], options: WorkOptions, spellings: Mapping[str
         print(f"wkpipe: {note}", file=sys.stderr)
     if options.dry_run:
         print(plan_table(plan))
-        return
+        return None
     if plan.is_empty:
-        print(nothing)
-        return
-    execute(plan, Execution(options.strategy, cores, options.break_lock, options.quiet))
+        print("\n".join([nothing, *upload_lines(plan)]))
+        return plan.uploaded
+    uploaded = execute(plan, Execution(options.strategy, cores, options.break_lock, options.quiet, token))
     mags = sum(len(layer.publish) for layer in plan.layers)
     seconds = time.monotonic() - start
     print(f"{done}: {plan.units_to_do} storage shards, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")
+    if uploaded is not None:
+        print(f"uploaded: {uploaded.url}")
+    return uploaded

@@ -25,6 +25,7 @@ from wkpipe.plan.recipe import inherited_config, load_recipe
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.space import RECORD_BYTES, Free, Need, Stored, check_space, free_bytes, space_needed
 from wkpipe.plan.survey import LayerSurvey, survey_layer
+from wkpipe.plan.upload import upload_request, upload_task, uploaded_already
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.axes import spatial
@@ -44,18 +45,24 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
     """
     epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
     draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
-    _check_writable(draft.locations.dataset)
+    upload = upload_request(config, draft.locations, draft.name)
+    if draft.layers:
+        _check_writable(draft.locations.dataset)
     _check_writable(draft.locations.state)
     space = None if config.ignore_disk_space else _check_space(draft, sizing, free)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
     publish = [
         layer.name for layer in draft.layers if layer.publish or layer.discarded or layer.new is not None or layer.name in converted_anew
     ]
+    tasks = group_tasks(draft.pending, publish, sizing)
+    uploaded = None
+    if upload is not None and (tasks or (uploaded := uploaded_already(upload)) is None):
+        tasks = (*tasks, upload_task(tasks))
     return Plan(
         dataset=draft.locations.dataset,
         state=draft.locations.state,
         layers=tuple(draft.layers),
-        tasks=group_tasks(draft.pending, publish, sizing),
+        tasks=tasks,
         new_dataset=draft.new_dataset,
         conversion=draft.conversion,
         notes=tuple(draft.notes),
@@ -63,14 +70,17 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
         epoch=epoch,
         reasons=tuple(draft.reasons),
         space=space,
+        upload=upload,
+        uploaded=uploaded,
     )
 
 
 @dataclass
 class _Draft:
-    """A plan in the making."""
+    """A plan in the making; `name` is the dataset's."""
 
     locations: Locations
+    name: str
     layers: list[LayerPlan] = field(default_factory=list)
     pending: dict[str, Sequence[PendingMag]] = field(default_factory=dict)
     adopted: dict[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
@@ -97,7 +107,9 @@ class _Draft:
 
 def _plan_existing(config: Config) -> _Draft:
     dataset = StoredDataset.open(config.target, config.state_dir)
-    draft = _Draft(dataset.locations)
+    draft = _Draft(dataset.locations, dataset.properties.name)
+    if not config.downsample:
+        return draft
     inherited = inherited_config(dataset.locations, config)
     layers = [dataset.layer(config.layer_name)] if config.layer_name is not None else list(dataset.properties.layers)
     if not layers:
@@ -272,7 +284,8 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
 
 def _plan_from_images(config: Config) -> _Draft:
     conversion = plan_conversion(config)
-    draft = _Draft(conversion.locations, remove_target=conversion.remove_target, conversion=conversion.identity)
+    name = config.name or conversion.locations.dataset.name
+    draft = _Draft(conversion.locations, name, remove_target=conversion.remove_target, conversion=conversion.identity)
     draft.new_dataset = conversion.new_dataset
     made: list[Mag] = []
     for index in range(len(conversion.stacks)):

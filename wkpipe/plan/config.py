@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from wkpipe.errors import UsageError, one_line
 from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.server.upload import DEFAULT_CHUNK_BYTES, DEFAULT_JOBS
 
 
 def _shape(value: Any) -> tuple[int, int, int] | None:
@@ -76,7 +77,8 @@ class Config(BaseModel):
     """What to do with which data.
 
     With `source`, images are converted into the dataset `target`; without, the layers of an existing dataset are
-    downsampled. Shapes and sizes are in the order x, y, z.
+    downsampled, unless `downsample` is off. With `webknossos_url`, the dataset is then uploaded. Shapes and sizes are
+    in the order x, y, z.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,6 +123,28 @@ class Config(BaseModel):
     trust_empty: bool = Field(False, description="Accept a mag without any shard although a finer one has data.")
     ignore_disk_space: bool = Field(False, description="Begin even where the disk looks too small for what will be written.")
     state_dir: PathText | None = Field(None, description="Where wkpipe keeps its state; default: .wkpipe in the dataset.")
+
+    webknossos_url: str | None = Field(
+        None, description="WEBKNOSSOS server to upload the finished dataset to, like https://webknossos.org; leave out to upload nothing."
+    )
+    dataset_name: str | None = Field(None, description="Name of the dataset on the server; default: its name here.")
+    folder: str | None = Field(
+        None, description="Folder of the server's dashboard to put the dataset in, like Datasets/mine; default: the root folder."
+    )
+    datastore: str | None = Field(
+        None, description="Name or URL of the server's datastore to upload to; default: the first that accepts uploads."
+    )
+    token_file: PathText | None = Field(
+        None, description="File with the token of the server, readable by its owner only; default: the token in the variable WK_TOKEN."
+    )
+    upload_layers: list[str] = Field([], description="Upload: names of the layers to upload; default: all.")
+    upload_finest_mag: MagText | None = Field(None, description="Upload: finest mag to upload; default: the finest there is.")
+    upload_coarsest_mag: MagText | None = Field(None, description="Upload: coarsest mag to upload; default: the coarsest there is.")
+    upload_jobs: int = Field(DEFAULT_JOBS, ge=1, le=64, description="Upload: requests at the same time.")
+    upload_chunk_mib: int = Field(DEFAULT_CHUNK_BYTES >> 20, ge=1, le=100, description="Upload: MiB of a file in one request.")
+    allow_http: bool = Field(False, description="Upload: send the token unencrypted to a server that is not this machine.")
+    ca_file: PathText | None = Field(None, description="Upload: file with certificates to trust besides the usual ones.")
+    proxy: str | None = Field(None, description="Upload: proxy to go through; default: none, whatever the environment says.")
 
     @property
     def chunk(self) -> Vec3Int | None:

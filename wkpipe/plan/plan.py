@@ -16,6 +16,8 @@ from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
+from wkpipe.plan.upload import request_from_json, request_to_json
+from wkpipe.server.upload import Uploaded, UploadRequest
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.locations import Locations
 
@@ -104,7 +106,8 @@ class Plan:
     `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
     newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
     was loaded for a single task has just the layers of that task; `layer_order` names them all. `reasons` tell why units are
-    pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored.
+    pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored. `upload` tells what is
+    uploaded where; `uploaded` that it is there already, as it is now, so that nothing is to be done.
     """
 
     dataset: Path
@@ -119,6 +122,8 @@ class Plan:
     layer_order: tuple[str, ...] = ()
     reasons: tuple[MagReasons, ...] = ()
     space: Need | None = None
+    upload: UploadRequest | None = None
+    uploaded: Uploaded | None = None
 
     def __post_init__(self) -> None:
         if not self.layer_order:
@@ -159,6 +164,7 @@ class Plan:
             "new_dataset": self.new_dataset,
             "conversion": self.conversion,
             "notes": list(self.notes),
+            "upload": None if self.upload is None else request_to_json(self.upload),
         }
         layers = b"".join(_line(layer.name, layer.to_json()) for layer in self.layers)
         tasks = b"".join(_line(task.name, task.to_json()) for task in self.tasks)
@@ -203,6 +209,7 @@ def load_plan(directory: Path, only_task: str | None = None) -> Plan:
         conversion=head["conversion"],
         notes=tuple(head["notes"]),
         layer_order=tuple(head["layer_order"]),
+        upload=None if head["upload"] is None else request_from_json(head["upload"]),
     )
 
 

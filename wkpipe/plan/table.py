@@ -49,7 +49,17 @@ def plan_table(plan: Plan) -> str:
     total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
     if plan.tasks and plan.space is not None:
         total += f", about {size_text(plan.space.expected)} on disk"
-    return "\n".join([*lines, total, *reason_lines(plan.reasons)])
+    return "\n".join([*lines, total, *upload_lines(plan), *reason_lines(plan.reasons)])
+
+
+def upload_lines(plan: Plan) -> list[str]:
+    """Return what becomes of the dataset on a server."""
+    if plan.upload is None:
+        return []
+    if plan.uploaded is not None:
+        return [f"uploaded already: {plan.uploaded.url}"]
+    folder = "" if plan.upload.folder is None else f", folder {plan.upload.folder}"
+    return [f"upload: to {plan.upload.url} as {plan.upload.name}{folder}"]
 
 
 def _compression(compression: Compression) -> str:

@@ -19,7 +19,9 @@ from wkpipe.run.failure import failure_of
 from wkpipe.run.progress import Progress
 from wkpipe.run.snakefile import RUN_KEY
 from wkpipe.run.workflow_files import profile_directory, workflow_root
-from wkpipe.steps.run import Run
+from wkpipe.server.token import TOKEN_VARIABLE, Token
+from wkpipe.server.upload import Uploaded
+from wkpipe.steps.run import Run, uploaded_by
 from wkpipe.storage import disk
 from wkpipe.storage.lease import Epoch
 
@@ -33,12 +35,13 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 @dataclass(frozen=True)
 class Execution:
-    """How a plan is executed: strategy, cores, and what the user wants to see."""
+    """How a plan is executed: strategy, cores, what the user wants to see, and the token of the server it uploads to."""
 
     strategy: str = "multiprocessing"
     cores: int = 1
     break_lock: bool = False
     quiet: bool = False
+    token: Token | None = None
 
 
 def check_strategy(strategy: str) -> None:
@@ -53,8 +56,8 @@ def check_strategy(strategy: str) -> None:
         raise UsageError(f"the distribution strategy {strategy} is not available in this version; use {' or '.join(LOCAL_STRATEGIES)}")
 
 
-def execute(plan: Plan, execution: Execution) -> None:
-    """Run all tasks of a plan and return when they are done.
+def execute(plan: Plan, execution: Execution) -> Uploaded | None:
+    """Run all tasks of a plan and return when they are done, with what was uploaded.
 
     Raises:
         WkpipeError: tasks have failed; the message names them, the exit code is that of the gravest error.
@@ -62,9 +65,9 @@ def execute(plan: Plan, execution: Execution) -> None:
         Interrupted: Ctrl-C or SIGTERM; what was finished is kept.
     """
     if plan.is_empty:
-        return
+        return plan.uploaded
     run = Run(plan)
-    with _interruptible(), run.begun(execution.break_lock) as epoch:
+    with _interruptible(), run.begun(execution.break_lock, execution.token) as epoch:
         log = run.directory / "snakemake.log"
         with os.fdopen(disk.create(log), "wb") as output:
             process = subprocess.Popen(
@@ -87,6 +90,7 @@ def execute(plan: Plan, execution: Execution) -> None:
                 progress.close()
         if process.returncode != 0:
             raise epoch.cause_of(failure_of(run, log))
+        return uploaded_by(run)
 
 
 def _command(run: Run, execution: Execution) -> list[str]:
@@ -108,8 +112,8 @@ def _end_with_parent() -> None:
 
 
 def _environment(run: Run) -> dict[str, str]:
-    """Return the environment for Snakemake: no default profile of the user, and its cache where we may write."""
-    kept = {key: value for key, value in os.environ.items() if key != "SNAKEMAKE_PROFILE"}
+    """Return the environment for Snakemake: no default profile of the user, no token, and its cache where we may write."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("SNAKEMAKE_PROFILE", TOKEN_VARIABLE)}
     return kept | {"XDG_CACHE_HOME": str(run.directory / "cache")}
 
 

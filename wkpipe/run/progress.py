@@ -2,6 +2,7 @@
 
 On a terminal one live line, else a plain line every ten seconds. Shards are counted in the ledger, which has what is
 proven, whatever runs the jobs and wherever; voxels are what the jobs note of themselves, as one shard may take minutes.
+Then come the bytes of an upload.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from typing import TextIO
 
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.space import size_text
 from wkpipe.steps.progress_note import voxels_done
+from wkpipe.steps.upload import UploadState
 from wkpipe.storage.ledger import SEGMENT_SUFFIX
 
 LIVE_SECONDS = 0.5
@@ -65,6 +68,8 @@ class Progress:
         self._run = run
         self._start = time.monotonic()
         self._last = self._start if not self._live else 0.0
+        self._upload_start: tuple[float, int] | None = None
+        self._notices = 0
         self._watched = _watched(plan)
         for watched in self._watched:
             watched.refresh()
@@ -79,19 +84,45 @@ class Progress:
         self._show()
 
     def close(self) -> None:
-        """End the live line."""
-        if self._live and not self._quiet:
+        """End the live line; show what there is still to be said."""
+        if self._quiet:
+            return
+        if self._live:
             self._show()
             self._stream.write("\n")
-            self._stream.flush()
+        elif (upload := UploadState.of(self._run)) is not None:
+            self._show_notices(upload.notices)
+        self._stream.flush()
 
     def _show(self) -> None:
-        for watched in self._watched:
-            if watched.done < watched.units:
-                watched.refresh()
-        line = self.line(time.monotonic() - self._start)
+        now = time.monotonic()
+        if (upload := UploadState.of(self._run)) is not None:
+            self._show_notices(upload.notices)
+            line = self.upload_line(upload, now)
+        else:
+            for watched in self._watched:
+                if watched.done < watched.units:
+                    watched.refresh()
+            line = self.line(now - self._start)
         self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
         self._stream.flush()
+
+    def _show_notices(self, notices: list[str]) -> None:
+        """Show what is new of what an upload has to say, in lines that stay."""
+        for notice in notices[self._notices :]:
+            self._stream.write(f"\r\x1b[Kwkpipe: {notice}\n" if self._live else f"wkpipe: {notice}\n")
+        self._notices = max(self._notices, len(notices))
+
+    def upload_line(self, upload: UploadState, now: float) -> str:
+        """Return the line for an upload that is under way; rate and time left are those since it was first seen."""
+        if not upload.total:
+            return upload.doing
+        if self._upload_start is None:  # what an earlier run has sent took none of this one's time
+            self._upload_start = (now, upload.done)
+        seconds, sent = now - self._upload_start[0], upload.done - self._upload_start[1]
+        rate = sent / seconds if seconds > 0 else 0.0
+        left = f", {_duration((upload.total - upload.done) / rate)} left" if rate > 0 and upload.done < upload.total else ""
+        return f"{upload.doing}: {size_text(upload.done)} of {size_text(upload.total)}, {size_text(rate)}/s{left}"
 
     def line(self, seconds: float) -> str:
         """Return the line for a run that has taken so long."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,9 +15,11 @@ from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
-from wkpipe.plan.task import Task
+from wkpipe.plan.table import upload_lines
+from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.run.failure import failure_of
-from wkpipe.steps.run import Run, current_run
+from wkpipe.server.token import TOKEN_VARIABLE, Token, take_token
+from wkpipe.steps.run import Run, current_run, uploaded_by
 from wkpipe.storage.lease import Epoch
 from wkpipe.stored.locations import Locations
 
@@ -37,12 +39,20 @@ class WorkflowRun:
     Everything that is refused ends the process at once, with one line and the exit code of the error's kind.
     """
 
-    def __init__(self, plan: Plan, directory: Path, run: Run | None, targets: str | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        directory: Path,
+        run: Run | None,
+        targets: str | None = None,
+        take: Callable[[], Token] | None = None,
+    ) -> None:
         self.plan = plan
         self.directory = str(directory)
         self._targets = targets or str(directory)
         self.python = sys.executable
         self._run = run
+        self._take_token = take
         self._tasks = {task.name: task for task in plan.tasks}
         self._memory = available_memory_mb()
         self._lease = contextlib.ExitStack()
@@ -55,6 +65,7 @@ class WorkflowRun:
         `wkpipe` has made the plan and taken the lease already; its run directory is in the config.
         """
         given = {key: value for key, value in values.items() if value is not None and key != RUN_KEY}
+        secret = os.environ.pop(TOKEN_VARIABLE, None)  # whatever is asked for: no job inherits it
         try:
             if values.get(RUN_KEY):
                 directory = Path(values[RUN_KEY])
@@ -76,8 +87,11 @@ class WorkflowRun:
             print(f"wkpipe: {note}", file=sys.stderr)
         if plan.is_empty:
             print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
+        for line in upload_lines(plan):
+            print(f"wkpipe: {line}", file=sys.stderr)
         run = Run(plan)
-        return cls(plan, run.directory, run)
+        # A file that the config names is meant for this run; the variable may be there for all of a user's work.
+        return cls(plan, run.directory, run, take=lambda: take_token(None if config.token_file else secret, config.token_file))
 
     # -- file targets -------------------------------------------------------------------------------------------
 
@@ -123,20 +137,24 @@ class WorkflowRun:
         if self._run is None or self.plan.is_empty:
             return
         try:
-            self._epoch = self._lease.enter_context(self._run.begun())
+            token = self._take_token() if self._take_token is not None and self.plan.of_rule(UPLOAD) else None
+            self._epoch = self._lease.enter_context(self._run.begun(token=token))
         except WkpipeError as error:
             refuse(error)
 
     def end(self) -> None:
-        """Give the lease back."""
+        """Give the lease back after all has gone well; say where the dataset is that was uploaded."""
+        uploaded = None if self._run is None or self._epoch is None else uploaded_by(self._run)
         self._lease.close()
+        if uploaded is not None:
+            print(f"wkpipe: uploaded: {uploaded.url}", file=sys.stderr)
 
     def fail(self) -> None:
         """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does."""
         if self._epoch is None or self._run is None:
             return
         error = self._epoch.cause_of(failure_of(self._run))
-        self.end()
+        self._lease.close()
         refuse(error)
 
 

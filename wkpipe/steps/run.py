@@ -11,6 +11,7 @@ import contextlib
 import json
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from wkpipe.errors import ProcessKilled, TryAgain, UsageError, WkpipeError
@@ -19,10 +20,14 @@ from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
-from wkpipe.plan.task import Task
+from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.server.token import Token
+from wkpipe.server.upload import Uploaded
 from wkpipe.steps.job_note import JobNote, forget_error, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
+from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
+from wkpipe.steps.upload import upload_dataset
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
@@ -50,8 +55,8 @@ class Run:
         return self.directory / task.marker
 
     @contextlib.contextmanager
-    def begun(self, break_lock: bool = False) -> Iterator[Epoch]:
-        """Hold the lease and have everything prepared for the jobs; the block is where they run.
+    def begun(self, break_lock: bool = False, token: Token | None = None) -> Iterator[Epoch]:
+        """Hold the lease and have everything prepared for the jobs; the block is where they run. `token` is for the upload.
 
         Raises:
             TryAgain: another run works on the dataset, or did since the plan was made.
@@ -68,7 +73,11 @@ class Run:
             replace_file(self.directory / EPOCH_FILE, json.dumps(lease.epoch.to_json()).encode(), scratch)
             replace_file(self.locations.runs / CURRENT, self.directory.name.encode(), scratch)
             try:
-                yield lease.epoch
+                with contextlib.ExitStack() as kept:
+                    if token is not None:
+                        place = kept.enter_context(kept_in_memory(token))
+                        replace_file(self.directory / PLACE_FILE, place.encode(), scratch)
+                    yield lease.epoch
             finally:
                 with contextlib.suppress(WkpipeError):
                     forget_done(self.locations)
@@ -101,13 +110,19 @@ def run_stored_task(directory: Path, name: str) -> None:
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
     forget_error(directory, name)
     try:
-        progress = ProgressNote(directory, name)
-        run_task(plan, task, epoch, progress.add, fork=True)
-        progress.write()
+        result = b""
+        if task.rule == UPLOAD:
+            result = json.dumps(asdict(upload_dataset(plan, directory))).encode()
+        else:
+            progress = ProgressNote(directory, name)
+            run_task(plan, task, epoch, progress.add, fork=True)
+            progress.write()
         note.end()
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker
-        disk.close(disk.open_append(marker), marker)
+        descriptor = disk.open_append(marker)
+        disk.write(descriptor, result, marker)
+        disk.close(descriptor, marker)
     except WkpipeError as found:
         error = epoch.cause_of(found)
         note_error(directory, name, error.exit_code, str(error), is_final=not isinstance(error, ProcessKilled))
@@ -118,6 +133,13 @@ def run_stored_task(directory: Path, name: str) -> None:
     except Exception as defect:
         note_error(directory, name, WkpipeError.exit_code, f"a defect of wkpipe: {type(defect).__name__}: {defect}; please report it")
         raise
+
+
+def uploaded_by(run: Run) -> Uploaded | None:
+    """Return what a run has uploaded, as the marker of the task says; None where it had nothing to upload."""
+    for task in run.plan.of_rule(UPLOAD):
+        return Uploaded(**json.loads(run.marker(task).read_bytes()))
+    return None
 
 
 def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> None:

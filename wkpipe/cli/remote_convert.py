@@ -1,0 +1,193 @@
+"""``wkpipe remote-convert``: images become a dataset on a server, in one run; what lies here meanwhile is gone afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from wkpipe.cli import options as o
+from wkpipe.cli.work import WorkOptions, work
+from wkpipe.errors import InputRefused, WkpipeError
+
+DEFAULT_URL = "https://webknossos.org"
+
+NOT_IDENTITY = {"batch_size", "ignore_disk_space", "token_file", "upload_jobs", "ca_file", "proxy", "allow_http"}
+"""What may be another in the command that goes on than it was in the one that was stopped."""
+
+RAM = {"tmpfs", "ramfs", "devtmpfs"}
+"""File systems in memory."""
+
+OF_ONE_HOST = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+"""Directories that no host shares with others."""
+
+
+def remote_convert(
+    source: Annotated[Path, typer.Argument(parser=o.given_path, metavar="SOURCE", help="Image file, or directory of images.")],
+    voxel_size: Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")],
+    webknossos_url: Annotated[str, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server.")] = DEFAULT_URL,
+    token: Annotated[
+        str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
+    ] = None,
+    token_file: Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")] = None,
+    dataset_name: Annotated[str | None, typer.Option(help="Name of the dataset on the server; default: that of SOURCE.")] = None,
+    folder: Annotated[
+        str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")
+    ] = None,
+    unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
+    layer_name: Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")] = None,
+    category: Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")] = None,
+    data_format: Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")] = "zarr3",
+    chunk_shape: Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")] = None,
+    shard_shape: Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")] = None,
+    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")] = True,
+    compression_level: o.CompressionLevel = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")] = None,
+    downsample: Annotated[bool, typer.Option("--downsample/--no-downsample", help="Make coarser mags before uploading.")] = True,
+    max_mag: Annotated[str | None, typer.Option(help="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")] = None,
+    interpolation_mode: o.InterpolationMode = "default",
+    sampling_mode: o.SamplingMode = "anisotropic",
+    work_dir: Annotated[
+        Path, typer.Option(help="Where the dataset lies until it is uploaded; with jobs on other hosts, a place that all share.")
+    ] = Path(),
+    jobs: o.Jobs = None,
+    distribution_strategy: o.Strategy = "multiprocessing",
+    job_resources: o.JobResources = None,
+    ignore_disk_space: o.IgnoreDiskSpace = False,
+    dry_run: o.DryRun = False,
+    break_lock: o.BreakLock = False,
+    quiet: o.Quiet = False,
+) -> None:
+    """Make a dataset of images on a WEBKNOSSOS server. The same command goes on after a crash; at the end, nothing of it is left here."""
+    from wkpipe.server.token import TOKEN_VARIABLE, take_token
+
+    if token is not None:
+        print(f"wkpipe: --token shows the token in the process list; rather set {TOKEN_VARIABLE}, or give --token-file", file=sys.stderr)
+    secret = None if dry_run else take_token(token, token_file)
+    name = dataset_name or name_of(source)
+    values: dict[str, Any] = {
+        "source": str(source),
+        "voxel_size": voxel_size,
+        "unit": unit,
+        "name": name,
+        "layer_name": layer_name,
+        "category": category,
+        "data_format": data_format,
+        "chunk_shape": chunk_shape,
+        "shard_shape": shard_shape,
+        "compress": compress,
+        "compression_level": compression_level,
+        "batch_size": batch_size,
+        "downsample": downsample,
+        "coarsest_mag": max_mag,
+        "interpolation_mode": interpolation_mode,
+        "sampling_mode": sampling_mode,
+        "ignore_disk_space": ignore_disk_space,
+        "webknossos_url": webknossos_url,
+        "folder": folder,
+    }
+    spellings = {"source": "SOURCE", "name": "--dataset-name", "coarsest_mag": "--max-mag"}
+    if distribution_strategy in ("slurm", "kubernetes"):
+        check_shared(work_dir)
+    target = work_dir / directory_name(values, spellings)
+    if (url := _uploaded_before(target)) is not None and not dry_run:
+        print(f"uploaded by an earlier run of this command: {url}")
+        _clean_up(target, url)
+        return
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    try:
+        uploaded = work({**values, "target": str(target)}, how, spellings, f"converted {source}", f"{source} is converted already", secret)
+    except WkpipeError as error:
+        if not target.exists():
+            raise
+        raise type(error)(
+            f"{error}. The dataset is kept in {target}: the same command goes on from there; to give it up, delete that directory"
+        ) from error
+    if uploaded is not None:
+        _clean_up(target, uploaded.url)
+
+
+def name_of(source: Path) -> str:
+    """Return the name of a dataset whose name is not given: that of the source's directory, or of its file without the suffix."""
+    source = source.resolve()
+    return source.name if source.is_dir() else source.stem
+
+
+def directory_name(values: Mapping[str, Any], spellings: Mapping[str, str]) -> str:
+    """Return the name of the directory for what source and options make: the same command finds what it has begun.
+
+    Raises:
+        UsageError: an option is not valid.
+    """
+    from wkpipe.plan.config import load_config
+
+    given = {key: value for key, value in values.items() if value is not None} | {"target": "."}
+    config = load_config(given, "command line", lambda key: spellings.get(key, "--" + key.replace("_", "-")))
+    identity = {key: value for key, value in config.to_json().items() if key not in NOT_IDENTITY}
+    identity["source"] = os.path.realpath(identity["source"])
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return f"{re.sub(r'[^A-Za-z0-9_.-]', '_', str(values['name']))[:80]}-{digest[:10]}.uploading"
+
+
+def check_shared(directory: Path) -> None:
+    """Refuse a directory that other hosts can not see, as far as this one can tell.
+
+    Raises:
+        InputRefused: it is for temporary files, or in memory.
+    """
+    path = directory.resolve()
+    places = [Path(place).resolve() for place in (*OF_ONE_HOST, os.environ.get("TMPDIR") or "/tmp")]
+    temporary = next((place for place in places if path.is_relative_to(place)), None)
+    kind = _file_system(path)
+    if temporary is None and kind not in RAM:
+        return
+    why = f"lies on a {kind} file system, in this host's memory" if kind in RAM else f"lies in {temporary}, which every host has for itself"
+    raise InputRefused(f"{path} {why}, but jobs run on other hosts; give --work-dir a directory that all of them share")
+
+
+def _file_system(path: Path) -> str:
+    """Return the type of the file system that a path is on; nothing where that is not known."""
+    try:
+        lines = Path("/proc/self/mounts").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    # The last of those that are mounted at the same place is the one that is seen.
+    found = {Path(re.sub(r"\\([0-7]{3})", lambda m: chr(int(m[1], 8)), place)): kind for _, place, kind, *_ in map(str.split, lines)}
+    return found[max((place for place in found if path.is_relative_to(place)), key=lambda place: len(place.parts))]
+
+
+# -- afterwards -----------------------------------------------------------------------------------------------------
+
+
+def _mark(target: Path) -> Path:
+    """Return the file beside a dataset that says that it is uploaded, while the dataset is being deleted."""
+    return target.with_name(f"{target.name}.done")
+
+
+def _uploaded_before(target: Path) -> str | None:
+    """Return the address of a dataset on the server whose deletion here was cut short."""
+    try:
+        return _mark(target).read_text()
+    except FileNotFoundError:
+        return None
+
+
+def _clean_up(target: Path, url: str) -> None:
+    """Delete the dataset that is uploaded; cut short, the same command ends it, and does not upload what is half gone once more."""
+    from wkpipe.storage import disk
+    from wkpipe.storage.commit import Scratch, remove_files, replace_file
+    from wkpipe.stored.locations import Locations
+
+    locations, mark = Locations.of(target), _mark(target)
+    if not mark.exists():
+        replace_file(mark, url.encode(), Scratch(locations.data_temporary))
+    for directory in (locations.dataset, locations.state):
+        disk.remove_tree(directory)
+    remove_files([mark], Scratch(mark.parent))
