@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from wkpipe.errors import ServerError, UsageError, one_line
+from wkpipe.errors import ServerError, UsageError, WkpipeError, one_line
 from wkpipe.server.policy import TRIED_AGAIN, Policy
 from wkpipe.server.token import Token
 
@@ -151,6 +151,8 @@ class Network:
                 return self._answer(response, deadline)
             finally:
                 response.close()
+        except WkpipeError:  # of the body's maker
+            raise
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
             self.check()
             raise NoAnswer(_said(error, self.token, "no connection"), was_sent=False) from None
@@ -259,16 +261,16 @@ class Connection:
 
 
 class Patience:
-    """Pauses between attempts, for as long as there is progress now and then. Thread-safe; many may share one."""
+    """Pauses between attempts, until `without_progress` after the first failure since the last success. Many threads may share one."""
 
     def __init__(self, network: Network) -> None:
         self._network = network
-        self._last = time.monotonic()
+        self._failing_since: float | None = None
         self._attempts = 0
 
     def progressed(self) -> None:
         """Note that something has been achieved."""
-        self._last = time.monotonic()
+        self._failing_since = None
         self._attempts = 0
 
     def wait(self, why: str, retry_after: str | None = None, attempt: int | None = None) -> None:
@@ -277,10 +279,11 @@ class Patience:
         Raises:
             ServerError: there was no progress for too long; tells `why`.
         """
-        policy = self._network.policy
+        policy, now = self._network.policy, time.monotonic()
+        since = self._failing_since = self._failing_since or now
         pause = policy.pause(self._attempts if attempt is None else attempt, retry_after)
         self._attempts += 1
-        idle = time.monotonic() - self._last
+        idle = now - since
         if idle + pause > policy.without_progress:
             raise ServerError(f"{why}; no progress for {idle:.0f} s; run the same command again later, it goes on from there")
         self._network.wait(pause)

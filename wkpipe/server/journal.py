@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -28,6 +29,7 @@ FILE_NAME = "upload.jsonl"
 VERSION = 1
 
 _MOST_CHUNKS = 1 << 32
+_UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ class Journal:
             count, chunk_bytes = int(first.pop("files")), int(first.pop("chunk_bytes"))
             before = first.pop("before")
             head = Head(**first, before=None if before is None else tuple(before))
-            if count != len(files) or chunk_bytes < 1:
+            if count != len(files) or chunk_bytes < 1 or not _UPLOAD_ID.fullmatch(head.upload_id):
                 raise ValueError
         except (ValueError, TypeError, KeyError, AttributeError):
             raise MetadataError(f"{path}: the journal of an upload is damaged; upload anew with --again") from None
@@ -130,9 +132,7 @@ class Journal:
     def remove(self) -> None:
         """Forget the upload."""
         self.close()
-        disk.unlink(self.directory / FILE_NAME)
-        disk.remove_tree(self.directory)
-        disk.sync_directory(self.directory.parent)
+        remove_journal(self.directory)
 
     def close(self) -> None:
         with self._lock:
@@ -245,6 +245,14 @@ class Journal:
     @property
     def _log(self) -> Path:
         return self.directory / f"{self.head.upload_id}.log"
+
+
+def remove_journal(directory: Path) -> None:
+    """Remove a journal, in whatever state it is."""
+    if directory.is_dir():
+        disk.unlink(directory / FILE_NAME)
+        disk.remove_tree(directory)
+        disk.sync_directory(directory.parent)
 
 
 def _line(content: Any) -> bytes:

@@ -83,9 +83,11 @@ class Part:
             LayerNotFound: there is no such layer.
             MagNotFound: a layer has no mag of the part.
         """
-        chosen = [properties.layer(name) for name in self.layers] or list(properties.layers)
+        wanted = {properties.layer(name).name for name in self.layers} or {layer.name for layer in properties.layers}
         parts = []
-        for layer in chosen:
+        for layer in properties.layers:
+            if layer.name not in wanted:
+                continue
             gone = [entry.mag for entry in layer.mags if not self.has(entry.mag)]
             if layer.mags and len(gone) == len(layer.mags):
                 there = ", ".join(str(entry.mag) for entry in layer.mags)

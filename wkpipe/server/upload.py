@@ -2,83 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from wkpipe.geometry import Mag
+from wkpipe.errors import InputRefused
+from wkpipe.server.journal import FILE_NAME, Journal, UploadLock
 from wkpipe.server.policy import Policy
+from wkpipe.server.progress import Progress
+from wkpipe.server.request import (
+    DEFAULT_CHUNK_BYTES,
+    DEFAULT_JOBS,
+    DEFAULT_URL,
+    Target,
+    Uploaded,
+    UploadRequest,
+    UploadStatus,
+    opened,
+    status_of,
+)
+from wkpipe.server.selection import Part, Selection, select
+from wkpipe.server.session import UploadSession, cancel_on_server
 from wkpipe.server.token import Token
+from wkpipe.stored.locations import uploads_directory
 
-DEFAULT_URL = "https://webknossos.org"
-DEFAULT_CHUNK_BYTES = 32 << 20
-DEFAULT_JOBS = 5
-
-
-@dataclass(frozen=True)
-class UploadRequest:
-    """What is to be uploaded, and whereto.
-
-    dataset: its directory. state: its state directory (`Locations.state`). url: of the server. name: of the new dataset;
-    None = the one in its properties. folder: path of names, with or without that of the root folder; None = the root.
-    datastore: name or URL of one of the server's; None = the first that takes uploads. layers: their names; () = all.
-    finest_mag, coarsest_mag: only mags between these, inclusive. chunk_bytes: of one request. jobs: requests at once.
-    allow_http: send the token unencrypted to a server that is not this machine. ca_file: certificates to trust besides the
-    usual ones. proxy: URL of a proxy; None = none, whatever the environment says. again: forget an earlier upload.
-    """
-
-    dataset: Path
-    state: Path
-    url: str = DEFAULT_URL
-    name: str | None = None
-    folder: str | None = None
-    datastore: str | None = None
-    layers: Sequence[str] = ()
-    finest_mag: Mag | None = None
-    coarsest_mag: Mag | None = None
-    chunk_bytes: int = DEFAULT_CHUNK_BYTES
-    jobs: int = DEFAULT_JOBS
-    allow_http: bool = False
-    ca_file: Path | None = None
-    proxy: str | None = None
-    again: bool = False
-
-
-class Progress:
-    """Is told how an upload goes; this one keeps silent. Calls come from one thread at a time."""
-
-    def notice(self, text: str) -> None:
-        """Something the user should know."""
-
-    def doing(self, text: str) -> None:
-        """What is being done now, such as ``sending`` or ``the server is finishing``."""
-
-    def moved(self, done: int, total: int) -> None:
-        """`done` of `total` bytes are on the server or on their way."""
-
-
-@dataclass(frozen=True)
-class Uploaded:
-    """A dataset on a server: its id there, and where it is looked at. `was_there`: an earlier run had uploaded it."""
-
-    dataset_id: str
-    url: str
-    was_there: bool = False
-
-
-@dataclass(frozen=True)
-class UploadStatus:
-    """How far an upload is, as its journal has it. state: ``sending``, ``finishing``, ``done``, or ``failed``."""
-
-    name: str
-    url: str
-    upload_id: str
-    state: str
-    files: int
-    bytes_done: int
-    bytes_total: int
-    dataset_url: str | None = None
-    why: str | None = None
+__all__ = [
+    "DEFAULT_CHUNK_BYTES",
+    "DEFAULT_JOBS",
+    "DEFAULT_URL",
+    "Progress",
+    "UploadRequest",
+    "UploadStatus",
+    "Uploaded",
+    "cancel",
+    "select_files",
+    "status",
+    "statuses",
+    "upload",
+]
 
 
 def upload(request: UploadRequest, token: Token, progress: Progress | None = None, policy: Policy | None = None) -> Uploaded:
@@ -92,17 +51,35 @@ def upload(request: UploadRequest, token: Token, progress: Progress | None = Non
         TryAgain: another process is at the same upload.
         Interrupted, KeyboardInterrupt: as a signal handler raised it; the same request goes on.
     """
-    raise NotImplementedError
+    selection, target = select_files(request), Target.of(request)
+    with UploadLock(target.directory), target.network(token, policy) as network:
+        run = UploadSession(request, target, selection, network, progress or Progress())
+        try:
+            return run.uploaded()
+        finally:
+            run.close()
+
+
+def select_files(request: UploadRequest) -> Selection:
+    """Return the files that are or would be sent. Nothing is asked of the server, nothing is written.
+
+    Raises:
+        InputRefused, IntegrityError: as `upload`.
+    """
+    part = Part(tuple(request.layers), request.finest_mag, request.coarsest_mag)
+    return select(opened(request), part)
 
 
 def status(request: UploadRequest) -> UploadStatus | None:
     """Return how far an upload is; None where it has not begun."""
-    raise NotImplementedError
+    journal = Journal.load(Target.of(request).directory)
+    return None if journal is None else status_of(journal)
 
 
 def statuses(state: Path) -> list[UploadStatus]:
     """Return all uploads that a state directory knows of."""
-    raise NotImplementedError
+    directories = sorted(path.parent for path in uploads_directory(state).glob(f"*/{FILE_NAME}"))
+    return [status_of(journal) for journal in map(Journal.load, directories) if journal is not None]
 
 
 def cancel(request: UploadRequest, token: Token, policy: Policy | None = None) -> UploadStatus:
@@ -112,4 +89,13 @@ def cancel(request: UploadRequest, token: Token, policy: Policy | None = None) -
         InputRefused: there is none.
         ServerError: the server refuses; the journal stays.
     """
-    raise NotImplementedError
+    target = Target.of(request)
+    with UploadLock(target.directory):
+        journal = Journal.load(target.directory)
+        if journal is None or journal.events.dataset_id is not None:
+            what = "no upload" if journal is None else "no unfinished upload (what is done is deleted on the server)"
+            raise InputRefused(f"{request.dataset}: there is {what} of {target.name} to {target.url}")
+        with target.network(token, policy) as network:
+            cancel_on_server(journal, network, request.allow_http)
+        journal.remove()
+        return status_of(journal)

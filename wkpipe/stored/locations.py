@@ -15,6 +15,7 @@ from wkpipe.storage.lease import Epoch
 STATE_NAME = ".wkpipe"
 
 REMADE = "remade"
+UPLOADS = "uploads"
 ARRAYS, LEDGERS = "arrays", "ledger"
 
 
@@ -72,9 +73,14 @@ class Locations:
             directory = self.remade_state(layer) / LEDGERS
             _refuse_links(self.state / REMADE, directory.parent)
         else:
-            directory = self.state / "ledger" / layer
+            directory = self.ledgers / layer
         _refuse_links(directory, directory / str(mag))
         return directory / str(mag)
+
+    @property
+    def ledgers(self) -> Path:
+        """The directory of the ledgers of all layers."""
+        return self.state / "ledger"
 
     def recipe(self, layer: str, mag: Mag) -> Path:
         """Return the file that says how a mag is made."""
@@ -107,6 +113,11 @@ class Locations:
         return self.state / "runs"
 
     @property
+    def uploads(self) -> Path:
+        """The directory of the journals of uploads."""
+        return uploads_directory(self.state)
+
+    @property
     def temporary(self) -> Path:
         """The directory for temporary files of the state."""
         return self.state / "tmp"
@@ -127,7 +138,12 @@ class Locations:
         return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset)
 
 
-_STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp")
+_STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp", UPLOADS)
+
+
+def uploads_directory(state: Path) -> Path:
+    """Return where a state directory keeps the journals of uploads."""
+    return state / UPLOADS
 
 
 def _refuse_links(*paths: Path) -> None:

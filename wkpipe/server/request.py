@@ -1,0 +1,134 @@
+"""UploadRequest: what is to be uploaded and whereto; and what is told of an upload."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wkpipe.errors import UsageError
+from wkpipe.geometry import Mag
+from wkpipe.server.address import server_address
+from wkpipe.server.connection import Network
+from wkpipe.server.journal import Journal
+from wkpipe.server.policy import Policy
+from wkpipe.server.token import Token
+from wkpipe.server.wk_api import check_name, page_of
+from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.locations import STATE_NAME, Locations, uploads_directory
+
+DEFAULT_URL = "https://webknossos.org"
+DEFAULT_CHUNK_BYTES = 32 << 20
+DEFAULT_JOBS = 5
+MOST_CHUNK_BYTES = 100 << 20
+MOST_JOBS = 64
+
+
+@dataclass(frozen=True)
+class UploadRequest:
+    """What is to be uploaded, and whereto.
+
+    dataset: its directory. state: its state directory (`Locations.state`). url: of the server. name: of the new dataset;
+    None = the one in its properties. folder: path of names, with or without that of the root folder; None = the root.
+    datastore: name or URL of one of the server's; None = the first that takes uploads. layers: their names; () = all.
+    finest_mag, coarsest_mag: only mags between these, inclusive. chunk_bytes: of one request. jobs: requests at once.
+    allow_http: send the token unencrypted to a server that is not this machine. ca_file: certificates to trust besides the
+    usual ones. proxy: URL of a proxy; None = none, whatever the environment says. again: forget an earlier upload.
+    """
+
+    dataset: Path
+    state: Path
+    url: str = DEFAULT_URL
+    name: str | None = None
+    folder: str | None = None
+    datastore: str | None = None
+    layers: Sequence[str] = ()
+    finest_mag: Mag | None = None
+    coarsest_mag: Mag | None = None
+    chunk_bytes: int = DEFAULT_CHUNK_BYTES
+    jobs: int = DEFAULT_JOBS
+    allow_http: bool = False
+    ca_file: Path | None = None
+    proxy: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A dataset on a server: its id there, and where it is looked at. `was_there`: an earlier run had uploaded it."""
+
+    dataset_id: str
+    url: str
+    was_there: bool = False
+
+
+@dataclass(frozen=True)
+class UploadStatus:
+    """How far an upload is, as its journal has it. state: ``sending``, ``finishing``, ``done``, or ``failed``."""
+
+    name: str
+    url: str
+    upload_id: str
+    state: str
+    files: int
+    bytes_done: int
+    bytes_total: int
+    dataset_url: str | None = None
+    why: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whereto a request goes, checked; `directory` is that of its journal."""
+
+    url: str
+    name: str
+    directory: Path
+    request: UploadRequest
+
+    @classmethod
+    def of(cls, request: UploadRequest) -> Target:
+        """Check a request.
+
+        Raises:
+            UsageError, InputRefused: a part of it can not be.
+        """
+        if not 1 <= request.chunk_bytes <= MOST_CHUNK_BYTES:
+            raise UsageError(f"chunks of {request.chunk_bytes} bytes are not possible; expected 1 to {MOST_CHUNK_BYTES}")
+        if not 1 <= request.jobs <= MOST_JOBS:
+            raise UsageError(f"{request.jobs} requests at once are not possible; expected 1 to {MOST_JOBS}")
+        url = server_address(request.url, request.allow_http)
+        name = request.name if request.name is not None else opened(request).properties.name
+        check_name(name)
+        mags = [None if mag is None else mag.to_list() for mag in (request.finest_mag, request.coarsest_mag)]
+        root = str(request.dataset.resolve())
+        key = json.dumps([root, url, name, request.folder, request.datastore, sorted(set(request.layers)), mags])
+        directory = uploads_directory(request.state) / hashlib.sha256(key.encode()).hexdigest()[:16]
+        return cls(url, name, directory, request)
+
+    def network(self, token: Token, policy: Policy | None) -> Network:
+        request = self.request
+        return Network(token, policy or Policy(), request.jobs + 1, request.ca_file, request.proxy)
+
+
+def opened(request: UploadRequest) -> StoredDataset:
+    """Open the dataset of a request.
+
+    Raises:
+        UnreadableInput, MetadataError: as `StoredDataset.open`.
+    """
+    found = StoredDataset.open(request.dataset)
+    root = found.locations.dataset
+    own = Locations(root, request.state)
+    # A read-only dataset brings the ledger that it was made with in a state directory of its own.
+    has_ledger = own.ledgers.is_dir() or not (root / STATE_NAME).is_dir()
+    return StoredDataset(own if has_ledger else Locations(root, root / STATE_NAME), found.properties)
+
+
+def status_of(journal: Journal) -> UploadStatus:
+    events, head = journal.events, journal.head
+    state = "done" if events.dataset_id else "failed" if events.dead else "finishing" if events.finish else "sending"
+    page = None if events.dataset_id is None else page_of(head.url, events.dataset_id)
+    return UploadStatus(head.name, head.url, head.upload_id, state, len(journal.files), journal.done, journal.total, page, events.dead)

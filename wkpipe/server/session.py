@@ -1,0 +1,245 @@
+"""UploadSession: one run of one upload, from the first question to the dataset that can be looked at."""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from wkpipe.errors import InputRefused, MetadataError, ServerError
+from wkpipe.server.connection import Connection, Network
+from wkpipe.server.datastore import Datastore
+from wkpipe.server.finish import Finish
+from wkpipe.server.journal import Head, Journal, remove_journal
+from wkpipe.server.progress import Progress
+from wkpipe.server.request import Target, Uploaded, UploadRequest
+from wkpipe.server.selection import Selection, SourceFile
+from wkpipe.server.transfer import Transfer, UploadLost, changed
+from wkpipe.server.versions import Versions, negotiate
+from wkpipe.server.wk_api import User, WkApi
+
+
+class UploadSession:
+    """One run of one upload."""
+
+    def __init__(self, request: UploadRequest, target: Target, selection: Selection, network: Network, progress: Progress) -> None:
+        self._request = request
+        self._target = target
+        self._selection = selection
+        self._network = network
+        self._progress = progress
+        self._journal: Journal | None = None
+
+    def close(self) -> None:
+        if self._journal is not None:
+            self._journal.close()
+
+    def uploaded(self) -> Uploaded:
+        """Do what is left to do."""
+        for text in self._selection.notices:
+            self._progress.notice(text)
+        journal = self._found()
+        wk_connection = Connection(self._network, self._target.url)
+        versions = negotiate(wk_connection)
+        wk = WkApi(wk_connection, versions)
+        if journal is not None and journal.events.dataset_id is not None:
+            if wk.dataset(journal.events.dataset_id).exists:
+                was_usable = journal.events.is_usable
+                return self._usable(wk, journal, journal.events.dataset_id, was_usable)
+            self._progress.notice(f"dataset {journal.events.dataset_id}, as which it was uploaded, is gone from the server: uploading anew")
+            journal.remove()
+            journal = None
+        if journal is not None:
+            self._progress.notice(
+                f"going on with the upload of {journal.head.name} that has begun: {journal.done} of {journal.total} bytes"
+            )
+        for _ in range(2):
+            datastore, journal = self._begun(wk, versions, journal)
+            self._journal = journal
+            transfer = Transfer(self._selection.root, journal, datastore, self._request.jobs, self._progress.moved)
+            finish = Finish(journal, datastore, wk, transfer, self._progress)
+            dataset_id = self._looked_up(transfer, finish)
+            if dataset_id is not None:
+                return self._usable(wk, journal, dataset_id)
+            if not journal.events.is_reserved:  # the server did not know it any more
+                journal.remove()
+                journal = None
+                continue
+            try:
+                self._progress.doing("sending")
+                transfer.send_all()
+            except UploadLost:
+                journal.remove()
+                raise ServerError(
+                    f"{self._target.url} does not know this upload any more: somebody has cancelled it; the same command begins anew"
+                ) from None
+            self._check_unchanged()
+            return self._usable(wk, journal, finish.run())
+        raise ServerError(f"{self._target.url} forgets uploads at once; tell its administrator")
+
+    # -- begin --------------------------------------------------------------------------------------------------
+
+    def _found(self) -> Journal | None:
+        """Return the journal of an earlier run, if the same files are to be sent.
+
+        Raises:
+            InputRefused: other files.
+            ServerError: the earlier one has failed for good.
+        """
+        directory = self._target.directory
+        if self._request.again:
+            self._forget(directory)
+            return None
+        journal = Journal.load(directory)
+        if journal is None:
+            return None
+        difference = _difference(journal.files, self._selection.files)
+        if difference is not None:
+            what = "was uploaded already" if journal.events.dataset_id else "has begun to be uploaded"
+            raise InputRefused(
+                f"{self._request.dataset} {what} as {journal.head.name}, with other files ({difference}); pass --again to upload it anew"
+            )
+        if journal.events.dead is not None:
+            raise ServerError(f"the last try has failed: {journal.events.dead}; when the cause is mended, upload anew with --again")
+        journal.files = self._selection.files  # the same, with the content of the properties
+        return journal
+
+    def _forget(self, directory: Path) -> None:
+        try:
+            journal = Journal.load(directory)
+        except MetadataError:
+            remove_journal(directory)
+            return
+        if journal is None:
+            return
+        if journal.events.dataset_id is None:
+            try:
+                cancel_on_server(journal, self._network, self._request.allow_http)
+            except ServerError as error:
+                self._progress.notice(f"the earlier, unfinished upload stays on the server: {error}")
+        journal.remove()
+
+    def _begun(self, wk: WkApi, versions: Versions, journal: Journal | None) -> tuple[Datastore, Journal]:
+        """Begin an upload on the server, or make sure that one that was begun may go on."""
+        request, base = self._request, self._target
+        if journal is not None:
+            address = wk.datastore(journal.head.datastore, request.allow_http)
+            datastore = Datastore(Connection(self._network, address), versions, journal.head)
+            if not journal.events.is_reserved:
+                self._reserve(wk, datastore, journal)
+            return datastore, journal
+        self._progress.doing("asking the server")
+        folder_id = None if request.folder is None else wk.folder_id(request.folder)
+        address = wk.datastore(request.datastore, request.allow_http)
+        wk.check_new_name(base.name)
+        user = wk.user()
+        before = wk.own_datasets(user, base.name, folder_id)
+        now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H-%M-%S")
+        upload_id = f"{now}__{uuid.uuid4()}"
+        known = None if before is None else tuple(sorted(before))
+        head = Head(upload_id, base.url, address, versions.api, user.organization, user.user_id, base.name, folder_id, known)
+        journal = self._journal = Journal.create(base.directory, head, self._selection.files, request.chunk_bytes)
+        datastore = Datastore(Connection(self._network, address), versions, head)
+        if urlsplit(address).hostname != urlsplit(base.url).hostname:
+            self._progress.notice(f"the files go to the datastore {address}")
+        self._reserve(wk, datastore, journal)
+        return datastore, journal
+
+    def _reserve(self, wk: WkApi, datastore: Datastore, journal: Journal) -> None:
+        answer = datastore.ask_reserve(journal.files)
+        if not answer.is_ok:
+            journal.remove()
+            raise datastore.connection.refusal(f"reserving the upload of {journal.head.name}", answer)
+        head = journal.head
+        now = wk.own_datasets(User(head.user_id, head.organization), head.name, head.folder_id)
+        new = frozenset[str]() if now is None or head.before is None else now - frozenset(head.before)
+        journal.note(is_reserved=True, expected_id=next(iter(new)) if len(new) == 1 else None)
+
+    def _looked_up(self, transfer: Transfer, finish: Finish) -> str | None:
+        """Find out what the server has of an upload that an earlier run began; return the dataset's id if it is done.
+
+        Where the server does not know the upload, it counts as not reserved.
+        """
+        journal = self._journal
+        assert journal is not None, "was begun"
+        if journal.events.finish:
+            return finish.outcome()
+        probe = next(journal.accepted(), None)
+        doubtful = journal.in_doubt()
+        if probe is None and not doubtful:
+            return None
+        try:
+            if probe is not None and not transfer.ask_for([probe]):
+                self._progress.notice("the server has lost chunks; asking for each")
+                transfer.ask_for(list(journal.accepted()))
+            transfer.ask_for(doubtful)
+        except UploadLost:
+            expected = journal.events.expected_id
+            if expected is not None and finish.is_usable(expected):
+                journal.note(dataset_id=expected)
+                return expected
+            self._progress.notice("the server does not know the upload that has begun any more: uploading anew")
+            journal.events.is_reserved = False
+        return None
+
+    # -- end ----------------------------------------------------------------------------------------------------
+
+    def _check_unchanged(self) -> None:
+        for file in self._selection.files:
+            difference = file.differs_on_disk(self._selection.root)
+            if difference is not None:
+                raise changed(self._selection.root / file.path, difference)
+
+    def _usable(self, wk: WkApi, journal: Journal, dataset_id: str, was_there: bool = False) -> Uploaded:
+        """Return the dataset when the server says that it can be looked at.
+
+        Raises:
+            ServerError: it does not.
+        """
+        page = wk.page(dataset_id)
+        begin, patience = time.monotonic(), self._network.policy
+        for attempt in itertools.count():
+            state = wk.dataset(dataset_id)
+            if state.is_usable:
+                if not journal.events.is_usable:
+                    journal.note(dataset_id=dataset_id, is_usable=True, finish=0)
+                return Uploaded(dataset_id, page, was_there)
+            if time.monotonic() - begin > patience.usable or not state.exists:
+                raise ServerError(
+                    f"{page} was uploaded, but the server says that it is not usable: {state.why}; see there, or ask its administrator"
+                )
+            self._network.wait(patience.pause(attempt))
+        raise AssertionError("the loop does not end")
+
+
+def _difference(before: tuple[SourceFile, ...], now: tuple[SourceFile, ...]) -> str | None:
+    """Return how files to send differ from those of an earlier run; None where they do not."""
+    old, new = ({file.path: (file.size, file.stamp) for file in files} for files in (before, now))
+    if old == new:
+        return None
+    for path, (size, _) in old.items():
+        if path not in new:
+            return f"{path} is gone"
+        if new[path] != old[path]:
+            return f"{path} is another one" + (f", of {new[path][0]} bytes instead of {size}" if new[path][0] != size else "")
+    return f"{next(path for path in new if path not in old)} is new"
+
+
+def cancel_on_server(journal: Journal, network: Network, allow_http: bool) -> None:
+    """Have the server delete what it has of an upload.
+
+    Raises:
+        ServerError: it refuses.
+    """
+    if journal.events.dead is not None or not journal.events.is_reserved:
+        return
+    wk = Connection(network, journal.head.url)
+    versions = negotiate(wk)
+    address = WkApi(wk, versions).datastore(journal.head.datastore, allow_http)
+    datastore = Datastore(Connection(network, address), versions, journal.head)
+    answer = datastore.ask_cancel()
+    if not answer.is_ok and not (answer.status == 400 and datastore.ask_has(journal.files[0].path, 1) is None):
+        raise datastore.connection.refusal("cancelling the upload", answer)
