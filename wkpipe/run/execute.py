@@ -9,13 +9,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from wkpipe.errors import Interrupted, UsageError
+from wkpipe.errors import UsageError
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import available_memory_mb
 from wkpipe.run.failure import failure_of
+from wkpipe.run.interrupt import interruptible
 from wkpipe.run.progress import Progress
 from wkpipe.run.snakefile import RUN_KEY
 from wkpipe.run.workflow_files import profile_directory, workflow_root
@@ -30,6 +31,7 @@ STRATEGIES = (*LOCAL_STRATEGIES, "slurm", "kubernetes")
 POLL_SECONDS = 0.1
 LEASE_CHECK_SECONDS = 5.0
 STOP_SECONDS = 20.0
+STOPPED = "stopped; what is finished is kept, the same command goes on from there"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -67,7 +69,7 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
     if plan.is_empty:
         return plan.uploaded
     run = Run(plan)
-    with _interruptible(), run.begun(execution.break_lock, execution.token) as epoch:
+    with interruptible(STOPPED), run.begun(execution.break_lock, execution.token) as epoch:
         log = run.directory / "snakemake.log"
         with os.fdopen(disk.create(log), "wb") as output:
             process = subprocess.Popen(
@@ -141,18 +143,3 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     # Jobs that outlive a dying Snakemake would go on writing.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM within the block into `Interrupted`."""
-
-    def interrupt(*_: object) -> None:
-        raise Interrupted("stopped; what is finished is kept, the same command goes on from there")
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -121,7 +121,7 @@ class Progress:
             self._upload_start = (now, upload.done)
         seconds, sent = now - self._upload_start[0], upload.done - self._upload_start[1]
         rate = sent / seconds if seconds > 0 else 0.0
-        left = f", {_duration((upload.total - upload.done) / rate)} left" if rate > 0 and upload.done < upload.total else ""
+        left = f", {duration((upload.total - upload.done) / rate)} left" if rate > 0 and upload.done < upload.total else ""
         return f"{upload.doing}: {size_text(upload.done)} of {size_text(upload.total)}, {size_text(rate)}/s{left}"
 
     def line(self, seconds: float) -> str:
@@ -132,8 +132,8 @@ class Progress:
         finished = min(voxels, max(proven, voxels_done(self._run)))
         current = next((f"{w.layer} {w.mag}" for w in self._watched if w.done < w.units), "publishing")
         rate = finished / seconds if seconds > 0 else 0.0
-        left = f", {_duration((voxels - finished) / rate)} left" if rate > 0 and done < units else ""
-        return f"{current}: {done} of {units} storage shards, {_amount(rate)}voxels/s{left}"
+        left = f", {duration((voxels - finished) / rate)} left" if rate > 0 and done < units else ""
+        return f"{current}: {done} of {units} storage shards, {amount(rate)}voxels/s{left}"
 
 
 def _watched(plan: Plan) -> list[_Watched]:
@@ -152,7 +152,7 @@ def _watched(plan: Plan) -> list[_Watched]:
     return watched
 
 
-def _amount(value: float) -> str:
+def amount(value: float) -> str:
     for unit in ("", "k", "M", "G"):
         if value < 1000:
             return f"{value:.3g} {unit}"
@@ -160,7 +160,7 @@ def _amount(value: float) -> str:
     return f"{value:.3g} T"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
