@@ -13,6 +13,7 @@ from wkpipe.cli.convert import convert
 from wkpipe.cli.downsample import downsample
 from wkpipe.cli.info import info
 from wkpipe.cli.remote_convert import remote_convert
+from wkpipe.cli.upload import upload
 from wkpipe.cli.verify import verify
 from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError, one_line
 
@@ -41,7 +42,7 @@ def _options(
         os.environ["WKPIPE_DEBUG"] = "1"
 
 
-for command in (convert, downsample, remote_convert, verify, info):
+for command in (convert, downsample, remote_convert, upload, verify, info):
     app.command()(command)
 
 

@@ -60,7 +60,7 @@ class JobResources:
         Raises:
             UsageError: an option is not known, or its value not valid; names it.
         """
-        given = {key.removeprefix("--").replace("_", "-"): value for key, value in values.items()}
+        given = {_option(key): value for key, value in values.items()}
         if taken := sorted(OWNED & given.keys()):
             raise UsageError(f"--job-resources: {', '.join(taken)} is set by wkpipe itself; leave it out")
         if unknown := sorted(given.keys() - KNOWN):
@@ -108,8 +108,7 @@ def parse_job_resources(text: str | None) -> dict[str, Any]:
             values = json.loads(text)
         except ValueError as error:
             raise UsageError(f'--job-resources: {one_line(text, 80)} is not valid JSON like {{"mem": "4G"}}: {error}') from None
-        if isinstance(values, dict):
-            return values
+        return {_option(key): value for key, value in values.items()}
     # A value may hold commas (exclude=n1,n2): a new option begins where a known flag or `key=` follows.
     starts = "|".join(re.escape(name) for name in sorted(FLAGS))
     parts = re.split(rf",(?=\s*(?:[A-Za-z][\w-]*=|(?:{starts})(?:,|$)))", text)
@@ -120,8 +119,13 @@ def parse_job_resources(text: str | None) -> dict[str, Any]:
             raise UsageError(
                 f"--job-resources: {one_line(part, 80)!r} is not valid; expected JSON, or key=value,… like mem=4G,time=2:00:00"
             )
-        values[key.strip()] = value if equals else True
+        values[_option(key)] = value if equals else True
     return values
+
+
+def _option(key: str) -> str:
+    """Return an option as sbatch spells it, without dashes before it."""
+    return key.strip().removeprefix("--").replace("_", "-")
 
 
 def memory_mib(value: Any) -> int:

@@ -191,6 +191,7 @@ class Slurm:
                 errors="replace",
                 timeout=COMMAND_SECONDS,
                 check=False,
+                start_new_session=True,  # Ctrl-C in a terminal is for the main process
             )
         except FileNotFoundError:
             raise Refused(f"{command[0]} is not found on this host") from None
@@ -198,6 +199,8 @@ class Slurm:
             raise Away(f"{command[0]} did not answer within {COMMAND_SECONDS:g} s") from None
         if done.returncode == 0:
             return done.stdout
+        if done.returncode < 0:
+            raise Away(f"{command[0]} was killed")
         said = _said(done.stderr or done.stdout) or f"{command[0]} ended with code {done.returncode}"
         raise (Away if _TRANSIENT.search(said) else Refused)(said)
 

@@ -17,16 +17,19 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 EXECUTOR_PREFIX = "snakemake_executor_plugin_"
+EXECUTORS = {"slurm": "wkpipe_slurm"}
+"""Executor plugins of strategies that have another one than Snakemake's own local executor."""
+
 _find_modules = pkgutil.iter_modules
 
 
 def hide_executor_plugins(strategy: str) -> None:
     """Have Snakemake find no executor plugins but those of a strategy (and those that come with Snakemake itself)."""
-    wanted = EXECUTOR_PREFIX + strategy
+    wanted = EXECUTOR_PREFIX + EXECUTORS.get(strategy, strategy)
 
     def find(*arguments: Any, **options: Any) -> Iterator[pkgutil.ModuleInfo]:
         for module in _find_modules(*arguments, **options):
-            if module.name.startswith(wanted) or not module.name.startswith(EXECUTOR_PREFIX):
+            if module.name == wanted or not module.name.startswith(EXECUTOR_PREFIX):
                 yield module
 
     pkgutil.iter_modules = find
