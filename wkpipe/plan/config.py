@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from wkpipe.errors import UsageError, one_line
 from wkpipe.geometry import Mag, Vec3Int
-from wkpipe.server.upload import DEFAULT_CHUNK_BYTES, DEFAULT_JOBS
+from wkpipe.server.request import DEFAULT_CHUNK_BYTES, DEFAULT_JOBS
 
 
 def _shape(value: Any) -> tuple[int, int, int] | None:
@@ -142,6 +142,7 @@ class Config(BaseModel):
     upload_coarsest_mag: MagText | None = Field(None, description="Upload: coarsest mag to upload; default: the coarsest there is.")
     upload_jobs: int = Field(DEFAULT_JOBS, ge=1, le=64, description="Upload: requests at the same time.")
     upload_chunk_mib: int = Field(DEFAULT_CHUNK_BYTES >> 20, ge=1, le=100, description="Upload: MiB of a file in one request.")
+    upload_again: bool = Field(False, description="Upload: forget an earlier one, finished or not, and begin anew.")
     allow_http: bool = Field(False, description="Upload: send the token unencrypted to a server that is not this machine.")
     ca_file: PathText | None = Field(None, description="Upload: file with certificates to trust besides the usual ones.")
     proxy: str | None = Field(None, description="Upload: proxy to go through; default: none, whatever the environment says.")

@@ -17,7 +17,7 @@ from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.plan.upload import request_from_json, request_to_json
-from wkpipe.server.upload import Uploaded, UploadRequest
+from wkpipe.server.request import Uploaded, UploadRequest
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.locations import Locations
 

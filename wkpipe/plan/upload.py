@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wkpipe.errors import UsageError
 from wkpipe.geometry import Mag
-from wkpipe.plan.config import Config
 from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.server.address import server_address
-from wkpipe.server.upload import Uploaded, UploadRequest
+from wkpipe.server.request import Uploaded, UploadRequest
+from wkpipe.server.wk_api import check_name
 from wkpipe.stored.locations import Locations
+
+if TYPE_CHECKING:  # jobs load this module, and need nothing of the config
+    from wkpipe.plan.config import Config
 
 UPLOAD_MB = 200
 """Memory of the upload job: its process, and a few MB for each request."""
@@ -28,8 +31,6 @@ def upload_request(config: Config, locations: Locations, name: str) -> UploadReq
     """
     if config.webknossos_url is None:
         return None
-    from wkpipe.server.wk_api import check_name  # jobs need none of what this loads
-
     if config.proxy is not None and "@" in config.proxy:
         raise UsageError("the proxy's address has a user or a password in it, which would be stored with the run's plan; leave it out")
     name = config.dataset_name or name
@@ -49,6 +50,7 @@ def upload_request(config: Config, locations: Locations, name: str) -> UploadReq
         allow_http=config.allow_http,
         ca_file=None if config.ca_file is None else config.ca_file.absolute(),
         proxy=config.proxy,
+        again=config.upload_again,
     )
 
 
@@ -75,6 +77,14 @@ def request_from_json(values: Mapping[str, Any]) -> UploadRequest:
 
 
 def uploaded_already(request: UploadRequest) -> Uploaded | None:
-    """Return what is on the server of the dataset as it is now; None where it has not been uploaded, or not as it is now."""
-    del request
-    return None
+    """Return what is on the server of the dataset as it is now; None where it has not been uploaded, or not as it is now.
+
+    Raises:
+        InputRefused: it has a file that can not be uploaded.
+        IntegrityError: its files are not those in the ledger.
+    """
+    if request.again:
+        return None
+    from wkpipe.server.upload import uploaded_before  # who uploads nothing needs none of what this loads
+
+    return uploaded_before(request)

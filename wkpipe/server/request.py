@@ -7,17 +7,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from wkpipe.errors import UsageError
 from wkpipe.geometry import Mag
 from wkpipe.server.address import server_address
-from wkpipe.server.connection import Network
 from wkpipe.server.journal import Journal
-from wkpipe.server.policy import Policy
 from wkpipe.server.token import Token
 from wkpipe.server.wk_api import check_name, page_of
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import STATE_NAME, Locations, uploads_directory
+
+if TYPE_CHECKING:
+    from wkpipe.server.connection import Network
+    from wkpipe.server.policy import Policy
 
 DEFAULT_URL = "https://webknossos.org"
 DEFAULT_CHUNK_BYTES = 32 << 20
@@ -109,6 +112,9 @@ class Target:
         return cls(url, name, directory, request)
 
     def network(self, token: Token, policy: Policy | None) -> Network:
+        from wkpipe.server.connection import Network  # who only plans an upload needs nothing of HTTP
+        from wkpipe.server.policy import Policy
+
         request = self.request
         return Network(token, policy or Policy(), request.jobs + 1, request.ca_file, request.proxy)
 

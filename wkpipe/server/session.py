@@ -96,7 +96,7 @@ class UploadSession:
         journal = Journal.load(directory)
         if journal is None:
             return None
-        difference = _difference(journal.files, self._selection.files)
+        difference = difference_of(journal.files, self._selection.files)
         if difference is not None:
             what = "was uploaded already" if journal.events.dataset_id else "has begun to be uploaded"
             raise InputRefused(
@@ -215,7 +215,22 @@ class UploadSession:
         raise AssertionError("the loop does not end")
 
 
-def _difference(before: tuple[SourceFile, ...], now: tuple[SourceFile, ...]) -> str | None:
+def check_beforehand(request: UploadRequest, target: Target, network: Network) -> None:
+    """Ask the server all that needs no dataset yet, as `UploadSession` asks it again.
+
+    Raises:
+        InputRefused, ServerError: it does not take the token, the name, the folder or the datastore.
+    """
+    connection = Connection(network, target.url)
+    wk = WkApi(connection, negotiate(connection))
+    wk.user()
+    if request.folder is not None:
+        wk.folder_id(request.folder)
+    wk.datastore(request.datastore, request.allow_http)
+    wk.check_new_name(target.name)
+
+
+def difference_of(before: tuple[SourceFile, ...], now: tuple[SourceFile, ...]) -> str | None:
     """Return how files to send differ from those of an earlier run; None where they do not."""
     old, new = ({file.path: (file.size, file.stamp) for file in files} for files in (before, now))
     if old == new:

@@ -20,8 +20,9 @@ from wkpipe.server.request import (
     status_of,
 )
 from wkpipe.server.selection import Part, Selection, select
-from wkpipe.server.session import UploadSession, cancel_on_server
+from wkpipe.server.session import UploadSession, cancel_on_server, check_beforehand, difference_of
 from wkpipe.server.token import Token
+from wkpipe.server.wk_api import page_of
 from wkpipe.stored.locations import uploads_directory
 
 __all__ = [
@@ -33,10 +34,13 @@ __all__ = [
     "UploadStatus",
     "Uploaded",
     "cancel",
+    "check_server",
+    "difference",
     "select_files",
     "status",
     "statuses",
     "upload",
+    "uploaded_before",
 ]
 
 
@@ -68,6 +72,38 @@ def select_files(request: UploadRequest) -> Selection:
     """
     part = Part(tuple(request.layers), request.finest_mag, request.coarsest_mag)
     return select(opened(request), part)
+
+
+def check_server(request: UploadRequest, token: Token, policy: Policy | None = None) -> None:
+    """Ask the server what can be asked before there is a dataset: whether it takes the token, the name, the folder, the datastore.
+
+    Raises:
+        InputRefused, ServerError: as `upload`, which asks again.
+    """
+    with Target.of(request).network(token, policy) as network:
+        check_beforehand(request, Target.of(request), network)
+
+
+def difference(request: UploadRequest) -> str | None:
+    """Return how the files differ from those that an earlier run has uploaded, or begun to; None where they do not.
+
+    Raises:
+        InputRefused, IntegrityError: as `upload`.
+    """
+    journal = Journal.load(Target.of(request).directory)
+    return None if journal is None else difference_of(journal.files, select_files(request).files)
+
+
+def uploaded_before(request: UploadRequest) -> Uploaded | None:
+    """Return what an earlier run has made on the server of the same files; None where there is nothing. No server is asked.
+
+    Raises:
+        InputRefused, IntegrityError: as `upload`.
+    """
+    journal = Journal.load(Target.of(request).directory)
+    if journal is None or journal.events.dataset_id is None or not journal.events.is_usable or difference(request) is not None:
+        return None
+    return Uploaded(journal.events.dataset_id, page_of(journal.head.url, journal.events.dataset_id), was_there=True)
 
 
 def status(request: UploadRequest) -> UploadStatus | None:

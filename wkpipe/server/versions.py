@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from wkpipe.errors import ServerError
-from wkpipe.server.connection import Connection
+
+if TYPE_CHECKING:
+    from wkpipe.server.connection import Connection
 
 OLDEST, NEWEST = 13, 16
 """The versions that wkpipe speaks. Those up to `LAST_LEGACY` have other upload routes."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wkpipe.errors import InputRefused, ServerError, one_line
 from wkpipe.server.address import datastore_address
-from wkpipe.server.connection import Answer, Connection
 from wkpipe.server.versions import Versions
+
+if TYPE_CHECKING:
+    from wkpipe.server.connection import Answer, Connection
 
 DATASET_ID = re.compile(r"[0-9a-f]{24}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")

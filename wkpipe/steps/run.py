@@ -21,8 +21,8 @@ from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
-from wkpipe.server.upload import Uploaded
 from wkpipe.steps.job_note import JobNote, forget_error, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes

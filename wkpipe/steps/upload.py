@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from wkpipe.plan.plan import Plan
-from wkpipe.server.upload import Progress, Uploaded, upload
+from wkpipe.server.progress import Progress
+from wkpipe.server.request import Uploaded
 from wkpipe.steps.token_handover import token_handed_over
 from wkpipe.storage import disk
 
@@ -24,8 +25,15 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         ServerError: there is no token, or the server refuses or fails.
         WkpipeError: see `wkpipe.server.upload.upload`.
     """
+    from wkpipe.server.upload import difference, upload  # other jobs need none of what this loads
+
     assert plan.upload is not None
-    return upload(plan.upload, token_handed_over(run), _Note(run / STATE_FILE))
+    request, note = plan.upload, _Note(run / STATE_FILE)
+    if not request.again and (changed := difference(request)) is not None:
+        # The dataset on the server stays as it is. What the workflow is asked for is one like that on this side.
+        note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
+        request = replace(request, again=True)
+    return upload(request, token_handed_over(run), note)
 
 
 @dataclass

@@ -1,0 +1,52 @@
+"""The token goes from the main process to the upload job through memory, and nowhere else."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from wkpipe.errors import ServerError
+from wkpipe.server.token import Token
+from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
+
+SECRET = "a-secret-that-nobody-sees"
+READ = (
+    "import sys; from pathlib import Path; from wkpipe.steps.token_handover import token_handed_over\n"
+    "print(len(token_handed_over(Path(sys.argv[1])).reveal()))"
+)
+
+
+def test_another_process_gets_it_as_long_as_the_first_one_keeps_it(tmp_path: Path) -> None:
+    with kept_in_memory(Token(SECRET)) as place:
+        (tmp_path / PLACE_FILE).write_text(place)
+        for _ in range(2):  # as when the job is tried again
+            result = subprocess.run([sys.executable, "-c", READ, tmp_path], capture_output=True, text=True, check=True)
+            assert result.stdout.strip() == str(len(SECRET))
+        assert token_handed_over(tmp_path).reveal() == SECRET
+    with pytest.raises(ServerError, match="set WK_TOKEN and run the same command again"):
+        token_handed_over(tmp_path)
+
+
+def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
+    with kept_in_memory(Token(SECRET)) as place:
+        code = f"import os; print(sorted(os.listdir('/proc/self/fd'))); print(os.path.exists('/proc/self/fd/{Path(place).name}'))"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, close_fds=False)
+    assert result.stdout.splitlines()[-1] == "False"
+
+
+def test_another_file_at_the_same_place_is_not_taken_for_it(tmp_path: Path) -> None:
+    """The process may be gone, and its number be that of another one."""
+    (tmp_path / "other").write_text(SECRET)
+    with (tmp_path / "other").open("rb") as file:
+        (tmp_path / PLACE_FILE).write_text(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        with pytest.raises(ServerError, match="no token"):
+            token_handed_over(tmp_path)
+
+
+def test_without_a_token_the_job_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match="no token"):
+        token_handed_over(tmp_path)
