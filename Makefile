@@ -26,7 +26,7 @@ SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow torture test-workflow test-reference bench bench-levels clean distclean
+.PHONY: help venv demo test test-slow torture test-workflow test-slurm test-reference bench bench-levels clean distclean
 .PHONY: lint lint-style lint-format lint-types lint-imports lint-rules lint-workflow
 
 help: ## print this list
@@ -39,16 +39,19 @@ demo: $(READY) ## a made-up EM volume becomes a dataset with its pyramid, and a 
 	@PATH="$(BIN):$$PATH" demo/run.sh $(ARGS)
 
 test: $(READY) ## the fast tests
-	$(PYTEST) -m "not slow and not reference" $(ARGS)
+	$(PYTEST) -m "not slow and not reference and not slurm" $(ARGS)
 
 test-slow: $(READY) ## the tests that take longer
-	$(PYTEST) -m "slow and not reference" $(ARGS)
+	$(PYTEST) -m "slow and not reference and not slurm" $(ARGS)
 
 torture: $(READY) ## the long run: every fault, hundreds of damages; takes an hour or so
 	WKPIPE_TORTURE_SCALE=20 $(PYTEST) tests/torture $(ARGS)
 
 test-workflow: $(READY) ## the workflow from end to end, slow tests too
 	$(PYTEST) -m "not reference" tests/workflow $(ARGS)
+
+test-slurm: $(READY) ## the failures of a cluster, on a real Slurm on this host (as root, on Debian)
+	$(PYTEST) -m slurm tests/slurm $(ARGS)
 
 test-reference: $(READY) $(REFERENCE_READY) ## compare with the reference package, in an environment of its own
 	WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" $(PYTEST) -m reference $(ARGS)
