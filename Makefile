@@ -26,7 +26,7 @@ SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow torture test-workflow test-slurm test-reference bench bench-levels clean distclean
+.PHONY: help venv demo test test-slow torture test-fuzz test-workflow test-slurm test-reference bench bench-levels clean distclean
 .PHONY: lint lint-style lint-format lint-types lint-imports lint-rules lint-workflow
 
 help: ## print this list
@@ -44,8 +44,11 @@ test: $(READY) ## the fast tests
 test-slow: $(READY) ## the tests that take longer
 	$(PYTEST) -m "slow and not reference and not slurm" $(ARGS)
 
-torture: $(READY) ## the long run: every fault, hundreds of damages; takes an hour or so
-	WKPIPE_TORTURE_SCALE=20 $(PYTEST) tests/torture $(ARGS)
+torture: $(READY) ## the long run: every fault, hundreds of kills and damages, 100,000 broken inputs; takes hours
+	WKPIPE_TORTURE_SCALE=200 $(PYTEST) tests/torture $(ARGS)
+
+test-fuzz: $(READY) ## 20,000 broken or hostile inputs
+	WKPIPE_TORTURE_SCALE=40 $(PYTEST) tests/torture/test_fuzz_input.py $(ARGS)
 
 test-workflow: $(READY) ## the workflow from end to end, slow tests too
 	$(PYTEST) -m "not reference" tests/workflow $(ARGS)
