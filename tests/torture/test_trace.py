@@ -58,7 +58,7 @@ class Checker:
             self.seen["record"] += 1
             late = [name for name in self.names if self.is_data(name)]
             self.expect(not late, f"a record was written before the names {late} were durable")
-        if path.is_relative_to(self.dataset) and path.parts[-2] not in ("progress", "errors"):
+        if path.is_relative_to(self.dataset) and path.parts[-2] not in ("progress", "errors", "jobs"):
             self.unsynced.add(path)
 
     def synced(self, path: Path) -> None:
