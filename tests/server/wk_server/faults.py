@@ -17,7 +17,8 @@ class Fault:
 
     What: at most one of `status`, `close`, `close_at`, `stall`, `redirect`. Without `performed`, nothing is done for the request; with it,
     the request is done first and its answer is lost or replaced. With `meanwhile`, it is done while the answer is under way, as behind a
-    proxy that gives up waiting. `content_type`, `body`, `truncate` and `cut` spoil the answer of a request that was done.
+    proxy that gives up waiting. `content_type`, `body`, `truncate` and `cut` spoil the answer: that of a request that was done, or that
+    with `status`.
     """
 
     route: str

@@ -245,8 +245,9 @@ class WkServer:
             headers = {"Location": fault.redirect or self.foreign_url + request.target}
             return Answer(307, headers=headers)
         assert fault.status is not None
-        answer = Answer.error(fault.status, f"injected {fault.status}")
-        return Answer(fault.status, answer.body, answer.content_type, fault.headers or {}, close=fault.early)
+        answer = _spoiled(fault, Answer.error(fault.status, f"injected {fault.status}"))
+        answer.headers, answer.close = fault.headers or {}, fault.early
+        return answer
 
     def _owner(self, entry: Entry, route: Route, request: Request) -> User:
         """Return the user whose token the request carries; in a query it would win over the header."""
