@@ -134,8 +134,12 @@ class Network:
         if self._stop.wait(seconds):
             raise Stopped
 
-    def request(self, method: str, url: str, headers: Mapping[str, str], content: Any, idle: float, deadline: float) -> Answer:
-        """Send one request and read its answer; `content` is bytes, or an iterator whose length `headers` tell.
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str], content: Any, is_open: bool, idle: float, deadline: float
+    ) -> Answer:
+        """Send one request, with the token unless `is_open`, and read its answer.
+
+        `content` is bytes, or an iterator whose length `headers` tell.
 
         Raises:
             NoAnswer: there was none in time.
@@ -146,7 +150,7 @@ class Network:
             method, url, headers=headers, content=content, timeout=times, extensions={"trace": self._watch, "timeout": times.as_dict()}
         )
         try:
-            response = self._client.send(request, stream=True)
+            response = self._client.send(request, stream=True, auth=None if is_open else self._sign)
             try:
                 return self._answer(response, deadline)
             finally:
@@ -176,6 +180,11 @@ class Network:
             response.headers.get("retry-after"),
             None if location is None else _origin_of(location),
         )
+
+    def _sign(self, request: httpx.Request) -> httpx.Request:
+        """Put the token into a request at the last moment: no variable of ours holds it, so not even a dump of them would show it."""
+        request.headers["X-Auth-Token"] = self.token.reveal()
+        return request
 
     def _watch(self, event: str, details: Mapping[str, Any]) -> None:
         """Note the sockets, to be able to wake up who waits at one."""
@@ -213,7 +222,7 @@ class Connection:
             NoAnswer: there was none in time.
         """
         policy = self.network.policy
-        headers = {} if is_open else {"X-Auth-Token": self.network.token.reveal()}
+        headers: dict[str, str] = {}
         content: Any = None
         size = 0
         if body is not None:
@@ -228,7 +237,7 @@ class Connection:
         if body is not None:
             content = _until(body.pieces(), deadline)
         url = self.base + path + (f"?{httpx.QueryParams(dict(query))}" if query else "")
-        return self.network.request(method, url, headers, content, seconds or policy.idle, deadline)
+        return self.network.request(method, url, headers, content, is_open, seconds or policy.idle, deadline)
 
     def ask(self, what: str, method: str, path: str, **more: Any) -> Answer:
         """Send one request that may be repeated, until there is an answer that will not change.
