@@ -23,7 +23,8 @@ What tests see:
     server.datasets -> rows (id, name, folder, properties or None while unusable) · server.tree() -> {path: bytes} of a finished upload
     server.problems · server.check() · server.chunk_bytes · server.most_chunks_in_flight · server.faults.happened · server.report()
 
-Routes: buildinfo user datastores name folders root_folder datasets dataset delete · reserve chunk test finish cancel unfinished · zarr.
+Routes (`routes.py`): buildinfo user datastores name folders root_folder datasets dataset delete,
+reserve chunk test finish cancel unfinished, zarr data.
 
 Problems are: a token in an address or a wrong header, any request to a foreign origin (the datastore that takes no uploads, the target of
 redirects), the same chunk under way twice, a defect of this server.

@@ -1,7 +1,7 @@
 """Which request is which route, by version.
 
 Routes of WEBKNOSSOS: buildinfo, user, datastores, name, folders, root_folder, datasets, dataset, delete.
-Routes of the datastore: reserve, chunk, test, finish, cancel, unfinished, zarr.
+Routes of the datastore: reserve, chunk, test, finish, cancel, unfinished, zarr, data.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ LEGACY = [
 ]
 WITHOUT_VERSION = [("POST", r"datasets", "chunk"), ("GET", r"datasets", "test")]
 LEGACY_CANCEL = ("POST", r"datasets/cancelUpload", "cancel")  # an old server's; newer ones have it no more
-READING = [("GET", r"zarr/([0-9a-f]{24})/(.+)", "zarr"), ("HEAD", r"zarr/([0-9a-f]{24})/(.+)", "zarr")]
+READING = [
+    ("GET", r"zarr/([0-9a-f]{24})/(.+)", "zarr"),
+    ("HEAD", r"zarr/([0-9a-f]{24})/(.+)", "zarr"),
+    ("GET", r"datasets/([0-9a-f]{24})/layers/([^/]+)/data", "data"),
+]
 
 OPEN = ("buildinfo", "datastores")  # need no token
 

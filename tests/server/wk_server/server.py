@@ -294,7 +294,9 @@ class WkServer:
             case "unfinished":
                 return finishing.unfinished(state, owner, request.query.get("organizationName", [None])[0])
             case "zarr":
-                return reading.zarr(state, owner, *route.parts)
+                return reading.zarr_file(state, owner, *route.parts)
+            case "data":
+                return reading.data(state, owner, *route.parts, request)
         raise AssertionError(route.name)
 
     def _finish(self, entry: Entry, owner: User, route: Route, request: Request) -> Answer:
