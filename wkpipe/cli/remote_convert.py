@@ -15,11 +15,9 @@ import typer
 
 from wkpipe.cli import options as o
 from wkpipe.cli.work import WorkOptions, work
-from wkpipe.errors import InputRefused, WkpipeError
+from wkpipe.errors import InputRefused, TryAgain, WkpipeError
 
-DEFAULT_URL = "https://webknossos.org"
-
-NOT_IDENTITY = {"batch_size", "ignore_disk_space", "token_file", "upload_jobs", "ca_file", "proxy", "allow_http"}
+NOT_IDENTITY = {"batch_size", "ignore_disk_space", "upload_again", "allow_http", "ca_file", "proxy"}
 """What may be another in the command that goes on than it was in the one that was stopped."""
 
 RAM = {"tmpfs", "ramfs", "devtmpfs"}
@@ -32,7 +30,9 @@ OF_ONE_HOST = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 def remote_convert(
     source: Annotated[Path, typer.Argument(parser=o.given_path, metavar="SOURCE", help="Image file, or directory of images.")],
     voxel_size: Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")],
-    webknossos_url: Annotated[str, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server.")] = DEFAULT_URL,
+    webknossos_url: Annotated[
+        str | None, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server; default: https://webknossos.org.")
+    ] = None,
     token: Annotated[
         str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
     ] = None,
@@ -41,6 +41,15 @@ def remote_convert(
     folder: Annotated[
         str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")
     ] = None,
+    datastore: Annotated[
+        str | None, typer.Option(help="Name or URL of the server's datastore; default: the first that accepts uploads.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Forget an earlier upload that has failed for good, and begin anew.")] = False,
+    allow_http: Annotated[
+        bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")
+    ] = False,
+    ca_file: Annotated[Path | None, typer.Option(help="File with certificates to trust besides the usual ones.")] = None,
+    proxy: Annotated[str | None, typer.Option(help="Proxy to go through; default: none, whatever the environment says.")] = None,
     unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
     layer_name: Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")] = None,
     category: Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")] = None,
@@ -66,6 +75,7 @@ def remote_convert(
     quiet: o.Quiet = False,
 ) -> None:
     """Make a dataset of images on a WEBKNOSSOS server. The same command goes on after a crash; at the end, nothing of it is left here."""
+    from wkpipe.server.request import DEFAULT_URL
     from wkpipe.server.token import TOKEN_VARIABLE, take_token
 
     if token is not None:
@@ -90,10 +100,15 @@ def remote_convert(
         "interpolation_mode": interpolation_mode,
         "sampling_mode": sampling_mode,
         "ignore_disk_space": ignore_disk_space,
-        "webknossos_url": webknossos_url,
+        "webknossos_url": webknossos_url or DEFAULT_URL,
         "folder": folder,
+        "datastore": datastore,
+        "upload_again": again,
+        "allow_http": allow_http,
+        "ca_file": None if ca_file is None else str(ca_file),
+        "proxy": proxy,
     }
-    spellings = {"source": "SOURCE", "name": "--dataset-name", "coarsest_mag": "--max-mag"}
+    spellings = {"source": "SOURCE", "name": "--dataset-name", "coarsest_mag": "--max-mag", "upload_again": "--again"}
     if distribution_strategy in ("slurm", "kubernetes"):
         check_shared(work_dir)
     target = work_dir / directory_name(values, spellings)
@@ -105,11 +120,9 @@ def remote_convert(
     try:
         uploaded = work({**values, "target": str(target)}, how, spellings, f"converted {source}", f"{source} is converted already", secret)
     except WkpipeError as error:
-        if not target.exists():
+        if not target.exists() or isinstance(error, TryAgain):
             raise
-        raise type(error)(
-            f"{error}. The dataset is kept in {target}: the same command goes on from there; to give it up, delete that directory"
-        ) from error
+        raise type(error)(f"{error} (the dataset is kept in {target}: the same command goes on; to give it up, delete that)") from error
     if uploaded is not None:
         _clean_up(target, uploaded.url)
 

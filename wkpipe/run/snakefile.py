@@ -18,7 +18,7 @@ from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
 from wkpipe.plan.table import upload_lines
 from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.run.failure import failure_of
-from wkpipe.server.token import TOKEN_VARIABLE, Token, take_token
+from wkpipe.server.token import Token, take_token, take_variable
 from wkpipe.steps.run import Run, current_run, uploaded_by
 from wkpipe.storage.lease import Epoch
 from wkpipe.stored.locations import Locations
@@ -65,7 +65,7 @@ class WorkflowRun:
         `wkpipe` has made the plan and taken the lease already; its run directory is in the config.
         """
         given = {key: value for key, value in values.items() if value is not None and key != RUN_KEY}
-        secret = os.environ.pop(TOKEN_VARIABLE, None)  # whatever is asked for: no job inherits it
+        secret = take_variable()  # whatever is asked for: no job inherits it
         try:
             if values.get(RUN_KEY):
                 directory = Path(values[RUN_KEY])

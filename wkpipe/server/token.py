@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import re
@@ -69,7 +70,7 @@ def take_token(token: str | None = None, token_file: Path | None = None) -> Toke
         UsageError: there is none, or its file can be read by others.
         ServerError: its file can not be read.
     """
-    in_environment = os.environ.pop(TOKEN_VARIABLE, None)
+    in_environment = take_variable()
     file_in_environment = os.environ.get(FILE_VARIABLE)
     if token:
         return Token(token.strip())
@@ -80,6 +81,22 @@ def take_token(token: str | None = None, token_file: Path | None = None) -> Toke
     if file_in_environment:
         return read_token(Path(file_in_environment))
     raise UsageError(f"a token is needed: {_WHERE_FROM}")
+
+
+def take_variable() -> str | None:
+    """Return what stands in WK_TOKEN, and remove it from the environment, so that no child of this process gets it.
+
+    The memory that the process was started with is overwritten too: a child has a copy of it until it begins its own program.
+    """
+    value = os.environ.get(TOKEN_VARIABLE)
+    if value is None:
+        return None
+    library = ctypes.CDLL(None)
+    library.getenv.restype = ctypes.c_void_p
+    if (place := library.getenv(TOKEN_VARIABLE.encode())) is not None:
+        ctypes.memset(place, ord("*"), len(os.fsencode(value)))
+    del os.environ[TOKEN_VARIABLE]
+    return value
 
 
 def read_token(file: Path) -> Token:

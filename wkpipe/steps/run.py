@@ -27,7 +27,7 @@ from wkpipe.steps.job_note import JobNote, forget_error, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
-from wkpipe.steps.upload import upload_dataset
+from wkpipe.steps.upload import check_beforehand, upload_dataset
 from wkpipe.steps.work import run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
@@ -59,9 +59,12 @@ class Run:
         """Hold the lease and have everything prepared for the jobs; the block is where they run. `token` is for the upload.
 
         Raises:
+            InputRefused, ServerError: the server that is to be uploaded to does not take the token, the name or the folder.
             TryAgain: another run works on the dataset, or did since the plan was made.
             NotWritable: the dataset can not be written.
         """
+        if token is not None and len(self.plan.tasks) > 1:  # the upload alone finds out soon enough
+            check_beforehand(self.plan, token)
         with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
             if lease.epoch.number != self.plan.epoch + 1:
                 raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")

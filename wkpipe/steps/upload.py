@@ -11,11 +11,14 @@ from pathlib import Path
 from wkpipe.plan.plan import Plan
 from wkpipe.server.progress import Progress
 from wkpipe.server.request import Uploaded
+from wkpipe.server.token import Token
 from wkpipe.steps.token_handover import token_handed_over
 from wkpipe.storage import disk
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
+CHECK_SECONDS = 60.0
+"""For how long a server is asked beforehand that does not answer: its user waits."""
 
 
 def upload_dataset(plan: Plan, run: Path) -> Uploaded:
@@ -34,6 +37,19 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
         request = replace(request, again=True)
     return upload(request, token_handed_over(run), note)
+
+
+def check_beforehand(plan: Plan, token: Token) -> None:
+    """Have the server refuse now what it would refuse when the dataset is finished, hours later.
+
+    Raises:
+        InputRefused, ServerError: it does, or does not answer.
+    """
+    from wkpipe.server.policy import Policy
+    from wkpipe.server.upload import check_server
+
+    assert plan.upload is not None
+    check_server(plan.upload, token, Policy(without_progress=CHECK_SECONDS))
 
 
 @dataclass

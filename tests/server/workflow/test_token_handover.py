@@ -50,3 +50,15 @@ def test_another_file_at_the_same_place_is_not_taken_for_it(tmp_path: Path) -> N
 def test_without_a_token_the_job_says_so(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="no token"):
         token_handed_over(tmp_path)
+
+
+def test_once_it_is_taken_the_environment_has_it_no_more() -> None:
+    """Nor has the memory that the process was started with, which forks show as their own."""
+    code = (
+        "import os; from pathlib import Path; from wkpipe.server.token import take_token\n"
+        "token = take_token(); after = Path('/proc/self/environ').read_bytes()\n"
+        f"print(token.reveal() == '{SECRET}', 'WK_TOKEN' in os.environ, b'{SECRET}' in after, b'WK_TOKEN=' in after, os.environ['LAST'])"
+    )
+    environment = os.environ | {"WK_TOKEN": SECRET, "LAST": "is whole"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.strip() == "True False False True is whole"

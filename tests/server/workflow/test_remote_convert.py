@@ -1,0 +1,170 @@
+"""`wkpipe remote-convert` from end to end: one command, killed in any phase, goes on and leaves one dataset, on the server only."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, in_phase, no_token_in, until
+from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, kill_tree
+from wkpipe.errors import Interrupted, ServerError
+
+
+def remote_convert(stack: Path, work: Path, url: str, *more: str) -> Command:
+    work.mkdir(exist_ok=True)
+    words = [*WKPIPE, "remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, *SHARDS, "--webknossos-url", url, *more]
+    return Command(words, work)
+
+
+@pytest.mark.parametrize("strategy", ["multiprocessing", "sequential"])
+def test_one_command_makes_a_dataset_on_the_server_and_leaves_nothing_here(
+    stack: Path, local: dict[str, str], tmp_path: Path, server: Server, strategy: str
+) -> None:
+    work = tmp_path / "work"
+    command = remote_convert(stack, work, server.url, "--distribution-strategy", strategy)
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert server.trees() == [local]
+    assert f"uploaded: {server.page}" in out
+    assert not any(work.iterdir())
+    assert any(job.endswith("upload") for job in command.jobs)
+    assert len(command.jobs) > 2
+    no_token_in(out, errors)
+
+
+@pytest.mark.parametrize("phase", ["convert", "downsample", "upload", "finish"])
+def test_killed_in_any_phase_the_same_command_goes_on(
+    stack: Path, local: dict[str, str], tmp_path: Path, server: Server, phase: str
+) -> None:
+    work = tmp_path / "work"
+    command = remote_convert(stack, work, server.url)
+    process = command.start()
+    until(process, in_phase(phase, work, server))
+    kill_tree(process)
+    no_token_in(work, *process.communicate())
+    sent = server.chunks
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert server.trees() == [local]
+    assert f"uploaded: {server.page}" in out
+    assert server.chunks <= len(local) + 1 + 5  # those on their way when it was killed may come twice
+    assert phase not in ("upload", "finish") or sent >= 5
+    assert not any(work.iterdir())
+    no_token_in(out, errors)
+
+
+@pytest.mark.parametrize("phase", ["convert", "upload"])
+def test_ctrl_c_keeps_the_dataset_and_says_how_to_go_on(
+    stack: Path, local: dict[str, str], tmp_path: Path, server: Server, phase: str
+) -> None:
+    work = tmp_path / "work"
+    command = remote_convert(stack, work, server.url)
+    process = command.start()
+    until(process, in_phase(phase, work, server))
+    process.send_signal(signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert process.returncode == Interrupted.exit_code
+    (kept,) = work.iterdir()
+    assert str(kept.name) in errors
+    assert "same command" in errors
+    no_token_in(work, out, errors)
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert server.trees() == [local]
+    assert not any(work.iterdir())
+
+
+def test_killed_while_cleaning_up_it_is_not_uploaded_twice(stack: Path, local: dict[str, str], tmp_path: Path, server: Server) -> None:
+    """Killed as soon as the server says usable, then again and again while the dataset is deleted."""
+    work = tmp_path / "work"
+    command = remote_convert(stack, work, server.url)
+    process = command.start()
+    until(process, lambda: server.is_done)
+    until(process, lambda: bool(list(work.glob("*/.wkpipe/runs/*/upload/*.done"))))
+    kill_tree(process)
+    assert any(work.iterdir())
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert "uploaded already" in out
+    assert server.page in out
+    assert server.trees() == [local]
+    assert not any(work.iterdir())
+
+
+def test_half_deleted_it_is_deleted_and_not_uploaded_again(stack: Path, tmp_path: Path, server: Server) -> None:
+    work = tmp_path / "work"
+    command = remote_convert(stack, work, server.url, "--no-downsample")
+    process = command.start()
+    until(process, lambda: bool(list(work.glob("*.done"))) or (not any(work.iterdir()) and server.is_done))
+    kill_tree(process)
+    if not any(work.iterdir()):
+        pytest.skip("it was too fast")
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert server.page in out
+    assert len(server.trees()) == 1
+    assert not any(work.iterdir())
+
+
+def test_a_wrong_token_is_told_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
+    command = remote_convert(stack, tmp_path / "work", server.url)
+    command.environment["WK_TOKEN"] = "another-secret"
+    code, out, errors = command.run()
+    assert code == ServerError.exit_code, errors
+    assert "token" in errors
+    assert "another-secret" not in errors + out
+    assert not any((tmp_path / "work").iterdir())
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
+    code, _, errors = remote_convert(stack, tmp_path / "work", server.url, "--folder", "Nowhere/at all").run()
+    assert code == 3, errors
+    assert "Nowhere/at all" in errors
+    assert not any((tmp_path / "work").iterdir())
+
+
+def test_the_token_comes_from_a_file_or_the_command_line_too(stack: Path, tmp_path: Path, server: Server) -> None:
+    file = tmp_path / "token"
+    file.write_text(f"{TOKEN}\n")
+    command = remote_convert(stack, tmp_path / "work", server.url, "--no-downsample", "--token-file", str(file))
+    command.environment["WK_TOKEN"] = ""
+    code, out, errors = command.run()
+    assert code == 2, errors
+    assert "chmod 600" in errors
+    file.chmod(0o600)
+    code, out, errors = command.run()
+    assert code == 0, errors
+    command = remote_convert(stack, tmp_path / "work", server.url, "--no-downsample", "--dataset-name", "second", "--token", TOKEN)
+    command.environment["WK_TOKEN"] = ""
+    code, out, errors = command.run()
+    assert code == 0, errors
+    assert "process list" in errors
+    assert len(server.trees()) == 2
+    no_token_in(out, errors)
+
+
+def test_on_a_terminal_bytes_and_rate_are_shown(stack: Path, tmp_path: Path, server: Server) -> None:
+    reader, terminal = pty.openpty()
+    server.chunk_fault.delay = 0.3
+    command = remote_convert(stack, tmp_path / "work", server.url, "--no-downsample")
+    environment = os.environ | {"WK_TOKEN": TOKEN}
+    with subprocess.Popen(command.words, cwd=command.cwd, env=environment, stderr=terminal, stdout=subprocess.DEVNULL) as process:
+        os.close(terminal)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while piece := os.read(reader, 4096):
+                shown += piece
+        assert process.wait() == 0
+    os.close(reader)
+    text = shown.decode()
+    assert "storage shards" in text
+    assert re.search(r"sending: [0-9.]+ .?B of [0-9.]+ .?B, [0-9.]+ .?B/s, \d+ s left", text), text
+    assert " of " in text
+    assert TOKEN not in text
