@@ -29,12 +29,14 @@ reserve chunk test finish cancel unfinished, zarr data.
 Problems are: a token in an address or a wrong header, any request to a foreign origin (the datastore that takes no uploads, the target of
 redirects), the same chunk under way twice, a defect of this server.
 
-In a process of its own: `ServerProcess` in `process.py`, or `python -m tests.server.wk_server --help`.
+In a process of its own, for benches: `with ServerProcess(directory, keep="small") as server: … server.ask("fault", "chunk", status=503)`,
+`server.ask("report")`, `server.ask("chunk_bytes")`, `server.check()`.
 """
 
 from tests.server.wk_server.faults import COMMON_KINDS, Fault
 from tests.server.wk_server.log import Entry
+from tests.server.wk_server.process import ServerProcess
 from tests.server.wk_server.server import WkServer
 from tests.server.wk_server.state import Dataset, Settings, User
 
-__all__ = ["COMMON_KINDS", "Dataset", "Entry", "Fault", "Settings", "User", "WkServer"]
+__all__ = ["COMMON_KINDS", "Dataset", "Entry", "Fault", "ServerProcess", "Settings", "User", "WkServer"]

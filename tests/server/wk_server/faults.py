@@ -35,7 +35,7 @@ class Fault:
     stall: float | None = None  # read and answer nothing, at most so many seconds (the server's end and the client's closing end it, too)
     redirect: str | None = None  # 307 to this URL; "" stands for the same path at the foreign origin
     performed: bool = False
-    meanwhile: bool = False
+    meanwhile: bool = False  # not for chunks
     content_type: str | None = None
     body: str | None = None  # another body
     truncate: bool = False  # half the body, as a complete answer

@@ -30,7 +30,7 @@ def json_body(request: Request) -> dict[str, Any]:
     if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
         raise Refused(415, "expected application/json")
     try:
-        value = json.loads(request.body.read())
+        value = json.loads(request.content())
     except ValueError:
         raise Refused(400, "Invalid Json") from None
     if not isinstance(value, dict):

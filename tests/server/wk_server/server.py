@@ -223,6 +223,7 @@ class WkServer:
             return _spoiled(fault, perform())
         if fault.meanwhile:
             entry.performed = True
+            request.content()
             threading.Thread(target=lambda: _quietly(perform), daemon=True).start()
         elif fault.performed:
             entry.performed = True

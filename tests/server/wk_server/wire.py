@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 BUFFER_BYTES = 1 << 20
 REASONS = {
@@ -139,10 +139,13 @@ class Request:
     body: Body
     connection: socket.socket
     target: str
+    _content: bytes | None = None
 
-    @property
-    def segments(self) -> list[str]:
-        return [unquote(part) for part in self.path.strip("/").split("/")]
+    def content(self) -> bytes:
+        """Return the whole body, which is kept."""
+        if self._content is None:
+            self._content = self.body.read()
+        return self._content
 
     def peer_is_gone(self) -> bool:
         return is_closed(self.connection)
