@@ -142,7 +142,7 @@ class MagArray:
         """Return what the ledger holds now; read again only when a segment was added or grew."""
         try:
             entries = [entry for entry in os.scandir(self.ledger_directory) if entry.name.endswith(SEGMENT_SUFFIX)]
-            key = tuple(sorted((entry.name, entry.stat().st_size) for entry in entries))
+            key = tuple(sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries))
         except FileNotFoundError:
             key = ()
         if self._ledger is None or self._ledger[0] != key:

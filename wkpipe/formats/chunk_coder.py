@@ -13,6 +13,12 @@ from wkpipe.formats.codecs import Codec
 from wkpipe.formats.fetched import BATCH_BYTES
 
 
+def has_any(voxels: Voxels) -> bool:
+    """Tell whether a voxel is not zero; a NaN that signals is one like any other, and nothing to warn of."""
+    with np.errstate(invalid="ignore"):
+        return bool(voxels.any())
+
+
 class ChunkCoder:
     """Encodes and decodes the chunks of one array. Thread-safe.
 
@@ -48,7 +54,7 @@ class ChunkCoder:
     def is_fill(self, chunk: Voxels) -> bool:
         """Tell whether an array holds nothing but the fill value (-0.0 counts as 0.0)."""
         if self.fill_is_zero:
-            return not chunk.any()
+            return not has_any(chunk)
         if self._fill_is_nan:
             return bool(np.isnan(chunk).all())
         return bool((chunk == self.fill).all())

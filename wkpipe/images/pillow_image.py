@@ -42,6 +42,7 @@ MOST_DECODED_BYTES = 1 << 34
 """Larger images are refused, as they can only be decoded whole; TIFF has strips and tiles for them."""
 MOST_BYTES_BESIDE = 64 << 20
 """What a file may have beyond twice the bytes of its pixels: metadata, colour profiles, what other tools append."""
+MOST_BYTES_BESIDE_GIF = 1 << 20
 END_OF_JPEG = b"\xff\xd9"
 END_OF_PNG = b"IEND\xaeB`\x82"
 
@@ -63,27 +64,28 @@ class PillowReader:
             elif kind == "JPEG":
                 _check_jpeg(path, handle, stat.st_size)
             image = _open(path, handle, kind)
-            if getattr(image, "is_animated", False):
-                raise InputRefused(f"{path}: found an animated image, expected a single one; save its frames as images of their own")
             if image.mode not in MODES:
                 raise InputRefused(f"{path}: found colours in {image.mode}, expected gray values, a palette or RGB; save it as RGB")
             dtype, channels = MODES[image.mode]
             if kind == "PNG" and (deep := _deep_channels(handle)):
                 dtype, channels = "uint16", deep
             (width, height), mode = image.size, image.mode
-        voxels = width * height
-        if voxels > MOST_PIXELS_PER_BYTE * stat.st_size:
-            raise UnreadableInput(
-                f"{path}: claims {width}×{height} pixels, far more than its {stat.st_size} bytes can hold; replace the file"
-            )
-        decoded = voxels * _bytes_per_pixel(kind, mode, dtype)
-        if decoded > MOST_DECODED_BYTES:
-            raise InputRefused(
-                f"{path}: has {width}×{height} pixels, which take {decoded} bytes to decode, at most {MOST_DECODED_BYTES} are possible; "
-                "save it as a TIFF with strips or tiles"
-            )
-        if stat.st_size > 2 * decoded + MOST_BYTES_BESIDE:
-            raise UnreadableInput(f"{path}: has {stat.st_size} bytes, far more than its {width}×{height} pixels need; save it anew")
+            voxels = width * height
+            if voxels > MOST_PIXELS_PER_BYTE * stat.st_size:
+                raise UnreadableInput(
+                    f"{path}: claims {width}×{height} pixels, far more than its {stat.st_size} bytes can hold; replace the file"
+                )
+            decoded = voxels * _bytes_per_pixel(kind, mode, dtype)
+            if decoded > MOST_DECODED_BYTES:
+                raise InputRefused(
+                    f"{path}: has {width}×{height} pixels, which take {decoded} bytes to decode, at most {MOST_DECODED_BYTES} are "
+                    "possible; save it as a TIFF with strips or tiles"
+                )
+            if stat.st_size > 2 * decoded + (MOST_BYTES_BESIDE_GIF if kind == "GIF" else MOST_BYTES_BESIDE):
+                raise UnreadableInput(f"{path}: has {stat.st_size} bytes, far more than its {width}×{height} pixels need; save it anew")
+            # Last, as this looks through the whole file for another frame, byte by byte.
+            if getattr(image, "is_animated", False):
+                raise InputRefused(f"{path}: found an animated image, expected a single one; save its frames as images of their own")
         return ImageFile(
             path=path,
             size=stat.st_size,

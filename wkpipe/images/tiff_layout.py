@@ -25,6 +25,10 @@ Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 MOST_PER_BYTE = {5: 2000, 7: 8800, 8: 1100, 32946: 1100, 32773: 130, 34925: 10_000, 50000: 70_000}
 MOST_PER_BYTE_ELSE = 10_000_000
 
+TAG_ITEM_BYTES = np.array([8, 1, 1, 2, 4, 8, 1, 1, 2, 4, 8, 4, 8, 4, 8, 8, 8, 8, 8])
+"""Bytes of one value of each kind of tag (TIFF 6.0, section 2; BigTIFF)."""
+MOST_TAG_BYTES = 1 << 27
+
 PHOTOMETRIC_RGB, PHOTOMETRIC_YCBCR = 2, 6
 NO_COLOUR_MODEL = {5: "CMYK", 8: "CIELab", 9: "ICCLab", 10: "ITULab"}
 JPEG_CODECS = (6, 7, 34892, 33007)
@@ -52,8 +56,10 @@ def inspect_tiff(path: Path, handle: BinaryIO, size: int) -> dict[str, Any]:
             if len(tiff.pages) != len(directories):
                 raise UnreadableInput(f"{path}: only {len(tiff.pages)} of {len(directories)} pages can be read; replace the file")
             return _facts(path, tiff, directories, size)
-    except (InputRefused, MemoryError):
+    except InputRefused:
         raise
+    except MemoryError:  # nothing but tags is read here
+        raise UnreadableInput(f"{path}: a tag claims more values than fit into memory; replace the file") from None
     except Exception as error:  # a broken file makes the parser fail in many ways
         raise UnreadableInput(f"{path}: not a readable TIFF file: {one_line(error, 200)}; replace the file") from None
 
@@ -96,11 +102,26 @@ def directory_offsets(path: Path, handle: BinaryIO, size: int) -> list[int]:
             )
         offsets.append(following)
         seen.add(following)
+        handle.seek(following + count_bytes)
+        _check_tags(path, handle.read(entries * entry), order, big)
         handle.seek(end)
         following = struct.unpack(order + link_format, handle.read(link_bytes))[0]
     if not offsets:
         raise UnreadableInput(f"{path}: the TIFF file has no page; replace the file")
     return offsets
+
+
+def _check_tags(path: Path, directory: bytes, order: str, big: bool) -> None:
+    """Refuse tags that are too large to be read: the parser reads all of them.
+
+    Raises:
+        UnreadableInput: says which.
+    """
+    entry = np.dtype([("tag", "u2"), ("kind", "u2"), ("count", "u8" if big else "u4"), ("value", "V8" if big else "V4")])
+    tags = np.frombuffer(directory, entry.newbyteorder("<" if order == "<" else ">"))
+    most = MOST_TAG_BYTES // TAG_ITEM_BYTES[np.minimum(tags["kind"], len(TAG_ITEM_BYTES) - 1)]
+    for tag in tags[tags["count"] > most.astype(np.uint64)]:
+        raise UnreadableInput(f"{path}: tag {tag['tag']} claims {tag['count']} values, more than a TIFF file can need; replace the file")
 
 
 def _facts(path: Path, tiff: tifffile.TiffFile, chain: list[int], size: int) -> dict[str, Any]:

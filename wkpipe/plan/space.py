@@ -18,6 +18,7 @@ import numpy as np
 
 from wkpipe.errors import NotWritable, WkpipeError
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat
+from wkpipe.formats.chunk_coder import has_any
 from wkpipe.formats.codecs import Codec, Lz4, NoCodec, Zstd
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.images import ImageStack
@@ -241,7 +242,7 @@ def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: in
             band = stack.read(sizes.t // 2, z, z + depth, first, end)
             for y, x in itertools.product(tops, columns):
                 part = np.ascontiguousarray(band[:, y - first : y - first + chunk.y, x : x + chunk.x])
-                encoded += len(codec.encode(part)) if part.any() else 0
+                encoded += len(codec.encode(part)) if has_any(part) else 0
                 voxels += part.size // sizes.c
     except WkpipeError:  # said where the image is converted
         return None

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import MagPlan
@@ -176,7 +177,7 @@ def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_Open
             continue
         part = voxels[:, rows[0] - band.rows[0] : rows[-1] + 1 - band.rows[0], unit.first.x : unit.end.x]
         lowest, highest = _finite_range(part)
-        is_empty = lowest == highest == 0 and not part.any()  # NaN and infinities are not in the range
+        is_empty = lowest == highest == 0 and not has_any(part)  # NaN and infinities are not in the range
         result.ranges.append((unit, lowest, highest))
         low = Vec3Int(unit.first.x, rows[0], band.slices[0]) - unit.origin
         high = Vec3Int(unit.end.x, rows[-1] + 1, band.slices[1]) - unit.origin

@@ -307,7 +307,8 @@ class _Verification:
         for path, what in group_problems(self.dataset, self.is_ours):
             self.problems.append(Problem(Kind.GROUP, "", "", "", what, repair_command(self.dataset), True, path=path))
         copy = properties_copy(locations.state)
-        if copy.is_file() and copy.read_bytes() != (locations.dataset / "datasource-properties.json").read_bytes():
+        file = locations.dataset / copy.name
+        if copy.is_file() and (copy.stat().st_size != file.stat().st_size or copy.read_bytes() != file.read_bytes()):
             self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
         holder = live_run(locations)
         if holder is not None:
