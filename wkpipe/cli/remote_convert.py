@@ -114,7 +114,7 @@ def remote_convert(
     target = work_dir / directory_name(values, spellings)
     if (url := _uploaded_before(target)) is not None and not dry_run:
         print(f"uploaded by an earlier run of this command: {url}")
-        _clean_up(target, url)
+        clean_up(target, url)
         return
     how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
     try:
@@ -124,7 +124,7 @@ def remote_convert(
             raise
         raise type(error)(f"{error} (the dataset is kept in {target}: the same command goes on; to give it up, delete that)") from error
     if uploaded is not None:
-        _clean_up(target, uploaded.url)
+        clean_up(target, uploaded.url)
 
 
 def name_of(source: Path) -> str:
@@ -192,7 +192,7 @@ def _uploaded_before(target: Path) -> str | None:
         return None
 
 
-def _clean_up(target: Path, url: str) -> None:
+def clean_up(target: Path, url: str) -> None:
     """Delete the dataset that is uploaded; cut short, the same command ends it, and does not upload what is half gone once more."""
     from wkpipe.storage import disk
     from wkpipe.storage.commit import Scratch, remove_files, replace_file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import pty
 import re
@@ -14,7 +15,9 @@ import pytest
 
 from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, in_phase, no_token_in, until
 from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, kill_tree
+from wkpipe.cli.remote_convert import clean_up
 from wkpipe.errors import Interrupted, ServerError
+from wkpipe.storage import disk
 
 
 def remote_convert(stack: Path, work: Path, url: str, *more: str) -> Command:
@@ -98,14 +101,28 @@ def test_killed_while_cleaning_up_it_is_not_uploaded_twice(stack: Path, local: d
     assert not any(work.iterdir())
 
 
-def test_half_deleted_it_is_deleted_and_not_uploaded_again(stack: Path, tmp_path: Path, server: Server) -> None:
+@pytest.mark.parametrize("count", [0, 1, 20, 60])
+def test_half_deleted_it_is_deleted_and_not_uploaded_again(
+    stack: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """Stopped after so many files were deleted."""
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url, "--no-downsample")
     process = command.start()
-    until(process, lambda: bool(list(work.glob("*.done"))) or (not any(work.iterdir()) and server.is_done))
+    until(process, lambda: bool(list(work.glob("*/.wkpipe/runs/*/upload/*.done"))))
     kill_tree(process)
-    if not any(work.iterdir()):
-        pytest.skip("it was too fast")
+    (kept,) = work.iterdir()
+    left, unlink = itertools.count(count, -1), disk.unlink
+
+    def killed(path: Path) -> None:
+        if next(left) <= 0:
+            raise KeyboardInterrupt
+        unlink(path)
+
+    monkeypatch.setattr(disk, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        clean_up(kept, server.page)
+    monkeypatch.undo()
     code, out, errors = command.run()
     assert code == 0, errors
     assert server.page in out
