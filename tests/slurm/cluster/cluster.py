@@ -221,7 +221,8 @@ class Cluster:
         return all(self._idle(name) for name in self.names)
 
     def _idle(self, name: str) -> bool:
-        return self.client("sinfo", "--noheader", f"--nodes={name}", "--format=%t", check=False).split()[:1] == ["idle"]
+        # A line for each partition that has the node.
+        return set(self.client("sinfo", "--Node", "--noheader", f"--nodes={name}", "--format=%t", check=False).split()) == {"idle"}
 
     def _stepds(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
