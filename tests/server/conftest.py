@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.server.raw_client import Client
 from tests.server.upload_helpers import SECRET, Stage
 from tests.server.wk_server import WkServer
 from tests.verify.helpers import make_dataset, write_images
@@ -30,3 +31,14 @@ def stage(small_dataset: Path, tmp_path: Path) -> Iterator[Stage]:
 def legacy_stage(small_dataset: Path, tmp_path: Path) -> Iterator[Stage]:
     with WkServer(tmp_path / "server", SECRET, current_api=13, legacy_only=True) as server:
         yield Stage(Path(shutil.copytree(small_dataset, tmp_path / "data")), server)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[WkServer]:
+    with WkServer(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: WkServer) -> Client:
+    return Client(server)
