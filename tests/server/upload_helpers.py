@@ -34,14 +34,10 @@ FAST = Policy(
 
 PROGRAM = """
 import json, sys
-from pathlib import Path
-from wkpipe.errors import WkpipeError
-from wkpipe.cli import upload as command
 from wkpipe.cli.main import main
-from wkpipe.server import request
-from wkpipe.server.policy import Policy
-values = json.loads(sys.argv.pop(1))
-request.Policy = lambda: Policy(**{**values, "verify_pauses": tuple(values["verify_pauses"])})
+from wkpipe.server import policy
+Policy, values = policy.Policy, json.loads(sys.argv.pop(1))
+policy.Policy = lambda: Policy(**{**values, "verify_pauses": tuple(values["verify_pauses"])})
 main()
 """
 """The command line, with another policy by default."""

@@ -147,7 +147,7 @@ class Network:
         self.check()
         times = httpx.Timeout(connect=self.policy.connect, read=idle, write=min(idle, self.policy.idle), pool=None)
         request = self._client.build_request(
-            method, url, headers=headers, content=content, timeout=times, extensions={"trace": self._watch, "timeout": times.as_dict()}
+            method, url, headers=headers, content=content, timeout=times, extensions={"trace": self._watch}
         )
         try:
             response = self._client.send(request, stream=True, auth=None if is_open else self._sign)
