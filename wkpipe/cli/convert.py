@@ -33,6 +33,8 @@ def convert(
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
+    profile: o.Profile = None,
+    leave_jobs_running: o.LeaveJobs = False,
     ignore_disk_space: o.IgnoreDiskSpace = False,
     state_dir: o.StateDir = None,
     dry_run: o.DryRun = False,
@@ -62,6 +64,6 @@ def convert(
         "ignore_disk_space": ignore_disk_space,
         "state_dir": None if state_dir is None else str(state_dir),
     }
-    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet, profile, leave_jobs_running)
     spellings = {"source": "SOURCE", "target": "TARGET", "coarsest_mag": "--max-mag"}
     work(values, how, spellings, f"converted {source} to {target}", f"nothing to do: {target} is up to date with {source}")

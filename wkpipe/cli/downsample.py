@@ -32,6 +32,8 @@ def downsample(
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
+    profile: o.Profile = None,
+    leave_jobs_running: o.LeaveJobs = False,
     ignore_disk_space: o.IgnoreDiskSpace = False,
     state_dir: o.StateDir = None,
     dry_run: o.DryRun = False,
@@ -53,5 +55,5 @@ def downsample(
         "ignore_disk_space": ignore_disk_space,
         "state_dir": None if state_dir is None else str(state_dir),
     }
-    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet, profile, leave_jobs_running)
     work(values, how, {"target": "TARGET"}, f"downsampled {target}", f"nothing to do: all mags of {target} are there already")

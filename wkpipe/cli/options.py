@@ -27,9 +27,22 @@ CompressionLevel = Annotated[
     int | None,
     typer.Option(help="zstd level, 1 to 22, higher is smaller and slower; default 5, for mags of an existing layer that of the finer mag."),
 ]
-Jobs = Annotated[int | None, typer.Option(min=1, max=4096, help="Cores to use; default: all that this process may use.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(min=1, max=4096, help="Cores to use, default: all that this process may use; with slurm, jobs at once, default: 100."),
+]
 Strategy = Annotated[str, typer.Option(help="Where jobs run: multiprocessing, sequential, slurm, kubernetes.")]
-JobResources = Annotated[str | None, typer.Option(help='Resources of cluster jobs, as JSON like \'{"mem": "10M"}\'.')]
+JobResources = Annotated[
+    str | None,
+    typer.Option(
+        help='What each cluster job is to have, in sbatch\'s words, as JSON like \'{"mem": "10M"}\' or like mem=4G,partition=long.'
+    ),
+]
+Profile = Annotated[str | None, typer.Option(help="Snakemake profile to use, by its directory or name, instead of the strategy's own.")]
+LeaveJobs = Annotated[
+    bool,
+    typer.Option("--leave-jobs-running", help="Ctrl-C leaves cluster jobs running; wait for those that an earlier run has left."),
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and exit; nothing is written.")]
 OverwriteExisting = Annotated[
     bool, typer.Option("--overwrite-existing", help="Delete what was made from something else, or otherwise, first.")

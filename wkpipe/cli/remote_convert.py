@@ -69,6 +69,8 @@ def remote_convert(
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
+    profile: o.Profile = None,
+    leave_jobs_running: o.LeaveJobs = False,
     ignore_disk_space: o.IgnoreDiskSpace = False,
     dry_run: o.DryRun = False,
     break_lock: o.BreakLock = False,
@@ -116,7 +118,7 @@ def remote_convert(
         print(f"uploaded by an earlier run of this command: {url}")
         clean_up(target, url)
         return
-    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet)
+    how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet, profile, leave_jobs_running)
     try:
         uploaded = work({**values, "target": str(target)}, how, spellings, f"converted {source}", f"{source} is converted already", secret)
     except WkpipeError as error:

@@ -13,6 +13,7 @@ from wkpipe.cli import options as o
 from wkpipe.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
+    from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify_report import VerifyReport
     from wkpipe.steps.verify_select import Selection
 
@@ -32,6 +33,9 @@ def verify(
         bool, typer.Option("--adopt", help="Record the files that are there and decode, with checksums, where the ledger lacks them.")
     ] = False,
     jobs: o.Jobs = None,
+    distribution_strategy: o.Strategy = "multiprocessing",
+    job_resources: o.JobResources = None,
+    profile: o.Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     state_dir: o.StateDir = None,
     break_lock: o.BreakLock = False,
@@ -39,10 +43,12 @@ def verify(
 ) -> None:
     """Prove a dataset: every shard against its recorded checksum, every chunk decoded. Exit code 4 if anything is wrong.
 
-    Writes nothing, unless --repair or --adopt is given.
+    Writes nothing, unless --repair or --adopt is given. Reads in this process, with --jobs threads (with slurm, all its cores);
+    what --repair makes again, jobs of the distribution strategy make.
     """
     from wkpipe.geometry import Mag
     from wkpipe.plan.resources import available_cores
+    from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify import verify_dataset
     from wkpipe.steps.verify_select import Selection, parse_part, parse_share
 
@@ -62,7 +68,8 @@ def verify(
         part=(1, 1) if part is None else parse_part(part),
         deep=deep,
     )
-    threads = jobs or available_cores()
+    strategy = Strategy.chosen(distribution_strategy, jobs, job_resources, profile, may_run=repair)
+    threads = available_cores() if strategy.is_cluster else strategy.jobs
     show = _Show(as_json or quiet)
     if adopt:
         from wkpipe.steps.verify_adopt import adopt_dataset
@@ -71,7 +78,7 @@ def verify(
         show.say(f"recorded {adopted} storage shards as they are")
     report = verify_dataset(target, state_dir=state_dir, selection=selection, threads=threads, on_unit=show)
     if repair and not report.is_sound:
-        report = _repaired(target, report, selection, threads, state_dir, break_lock, show)
+        report = _repaired(target, report, selection, strategy, threads, state_dir, break_lock, show)
     show.close()
     _print(report, selection, as_json)
     if not report.is_sound:
@@ -79,16 +86,24 @@ def verify(
 
 
 def _repaired(
-    target: Path, report: VerifyReport, selection: Selection, threads: int, state_dir: Path | None, break_lock: bool, show: _Show
+    target: Path,
+    report: VerifyReport,
+    selection: Selection,
+    strategy: Strategy,
+    threads: int,
+    state_dir: Path | None,
+    break_lock: bool,
+    show: _Show,
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
-    from wkpipe.plan.resources import Sizing
     from wkpipe.run.execute import Execution, execute
     from wkpipe.steps.verify_repair import repair_dataset
 
     def run(plan: Plan) -> None:
         show.close()
-        execute(plan, Execution("multiprocessing", threads, break_lock, show.is_silent))
+        for note in strategy.notes(plan):
+            show.say(note)
+        execute(plan, Execution(strategy, break_lock, show.is_silent))
 
     for problem in report.problems:
         show.say(f"found: {problem}")
@@ -97,7 +112,7 @@ def _repaired(
         report,
         selection,
         state_dir=state_dir,
-        sizing=Sizing.local(threads),
+        sizing=strategy.sizing,
         run=run,
         break_lock=break_lock,
         threads=threads,

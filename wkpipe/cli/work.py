@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from wkpipe.errors import UsageError
-
 if TYPE_CHECKING:
     from wkpipe.server.token import Token
     from wkpipe.server.upload import Uploaded
@@ -25,6 +23,8 @@ class WorkOptions:
     dry_run: bool
     break_lock: bool
     quiet: bool
+    profile: str | None = None
+    leave_jobs: bool = False
 
 
 def work(
@@ -45,31 +45,33 @@ def work(
     """
     from wkpipe.plan.build import make_plan
     from wkpipe.plan.config import load_config
-    from wkpipe.plan.resources import Sizing, available_cores
     from wkpipe.plan.table import plan_table, upload_lines
-    from wkpipe.run.execute import Execution, check_strategy, execute
+    from wkpipe.run.execute import Execution, execute
+    from wkpipe.run.slurm import await_orphans
+    from wkpipe.run.strategy import Strategy
+    from wkpipe.stored.locations import Locations
 
-    check_strategy(options.strategy)
-    if options.strategy == "sequential" and options.jobs not in (None, 1):
-        raise UsageError(
-            f"--jobs {options.jobs} contradicts --distribution-strategy sequential, which uses one core; leave one of them out"
-        )
-    if options.job_resources is not None:
-        raise UsageError(f"--job-resources is for cluster strategies; leave it out with --distribution-strategy {options.strategy}")
-    cores = 1 if options.strategy == "sequential" else options.jobs or available_cores()
+    def say(note: str) -> None:
+        print(f"wkpipe: {note}", file=sys.stderr)
+
+    strategy = Strategy.chosen(
+        options.strategy, options.jobs, options.job_resources, options.profile, options.leave_jobs, may_run=not options.dry_run
+    )
     given = {key: value for key, value in values.items() if value is not None}
     config = load_config(given, "command line", lambda key: spellings.get(key, "--" + key.replace("_", "-")))
     start = time.monotonic()
-    plan = make_plan(config, Sizing.local(cores))
-    for note in plan.notes:
-        print(f"wkpipe: {note}", file=sys.stderr)
+    if options.leave_jobs and not options.dry_run:
+        await_orphans(Locations.of(config.target, config.state_dir), say)
+    plan = make_plan(config, strategy.sizing)
+    for note in (*plan.notes, *strategy.notes(plan)):
+        say(note)
     if options.dry_run:
         print(plan_table(plan))
         return None
     if plan.is_empty:
         print("\n".join([nothing, *upload_lines(plan)]))
         return plan.uploaded
-    uploaded = execute(plan, Execution(options.strategy, cores, options.break_lock, options.quiet, token))
+    uploaded = execute(plan, Execution(strategy, options.break_lock, options.quiet, token))
     mags = sum(len(layer.publish) for layer in plan.layers)
     seconds = time.monotonic() - start
     print(f"{done}: {plan.units_to_do} storage shards, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")

@@ -11,51 +11,41 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
-from wkpipe.errors import UsageError
+from wkpipe.errors import Interrupted
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import available_memory_mb
+from wkpipe.run.cluster_report import cluster_report
 from wkpipe.run.failure import failure_of
 from wkpipe.run.interrupt import interruptible
 from wkpipe.run.progress import Progress
+from wkpipe.run.slurm import Away, Slurm, prefix_of
 from wkpipe.run.snakefile import RUN_KEY
-from wkpipe.run.workflow_files import profile_directory, workflow_root
+from wkpipe.run.strategy import Strategy
+from wkpipe.run.workflow_files import workflow_root
 from wkpipe.server.token import TOKEN_VARIABLE, Token
 from wkpipe.server.upload import Uploaded
 from wkpipe.steps.run import Run, uploaded_by
 from wkpipe.storage import disk
 from wkpipe.storage.lease import Epoch
 
-LOCAL_STRATEGIES = ("multiprocessing", "sequential")
-STRATEGIES = (*LOCAL_STRATEGIES, "slurm", "kubernetes")
 POLL_SECONDS = 0.1
 LEASE_CHECK_SECONDS = 5.0
 STOP_SECONDS = 20.0
+CLUSTER_STOP_SECONDS = 60.0
+"""Snakemake cancels its cluster jobs when it is stopped, and waits for them."""
 STOPPED = "stopped; what is finished is kept, the same command goes on from there"
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 @dataclass(frozen=True)
 class Execution:
-    """How a plan is executed: strategy, cores, what the user wants to see, and the token of the server it uploads to."""
+    """How a plan is executed: the strategy, what the user wants to see, and the token of the server it uploads to."""
 
-    strategy: str = "multiprocessing"
-    cores: int = 1
+    strategy: Strategy
     break_lock: bool = False
     quiet: bool = False
     token: Token | None = None
-
-
-def check_strategy(strategy: str) -> None:
-    """Refuse a strategy that is not known, or not there yet.
-
-    Raises:
-        UsageError: names the strategies.
-    """
-    if strategy not in STRATEGIES:
-        raise UsageError(f"distribution strategy {strategy!r} is not known; choose one of: {', '.join(STRATEGIES)}")
-    if strategy not in LOCAL_STRATEGIES:
-        raise UsageError(f"the distribution strategy {strategy} is not available in this version; use {' or '.join(LOCAL_STRATEGIES)}")
 
 
 def execute(plan: Plan, execution: Execution) -> Uploaded | None:
@@ -85,11 +75,15 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
             progress = Progress(plan, run.directory, quiet=execution.quiet)
             try:
                 _wait(process, epoch, progress.update)
-            except BaseException:
-                _stop(process)
+            except BaseException as error:
+                if execution.strategy.leave_jobs and isinstance(error, Interrupted):
+                    _leave(process, progress)
+                _stop(process, CLUSTER_STOP_SECONDS if execution.strategy.is_cluster else STOP_SECONDS)
                 raise
             finally:
                 progress.close()
+                if execution.strategy.is_cluster:
+                    _end_cluster(run, process.returncode, execution.quiet)
         if process.returncode != 0:
             raise epoch.cause_of(failure_of(run, log))
         return uploaded_by(run)
@@ -98,12 +92,10 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
 def _command(run: Run, execution: Execution) -> list[str]:
     root = workflow_root()
     return [
-        *(sys.executable, "-m", "wkpipe.run.snakemake_process", execution.strategy),
+        *(sys.executable, "-m", "wkpipe.run.snakemake_process", execution.strategy.name),
         *("--snakefile", str(root / "Snakefile")),
         *("--directory", str(run.locations.state)),
-        *("--profile", str(profile_directory(execution.strategy)), "--workflow-profile", "none"),
-        *("--cores", str(execution.cores)),
-        *("--resources", f"mem_mb={available_memory_mb()}"),
+        *execution.strategy.arguments(),
         *("--config", f"{RUN_KEY}={run.directory}"),
     ]
 
@@ -132,9 +124,9 @@ def _wait(process: subprocess.Popen[bytes], epoch: Epoch, on_tick: Callable[[], 
             epoch.check()
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
     """End Snakemake and its jobs: politely, then by force."""
-    for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, STOP_SECONDS)):
+    for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, STOP_SECONDS)):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -143,3 +135,30 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
     # Jobs that outlive a dying Snakemake would go on writing.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def _leave(process: subprocess.Popen[bytes], progress: Progress) -> NoReturn:
+    """End this process as if it had been killed: jobs go on while the lease stays as it is."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    progress.close()
+    print("wkpipe: stopped; the jobs that were submitted go on, the same command waits for them and goes on from there", file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(Interrupted.exit_code)
+
+
+def _end_cluster(run: Run, code: int | None, quiet: bool) -> None:
+    """See that no job of the run is left, whatever has become of Snakemake; print what the jobs took."""
+    slurm = Slurm()
+    if code != 0:
+        try:
+            slurm.end(f"{prefix_of(run.locations.state)}{run.directory.name}-", seconds=30.0, say=_say)
+        except Away as reason:
+            _say(f"Slurm does not answer ({reason}): jobs that still run are cancelled by the next run of this command")
+    if not quiet:
+        for line in cluster_report(run.directory, slurm):
+            print(line, file=sys.stderr)
+
+
+def _say(text: str) -> None:
+    print(f"wkpipe: {text}", file=sys.stderr)

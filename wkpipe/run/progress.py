@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -17,6 +18,7 @@ from typing import TextIO
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.space import size_text
+from wkpipe.run.cluster_news import ClusterNews
 from wkpipe.steps.progress_note import voxels_done
 from wkpipe.steps.upload import UploadState
 from wkpipe.storage.ledger import SEGMENT_SUFFIX
@@ -70,6 +72,7 @@ class Progress:
         self._last = self._start if not self._live else 0.0
         self._upload_start: tuple[float, int] | None = None
         self._notices = 0
+        self._cluster = ClusterNews(run)
         self._watched = _watched(plan)
         for watched in self._watched:
             watched.refresh()
@@ -78,6 +81,8 @@ class Progress:
     def update(self) -> None:
         """Show a line if the time for one has come."""
         now = time.monotonic()
+        if not self._quiet:
+            self._say(self._cluster.new_notices())
         if self._quiet or now - self._last < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
             return
         self._last = now
@@ -87,6 +92,7 @@ class Progress:
         """End the live line; show what there is still to be said."""
         if self._quiet:
             return
+        self._say(self._cluster.new_notices(now=True))
         if self._live:
             self._show()
             self._stream.write("\n")
@@ -103,15 +109,19 @@ class Progress:
             for watched in self._watched:
                 if watched.done < watched.units:
                     watched.refresh()
-            line = self.line(now - self._start)
+            line = self.line(now - self._start) + self._cluster.jobs()
         self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
         self._stream.flush()
 
     def _show_notices(self, notices: list[str]) -> None:
         """Show what is new of what an upload has to say, in lines that stay."""
-        for notice in notices[self._notices :]:
-            self._stream.write(f"\r\x1b[Kwkpipe: {notice}\n" if self._live else f"wkpipe: {notice}\n")
+        self._say(notices[self._notices :])
         self._notices = max(self._notices, len(notices))
+
+    def _say(self, notices: Sequence[str]) -> None:
+        for notice in notices:
+            self._stream.write(f"\r\x1b[Kwkpipe: {notice}\n" if self._live else f"wkpipe: {notice}\n")
+            self._stream.flush()
 
     def upload_line(self, upload: UploadState, now: float) -> str:
         """Return the line for an upload that is under way; rate and time left are those since it was first seen."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from wkpipe.errors import UsageError, one_line
+from wkpipe.errors import one_line
 from wkpipe.run.job_resources import memory_mib, minutes
 from wkpipe.storage.lease import LEASE_NAME
 from wkpipe.storage.lock import read_holder
@@ -144,11 +144,13 @@ class Slurm:
         return _accounted(output)
 
     def limits(self, partition: str | None) -> Limits | None:
-        """Return the most that one job can get in a partition (None: the default one); None where Slurm does not tell."""
-        try:
-            output = self._run(["sinfo", "--noheader", "--format=%R|%P|%m|%c|%l", *([f"--partition={partition}"] if partition else [])])
-        except (Away, Refused):
-            return None
+        """Return the most that one job can get in a partition (None: the default one); None where there is no such partition.
+
+        Raises:
+            Away: as `submit`.
+            Refused: what sinfo says.
+        """
+        output = self._run(["sinfo", "--noheader", "--format=%R|%P|%m|%c|%l", *([f"--partition={partition}"] if partition else [])])
         lines = [line.split("|") for line in output.splitlines() if line.count("|") == 4]
         found = [_limits(*fields[2:]) for fields in lines if partition or fields[1].endswith("*")]
         if not found:
@@ -194,7 +196,7 @@ class Slurm:
                 start_new_session=True,  # Ctrl-C in a terminal is for the main process
             )
         except FileNotFoundError:
-            raise Refused(f"{command[0]} is not found on this host") from None
+            raise Refused(f"{command[0]} is not found on this host; is it one from which jobs are submitted?") from None
         except subprocess.TimeoutExpired:
             raise Away(f"{command[0]} did not answer within {COMMAND_SECONDS:g} s") from None
         if done.returncode == 0:
@@ -203,18 +205,6 @@ class Slurm:
             raise Away(f"{command[0]} was killed")
         said = _said(done.stderr or done.stdout) or f"{command[0]} ended with code {done.returncode}"
         raise (Away if _TRANSIENT.search(said) else Refused)(said)
-
-
-def check_commands() -> None:
-    """Make sure that this host can submit jobs.
-
-    Raises:
-        UsageError: it can not.
-    """
-    directories = os.environ.get("PATH", "").split(os.pathsep)
-    for command in ("sbatch", "squeue", "scancel"):
-        if not any(os.access(Path(directory) / command, os.X_OK) for directory in directories):
-            raise UsageError(f"{command} is not found: the strategy slurm needs Slurm's commands on this host; is it a login node?")
 
 
 def prefix_of(state: Path) -> str:

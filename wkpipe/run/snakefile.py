@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
 from wkpipe.plan.table import upload_lines
 from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.run.cluster import DEFAULT_JOBS, announced_resources, cluster_sizing, is_announced, memory_note, slurm_limits
 from wkpipe.run.failure import failure_of
 from wkpipe.server.token import Token, take_token, take_variable
 from wkpipe.steps.run import Run, current_run, uploaded_by
@@ -28,6 +30,10 @@ RUN_KEY = "wkpipe_run"
 
 RUNTIME_MARGIN = 4.0
 """Requested over predicted runtime: predictions are rough, and a job that is cut off costs more than a long request."""
+
+
+LEAST_MINUTES = 10
+"""Requested for the shortest task: a slow file system may take that long for a start."""
 
 
 class WorkflowRun:
@@ -77,13 +83,13 @@ class WorkflowRun:
             if not workflow.is_main_process:
                 directory = current_run(Locations.of(config.target, config.state_dir))
                 return cls(load_plan(directory), directory, None)
-            cores = workflow.resource_settings.cores
             if set("{}") & set(str(Locations.of(config.target, config.state_dir).state)):
                 raise InputRefused(f"{config.target}: Snakemake takes braces in a path for wildcards; rename the directory, or use wkpipe")
-            plan = make_plan(config, Sizing.local(cores if isinstance(cores, int) and cores < sys.maxsize else available_cores()))
+            plan = make_plan(config, _sizing(workflow.resource_settings))
         except WkpipeError as error:
             refuse(error)
-        for note in (*plan.notes, *reason_lines(plan.reasons)):
+        memory = memory_note(plan, announced_resources()) if is_announced() else None
+        for note in (*plan.notes, *reason_lines(plan.reasons), *([memory] if memory else [])):
             print(f"wkpipe: {note}", file=sys.stderr)
         if plan.is_empty:
             print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
@@ -124,7 +130,7 @@ class WorkflowRun:
         return self._tasks[name].mem_mb * attempt
 
     def runtime_minutes(self, name: str, attempt: int) -> int:
-        return max(1, round(self._tasks[name].runtime_s * RUNTIME_MARGIN * attempt / 60))
+        return max(LEAST_MINUTES, math.ceil(self._tasks[name].runtime_s * RUNTIME_MARGIN / 60)) * attempt
 
     # -- the run ------------------------------------------------------------------------------------------------
 
@@ -156,6 +162,15 @@ class WorkflowRun:
         error = self._epoch.cause_of(failure_of(self._run))
         self._lease.close()
         refuse(error)
+
+
+def _sizing(settings: Any) -> Sizing:
+    """Return how work is cut: for cores of this machine, or for the jobs of a cluster, of whatever executor."""
+    cores = settings.cores if isinstance(settings.cores, int) and settings.cores < sys.maxsize else None
+    if is_announced() or (settings.nodes is not None and cores is None):
+        resources = announced_resources()
+        return cluster_sizing(settings.nodes or DEFAULT_JOBS, resources, slurm_limits(resources, must_answer=False))
+    return Sizing.local(cores or available_cores())
 
 
 def refuse(error: WkpipeError) -> NoReturn:

@@ -1,4 +1,9 @@
-# Finished mags become visible in datasource-properties.json, when all of their storage shards are proven.
+# Finished mags become visible in datasource-properties.json, when all of their storage shards are proven. The job is short, and
+# runs where Snakemake was started, whatever runs the others.
+
+
+localrules:
+    publish,
 
 
 rule publish:

@@ -1,0 +1,200 @@
+"""Snakemake's executor ``wkpipe-slurm``: one Slurm job for each task of a plan, which runs the step itself.
+
+All that has to do with Slurm is in `wkpipe.run.slurm_watch`; here it meets Snakemake. Jobs of other rules, as a workflow that
+includes wkpipe's may have, run Snakemake within their job.
+"""
+
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
+from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
+from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
+
+TICK_SECONDS = 1.0
+"""How often the records of jobs are looked for; Slurm itself is asked far less often."""
+
+SNAKEMAKE_MIB = 256
+"""What Snakemake itself takes in a job of another rule."""
+
+
+@dataclass
+class ExecutorSettings(ExecutorSettingsBase):  # type: ignore[misc]
+    """Options of the executor, as ``--wkpipe-slurm-…`` and in profiles."""
+
+    job_resources: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "What each job is to have, in sbatch's words: JSON, or key=value,… like partition=long,mem=4G.", "env_var": True},
+    )
+    setup: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={"help": "Shell command that each job runs first, like 'module load python'.", "env_var": True},
+    )
+    python: Optional[str] = field(  # noqa: UP045
+        default=None,
+        metadata={
+            "help": "Command that starts Python in jobs, where it is not this one; it may begin with a container's.",
+            "env_var": True,
+        },
+    )
+    status_seconds: float = field(
+        default=15.0,
+        metadata={"help": "Slurm is asked for the state of all jobs once in so many seconds at most.", "type": float},
+    )
+    leave_jobs: bool = field(
+        default=False,
+        metadata={"help": "When Snakemake is stopped, leave the jobs that were submitted running."},
+    )
+
+    def __post_init__(self) -> None:
+        from wkpipe.run import cluster
+
+        cluster.announce(self.job_resources)
+
+
+common_settings = CommonSettings(
+    non_local_exec=True,
+    implies_no_shared_fs=False,
+    job_deploy_sources=False,
+    pass_default_storage_provider_args=True,
+    pass_default_resources_args=True,
+    pass_envvar_declarations_to_cmd=False,  # sbatch hands the environment on
+    auto_deploy_default_storage_provider=False,
+    init_seconds_before_status_checks=0,
+)
+
+
+class Executor(RemoteExecutor):  # type: ignore[misc]
+    """Hands Snakemake's jobs to a `SlurmWatch` and tells Snakemake how they ended."""
+
+    def __post_init__(self) -> None:
+        from wkpipe.run.job_resources import JobResources, parse_job_resources
+
+        settings = self.workflow.executor_settings or ExecutorSettings()
+        self._settings = settings
+        self._resources = JobResources.of(parse_job_resources(settings.job_resources))
+        self._watch: Any = None
+        self._infos: dict[str, SubmittedJobInfo] = {}
+        self._directory = Path.cwd()
+        self.next_seconds_between_status_checks = TICK_SECONDS
+
+    # -- from Snakemake's thread --------------------------------------------------------------------------------
+
+    def run_job(self, job: JobExecutorInterface) -> None:
+        """Have a job submitted."""
+        if threading.current_thread() is threading.main_thread():
+            # Snakemake's own way with this signal is to wait for all jobs. Batch systems mean: now.
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        made = self._of_task(job) or self._of_other(job)
+        info = SubmittedJobInfo(job, external_jobid=made.name)
+        self._infos[made.name] = info
+        self._watch.add(made)
+        self.report_job_submission(info)
+
+    def cancel(self) -> None:
+        """Stop: cancel what was submitted and wait for it, unless it is to be left."""
+        if self._watch is not None:
+            self._watch.stop()
+        super().shutdown()
+        self._cancel_rest()
+
+    def shutdown(self) -> None:
+        super().shutdown()
+        self._cancel_rest()
+
+    def cancel_jobs(self, active_jobs: list[SubmittedJobInfo]) -> None:  # noqa: ARG002
+        """Cancel all jobs: which ones are active, Snakemake does not know while it looks at them."""
+        self._cancel_rest()
+
+    def _cancel_rest(self) -> None:
+        from wkpipe.run.slurm import Away
+
+        if self._watch is None or self._watch.is_idle or self._settings.leave_jobs:
+            return
+        try:
+            if count := self._watch.cancel():
+                self._say(f"{count} Slurm jobs were cancelled")
+        except Away as reason:
+            self._say(f"Slurm does not answer ({reason}): its jobs could not be cancelled; the next run will do that")
+
+    def _say(self, text: str) -> None:
+        self.logger.warning("wkpipe: %s", text)
+
+    # -- from the waiting thread --------------------------------------------------------------------------------
+
+    async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
+        """Report the jobs that have ended; the others stay active."""
+        ended = {job.name: (job, error) for job, error in (self._watch.tick() if self._watch is not None else ())}
+        for info in active_jobs:
+            name = info.external_jobid
+            if name not in ended:
+                yield info
+                continue
+            job, error = ended[name]
+            self._infos.pop(name, None)
+            if error:
+                self.report_job_error(info, msg=f"{error}\n", aux_logs=[str(job.log)])
+            else:
+                self.report_job_success(info)
+
+    # -- what is submitted --------------------------------------------------------------------------------------
+
+    def _of_task(self, job: JobExecutorInterface) -> Any:
+        """Return the Slurm job for a task of a plan; None where the job is another rule's."""
+        from wkpipe.run.cluster_job import TaskRecords
+
+        if job.is_group():
+            return None
+        given, task = getattr(job.params, "run", None), getattr(job.wildcards, "task", None)
+        if given is None or task is None or not (Path(given) / "tasks.jsonl").is_file():
+            return None
+        run = Path(given).absolute()
+        self._begin(run)
+        python = self._settings.python or shlex.quote(sys.executable)
+        command = f"{python} -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
+        return self._made(
+            job, task, f"exec {command}", run / "logs" / job.rule.name / f"{task}.log", TaskRecords(run, job.rule.name, task), 0
+        )
+
+    def _of_other(self, job: JobExecutorInterface) -> Any:
+        from wkpipe.run.cluster_job import ExitCodeFile
+
+        name = f"{'group' if job.is_group() else job.rule.name}-{job.jobid}-{job.attempt}"
+        run = Path(self.tmpdir)
+        self._begin(run)
+        code = run / f"{name}.exit"
+        script = f"{self.format_job_exec(job)}\ncode=$?\necho $code > {shlex.quote(str(code))}\nexit $code"
+        log = self._directory / ".snakemake" / "slurm_logs" / f"{name}.log"
+        return self._made(job, name, script, log, ExitCodeFile(code), SNAKEMAKE_MIB)
+
+    def _made(self, job: JobExecutorInterface, name: str, command: str, log: Path, records: Any, besides_mib: int) -> Any:
+        from wkpipe.run.cluster import slurm_job
+
+        setup = f"{self._settings.setup}\n" if self._settings.setup else ""
+        script = f"#!/bin/sh\n{setup}{command}\n"
+        return slurm_job(name, script, log, records, dict(job.resources), job.threads, self._resources, besides_mib)
+
+    def _begin(self, run: Path) -> None:
+        """Begin to watch, when the first job tells which run this is."""
+        if self._watch is not None:
+            return
+        from wkpipe.run.slurm import prefix_of
+        from wkpipe.run.slurm_watch import SlurmWatch
+
+        state = run.parents[1] if run.parent.name == "runs" else self._directory
+        self._watch = SlurmWatch(
+            run,
+            prefix_of(state),
+            self._directory,
+            float(self.workflow.execution_settings.latency_wait),
+            self._say,
+            poll=self._settings.status_seconds,
+            partition=self._resources.options.get("partition"),
+        )

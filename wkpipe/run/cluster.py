@@ -1,0 +1,157 @@
+"""What a cluster strategy is asked for, and how it becomes the requests of single jobs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from wkpipe.errors import TryAgain, UsageError
+from wkpipe.plan.plan import Plan
+from wkpipe.plan.resources import JOB_THREADS, Sizing
+from wkpipe.run.cluster_job import ClusterJob, Records
+from wkpipe.run.job_resources import JobResources, needed_mib, parse_job_resources, predicted_mb
+from wkpipe.run.slurm import Away, Limits, Refused, Slurm
+
+DEFAULT_JOBS: Final = 100
+
+_RESOURCE_NAMES: Final = {
+    "partition": ("slurm_partition", "partition"),
+    "account": ("slurm_account", "account"),
+    "qos": ("slurm_qos", "qos"),
+    "constraint": ("constraint",),
+    "gres": ("gres",),
+    "exclude": ("exclude",),
+    "nodelist": ("nodelist",),
+    "reservation": ("reservation",),
+    "cpus-per-task": ("cpus_per_task",),
+    "extra": ("slurm_extra",),
+}
+"""Names of Snakemake's resources, as profiles for Slurm use them in default-resources and set-resources."""
+
+_announced: list[str | None] = []
+
+
+def announce(job_resources: str | None) -> None:
+    """Note that Snakemake is about to run with a cluster executor of ours, before it parses the Snakefile."""
+    _announced[:] = [job_resources]
+
+
+def is_announced() -> bool:
+    return bool(_announced)
+
+
+def announced_resources() -> JobResources:
+    """Return what the executor was asked for."""
+    return JobResources.of(parse_job_resources(_announced[0] if _announced else None))
+
+
+def cluster_sizing(jobs: int, resources: JobResources, limits: Limits | None) -> Sizing:
+    """Return how work is cut for `jobs` simultaneous jobs with these resources."""
+    threads = resources.cpus or min(JOB_THREADS, limits.cpus if limits is not None else JOB_THREADS)
+    memory = resources.memory_of(threads)
+    return Sizing.cluster(jobs, threads, None if memory is None else max(1, predicted_mb(memory, threads)))
+
+
+def slurm_limits(resources: JobResources, must_answer: bool) -> Limits | None:
+    """Ask Slurm what a job can get at most in the partition; None where it does not tell.
+
+    Raises:
+        TryAgain: it must answer, and does not.
+        UsageError: it must, and this host has no Slurm.
+    """
+    try:
+        return Slurm().limits(resources.options.get("partition"))
+    except Away as reason:
+        if must_answer:
+            raise TryAgain(f"Slurm does not answer: {reason}; nothing was submitted, try again later") from None
+    except Refused as reason:
+        if must_answer:
+            raise UsageError(f"the strategy slurm can not be used here: {reason}") from None
+    return None
+
+
+def memory_note(plan: Plan, resources: JobResources) -> str | None:
+    """Return a warning where jobs will take more memory than was asked for."""
+    tasks = [(needed_mib(task.mem_mb, task.threads), resources.memory_of(task.threads)) for task in plan.tasks if task.parts]
+    short = [(need, asked) for need, asked in tasks if asked is not None and need > asked]
+    if not short:
+        return None
+    need, asked = max(short)
+    return (
+        f"jobs need up to {need} MiB, more than the {asked} MiB that --job-resources asks for: they run where memory is not enforced; "
+        f'where it is, they are tried again with more, or ask for "mem": "{need}M"'
+    )
+
+
+def slurm_job(
+    name: str,
+    script: str,
+    log: Path,
+    records: Records,
+    given: Mapping[str, Any],
+    threads: int,
+    resources: JobResources,
+    besides_mib: int = 0,
+) -> ClusterJob:
+    """Return the Slurm job for a job of Snakemake.
+
+    `given` are the resources that Snakemake has for it: predicted mem_mb and runtime (minutes), and what profiles set; `resources`
+    are those that the user asked for, which come first. `besides_mib` is memory on top of the prediction.
+    """
+    named = {option: given[name] for option, names in _RESOURCE_NAMES.items() for name in names if given.get(name) not in (None, "")}
+    profile = JobResources.of(named)
+    cpus = resources.cpus or profile.cpus or threads
+    need = needed_mib(int(given.get("mem_mb") or 0), threads) + besides_mib
+    asked = resources.memory_of(cpus)
+    whole_node = resources.memory_mib == 0
+    options = dict(profile.options) | dict(resources.options)
+    arguments = [f"--{key}" if value is None else f"--{key}={value}" for key, value in sorted(options.items())]
+    if "no-requeue" not in options and "requeue" not in options:
+        arguments.append("--requeue")
+    return ClusterJob(
+        name=name,
+        script=script,
+        log=log,
+        records=records,
+        cpus=cpus,
+        need_mib=need,
+        memory_mib=None if whole_node else asked or need,
+        minutes=resources.minutes or int(given.get("runtime") or 0) or None,
+        options=(*arguments, *(["--mem=0"] if whole_node else []), *profile.extra, *resources.extra),
+    )
+
+
+def profile_path(name: str) -> Path:
+    """Return the directory of a Snakemake profile, which is given by its path or its name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    homes = [
+        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"),
+        *map(Path, os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")),
+    ]
+    for directory in (Path(name), *(home / "snakemake" / name for home in homes)):
+        if any(directory.glob("config*.yaml")):
+            return directory.resolve()
+    raise UsageError(
+        f"--profile {name}: there is no such profile; give a directory with a config.yaml, or a name below ~/.config/snakemake"
+    )
+
+
+def profile_values(directory: Path) -> dict[str, Any]:
+    """Return what a profile's file says.
+
+    Raises:
+        UsageError: it can not be read.
+    """
+    files = sorted(directory.glob("config*.yaml"))
+    try:
+        values = yaml.safe_load(files[-1].read_text()) if files else {}
+    except (OSError, yaml.YAMLError) as error:
+        raise UsageError(f"{files[-1]} can not be read: {error}") from None
+    return values if isinstance(values, dict) else {}

@@ -1,0 +1,99 @@
+"""What the jobs of a run on a cluster took, against what they had asked for."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wkpipe.run.cluster_news import JOBS_FILE, ClusterNews
+from wkpipe.run.slurm import Slurm, Used
+from wkpipe.steps.job_note import job_note
+from wkpipe.steps.summary_table import aligned
+
+MOST_FAILURES = 10
+"""How many failed jobs are named."""
+
+
+@dataclass
+class _Tries:
+    """All tries at one task."""
+
+    task: str
+    submitted: list[dict[str, Any]] = field(default_factory=list)
+    outcome: dict[str, Any] = field(default_factory=dict)
+
+
+def cluster_report(run: Path, slurm: Slurm | None = None) -> list[str]:
+    """Return a table of a run's jobs by what they worked on, what Slurm was asked, and the logs of jobs that failed."""
+    tries = _tries(run)
+    if not tries:
+        return []
+    ids = [str(entry["job"]) for each in tries for entry in each.submitted]
+    accounted = (slurm or Slurm()).accounted(ids)
+    groups: dict[str, list[_Tries]] = defaultdict(list)
+    for each in tries:
+        groups[each.task.partition("-")[2]].append(each)
+    header = ("jobs of", "tasks", "submitted", "median time", "longest", "CPU used", "memory", "of asked")
+    lines = aligned(header, [_row(name, group, run, accounted) for name, group in groups.items()])
+    failed = [each for each in tries if each.outcome.get("event") != "done"]
+    for each in failed[:MOST_FAILURES]:
+        lines.append(
+            f"  {each.task}: {each.outcome.get('event', 'not ended')}; log: {each.submitted[-1]['log'] if each.submitted else '-'}"
+        )
+    if len(failed) > MOST_FAILURES:
+        lines.append(f"  and {len(failed) - MOST_FAILURES} more")
+    calls = ClusterNews(run).status().get("calls", {})
+    counted = ", ".join(f"{count} {command}" for command, count in sorted(calls.items()))
+    return [*lines, f"  calls of Slurm: {counted or 'none'}; logs of all jobs are in {run / 'logs'}"]
+
+
+def _row(name: str, group: list[_Tries], run: Path, accounted: dict[str, Used]) -> tuple[str, ...]:
+    notes = [(each, note) for each in group if "seconds" in (note := job_note(run, each.task)) and each.submitted]
+    seconds = [note["seconds"] for _, note in notes]
+    had = sum(note["seconds"] * each.submitted[-1]["cpus"] for each, note in notes)
+    efficiency = f"{100 * sum(note['cpu_seconds'] for _, note in notes) / had:.0f} %" if had else "-"
+    measured = [(used.memory_mib, entry["memory_mib"]) for each in group for entry in each.submitted
+                if (used := accounted.get(str(entry["job"]))) is not None and used.memory_mib]  # fmt: skip
+    memory, of_asked = "-", "-"
+    if measured:
+        memory, of_asked = f"{max(used for used, _ in measured)} MiB", _share(measured)
+    elif notes:  # without accounting: what each job's largest process had
+        memory = f"{max(note['largest_mb'] for _, note in notes)} MB*"
+    submitted = sum(len(each.submitted) for each in group)
+    times = (_time(statistics.median(seconds)), _time(max(seconds))) if seconds else ("-", "-")
+    return (name, str(len(group)), str(submitted), *times, efficiency, memory, of_asked)
+
+
+def _share(measured: Iterable[tuple[int, int | None]]) -> str:
+    shares = [used / asked for used, asked in measured if asked]
+    return f"{100 * max(shares):.0f} %" if shares else "-"
+
+
+def _tries(run: Path) -> list[_Tries]:
+    found: dict[str, _Tries] = {}
+    try:
+        lines = (run / JOBS_FILE).read_text().splitlines()
+    except OSError:
+        return []
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:  # cut off by a full disk
+            continue
+        each = found.setdefault(entry["task"], _Tries(entry["task"]))
+        if entry["event"] == "submitted":
+            each.submitted.append(entry)
+        else:
+            each.outcome = entry
+    return list(found.values())
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
