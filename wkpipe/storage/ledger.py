@@ -187,7 +187,11 @@ class Ledger:
 
 def _segments(directory: Path) -> list[Path]:
     try:
-        return sorted(Path(entry.path) for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX) and entry.is_file(follow_symlinks=False))
+        return sorted(
+            Path(entry.path)
+            for entry in os.scandir(directory)
+            if entry.name.endswith(SEGMENT_SUFFIX) and entry.is_file(follow_symlinks=False)
+        )
     except FileNotFoundError:
         return []
 
