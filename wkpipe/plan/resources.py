@@ -86,9 +86,9 @@ class Sizing:
         return cls(cores=cores, least_seconds=1.0, target_seconds=10.0)
 
     @classmethod
-    def cluster(cls, jobs: int, threads: int = JOB_THREADS, memory_mb: int | None = None) -> Sizing:
-        """Few and long jobs, as long as all `jobs` slots stay busy."""
-        seconds = RANGE_SECONDS * threads
+    def cluster(cls, jobs: int, threads: int = JOB_THREADS, memory_mb: int | None = None, range_seconds: float = RANGE_SECONDS) -> Sizing:
+        """Few and long jobs, as long as all `jobs` slots stay busy; a range takes `range_seconds` of `threads` at least."""
+        seconds = range_seconds * threads
         return cls(
             cores=jobs,
             least_seconds=seconds,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,12 +12,14 @@ import yaml
 
 from wkpipe.errors import TryAgain, UsageError
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import JOB_THREADS, Sizing
+from wkpipe.plan.resources import JOB_THREADS, RANGE_SECONDS, Sizing
 from wkpipe.run.cluster_job import ClusterJob, Records
 from wkpipe.run.job_resources import JobResources, needed_mib, parse_job_resources, predicted_mb
 from wkpipe.run.slurm import Away, Limits, Refused, Slurm
 
 DEFAULT_JOBS: Final = 100
+
+RANGE_VARIABLE: Final = "WKPIPE_RANGE_SECONDS"
 
 _RESOURCE_NAMES: Final = {
     "partition": ("slurm_partition", "partition"),
@@ -53,7 +56,24 @@ def cluster_sizing(jobs: int, resources: JobResources, limits: Limits | None) ->
     """Return how work is cut for `jobs` simultaneous jobs with these resources."""
     threads = resources.cpus or min(JOB_THREADS, limits.cpus if limits is not None else JOB_THREADS)
     memory = resources.memory_of(threads)
-    return Sizing.cluster(jobs, threads, None if memory is None else max(1, predicted_mb(memory, threads)))
+    memory_mb = None if memory is None else max(1, predicted_mb(memory, threads))
+    return Sizing.cluster(jobs, threads, memory_mb, _range_seconds())
+
+
+def _range_seconds() -> float:
+    """Return what a range takes at least; a variable may say it for clusters whose queues are short.
+
+    Raises:
+        UsageError: it does not hold a positive number.
+    """
+    text = os.environ.get(RANGE_VARIABLE, "")
+    try:
+        seconds = float(text) if text else RANGE_SECONDS
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise UsageError(f"{RANGE_VARIABLE}: {text!r} is not valid; expected seconds like 60")
+    return seconds
 
 
 def slurm_limits(resources: JobResources, must_answer: bool) -> Limits | None:
