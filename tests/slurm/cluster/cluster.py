@@ -30,6 +30,7 @@ from tests.slurm.cluster.packages import SEARCH_PATH, Unavailable, install, prog
 
 START_SECONDS = 30.0
 STOP_SECONDS = 15.0
+SETTLE_SECONDS = 12.0
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "PREEMPTED"}
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
@@ -136,12 +137,14 @@ class Cluster:
         for name in self.names:
             self.start_node(name)
         self.cancel_all()
+        with contextlib.suppress(Unavailable):
+            _wait_for(self._all_idle, "nodes", SETTLE_SECONDS)
         # A node that starts registers at once; the controller finds lost ones again only when it happens to look for them.
         for name in self.names:
             if not self._idle(name):
                 self._end(name, signal.SIGTERM)
                 self.start_node(name)
-        _wait_for(self._all_idle, "nodes")
+        _wait_for(self._all_idle, "nodes", 2 * START_SECONDS)
 
     def cancel_all(self) -> None:
         """Cancel all jobs and wait until they are gone."""
@@ -221,8 +224,8 @@ class Cluster:
         return all(self._idle(name) for name in self.names)
 
     def _idle(self, name: str) -> bool:
-        # A line for each partition that has the node.
-        return set(self.client("sinfo", "--Node", "--noheader", f"--nodes={name}", "--format=%t", check=False).split()) == {"idle"}
+        # `sinfo` may go on to show a node as partly allocated for long.
+        return " State=IDLE " in self.client("scontrol", "show", "node", name, "--oneliner", check=False)
 
     def _stepds(self) -> Iterator[psutil.Process]:
         for process in psutil.process_iter():
