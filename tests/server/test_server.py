@@ -15,7 +15,7 @@ import pytest
 from tests.server.raw_client import BOUNDARY, SOME_ID, TREE, UPLOAD, Client, error_of, form
 from tests.server.wk_server import WkServer
 
-# -- 1. origins, 2. tokens ----------------------------------------------------------------------------------------
+# -- 1. origins, 2. tokens ------------------------------------------------------------------------------
 
 
 def test_the_datastore_stands_in_the_list_only_after_one_that_takes_no_uploads(server: WkServer, client: Client) -> None:
@@ -186,7 +186,7 @@ def test_names_are_checked_as_the_server_words_it(client: Client) -> None:
         assert isinstance(answer["errors"], str)
 
 
-# -- 5. chunks, 6. tests for them ----------------------------------------------------------------------------------------
+# -- 5. chunks, 6. tests for them -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_a_restart_keeps_records_and_files(server: WkServer, client: Client) -> 
     assert (client.test("a"), client.test("b"), client.chunk("b", b"b").status_code) == (200, 204, 200)
 
 
-# -- 10. what the server sees ----------------------------------------------------------------------------------------
+# -- 10. what the server sees ---------------------------------------------------------------------------
 
 
 def test_a_chunk_twice_in_flight_is_a_problem(server: WkServer, client: Client) -> None:

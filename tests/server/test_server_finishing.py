@@ -107,7 +107,7 @@ def test_finish_unpacks_an_archive(server: WkServer, client: Client) -> None:
     assert server.tree() == TREE
 
 
-# -- 8. cancel, unfinished uploads, list of datasets ----------------------------------------------------------------------------------------
+# -- 8. cancel, unfinished uploads, list of datasets ----------------------------------------------------
 
 
 def cancel(client: Client, query: str | None, body: str | None) -> int:

@@ -1,0 +1,132 @@
+"""The reference package's own client passes against the test server: so the server asks for no more than a real one gives and takes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.reference.workshop import assert_same_facts, our_facts
+from tests.server.wk_server import WkServer
+from wkpipe.geometry import Mag
+
+pytestmark = [pytest.mark.reference, pytest.mark.timeout(600)]
+
+REMOTE_READER = """
+import sys
+import numpy as np
+import webknossos
+url, token, dataset_id, out = sys.argv[1:]
+with webknossos.webknossos_context(url=url, token=token):
+    dataset = webknossos.Dataset.open_remote(f"{url}/datasets/{dataset_id}")
+    for layer in dataset.layers.values():
+        for mag, view in layer.mags.items():
+            np.save(f"{out}/{layer.name}_{mag}.npy", view.read())
+"""
+
+
+class ReferenceClient:
+    """Runs commands of the reference package against a server."""
+
+    def __init__(self, python: Path) -> None:
+        self._python = python
+
+    def _run(self, server: WkServer, *command: object) -> None:
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("WK_") and key != "PYTHONPATH"}
+        texts = [*map(str, command)]
+        result = subprocess.run(texts, capture_output=True, text=True, env=environment | {"WK_TOKEN": server.token, "WK_URL": server.url})
+        assert result.returncode == 0, f"{texts}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
+
+    def command(self, server: WkServer, *arguments: object) -> None:
+        self._run(server, self._python.with_name("webknossos"), *arguments)
+
+    def read_remotely(self, server: WkServer, dataset_id: str, out: Path) -> dict[str, np.ndarray[Any, Any]]:
+        self._run(server, self._python, "-c", REMOTE_READER, server.url, server.token, dataset_id, out)
+        return {path.stem: np.load(path) for path in out.glob("*.npy")}
+
+
+@pytest.fixture(scope="module")
+def reference_client(reference_python: Path) -> ReferenceClient:
+    return ReferenceClient(reference_python)
+
+
+def dataset_files(dataset: Path) -> dict[str, bytes]:
+    """Return what belongs to a dataset: its properties, and all below its mags."""
+    properties = json.loads((dataset / "datasource-properties.json").read_bytes())
+    mags = [dataset / mag["path"] for layer in properties["dataLayers"] for mag in layer["mags"]]
+    files = [dataset / "datasource-properties.json", *(path for mag in mags for path in mag.rglob("*") if path.is_file())]
+    return {path.relative_to(dataset).as_posix(): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("api", [16, 15, 14, 13, "legacy"])
+def test_upload(reference_client: ReferenceClient, small_dataset: Path, tmp_path: Path, api: int | str) -> None:
+    legacy = {"current_api": 13, "legacy_only": True}
+    with WkServer(tmp_path, **(legacy if api == "legacy" else {"current_api": api})) as server:
+        folder = server.add_folder("A/B")
+        place = f"{server.state.root.name}/A/B"
+        reference_client.command(server, "upload", small_dataset, "--folder", place, "--dataset-name", "named", "--jobs", 8)
+        server.check()
+        (dataset,) = server.datasets
+        assert (dataset.name, dataset.folder) == ("named", folder.id)
+        assert server.tree() == dataset_files(small_dataset)
+        assert all(entry.status == 200 for entry in server.log)
+        files = [path for path in small_dataset.rglob("*") if path.is_file() and path.stat().st_size]
+        routes = [entry.route for entry in server.log]
+        assert routes[:6] == ["buildinfo", "folders", "datastores", "name", "user", "reserve"]
+        assert routes[6 : 6 + len(files)] == ["chunk"] * len(files)
+        assert routes[6 + len(files) :][:2] == ["finish", "dataset"]
+        assert server.most_chunks_in_flight <= 8
+
+
+def test_upload_of_a_file_in_chunks(reference_client: ReferenceClient, small_dataset: Path, tmp_path: Path) -> None:
+    dataset = tmp_path / "data"
+    for path, content in dataset_files(small_dataset).items():
+        (dataset / path).parent.mkdir(parents=True, exist_ok=True)
+        (dataset / path).write_bytes(content)
+    mag = json.loads((dataset / "datasource-properties.json").read_bytes())["dataLayers"][0]["mags"][0]["path"]
+    (dataset / mag / "big").write_bytes(os.urandom(1000) + bytes(100 << 20) + os.urandom(1000))
+    with WkServer(tmp_path / "server") as server:
+        reference_client.command(server, "upload", dataset)
+        server.check()
+        assert server.tree() == dataset_files(dataset)
+        assert len([entry for entry in server.requests("chunk") if "/big#" in entry.subject]) == 2
+
+
+@pytest.mark.parametrize(
+    "name, layers", [("z3_rgb", ["color"]), ("z2", ["u16"]), ("wkw", ["seg32_lz4"])], ids=["rgb", "uint16", "segmentation"]
+)
+def test_download(reference_client: ReferenceClient, shared: Path, tmp_path: Path, name: str, layers: list[str]) -> None:
+    with WkServer(tmp_path / "server") as server:
+        dataset = server.add_dataset(shared / "golden" / name)
+        options = [option for layer in layers for option in ("--layer", layer)]
+        reference_client.command(server, "download", tmp_path / "data", "--url", f"{server.url}/datasets/{dataset.id}", *options)
+        server.check()
+        assert all(entry.status == 200 for entry in server.log)
+    source = our_facts(shared / "golden" / name)
+    source["layers"] = {layer: facts for layer, facts in source["layers"].items() if layer in layers}
+    assert_same_facts(our_facts(tmp_path / "data"), source, but=["name", "data_format", "compressed"], same_shapes=False)
+
+
+def test_reading_remotely_as_zarr(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
+    with WkServer(tmp_path / "server") as server:
+        dataset = server.add_dataset(shared / "golden" / "z3_seg")
+        found = reference_client.read_remotely(server, dataset.id, tmp_path)
+        server.check()
+        assert {"zarr"} == {entry.route for entry in server.log if entry.origin == "datastore"}
+    expected = our_facts(shared / "golden" / "z3_seg")
+    assert set(found) == {f"{layer}_{mag}" for layer, facts in expected["layers"].items() for mag in facts["mags"]}
+    for layer, facts in expected["layers"].items():
+        for mag, mag_facts in facts["mags"].items():
+            voxels = np.array(mag_facts["voxels"])
+            for axis, factor in zip("xyz", Mag(mag).to_tuple(), strict=True):
+                # The server's arrays end, rounded down, where the layer does: a last voxel that lies half outside can not be read so.
+                inside = facts["box"][axis][1] // factor - mag_facts["box"][axis][0] // factor
+                index: list[slice] = [slice(None)] * 4
+                index["cxyz".index(axis)] = slice(inside, None)
+                voxels[tuple(index)] = 0
+            np.testing.assert_array_equal(found[f"{layer}_{mag}"], voxels, err_msg=f"{layer} {mag}")
