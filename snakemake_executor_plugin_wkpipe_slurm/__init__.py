@@ -4,6 +4,7 @@ All that has to do with Slurm is in `wkpipe.run.slurm_watch`; here it meets Snak
 includes wkpipe's may have, run Snakemake within their job.
 """
 
+import asyncio
 import shlex
 import signal
 import sys
@@ -74,16 +75,16 @@ common_settings = CommonSettings(
 class Executor(RemoteExecutor):  # type: ignore[misc]
     """Hands Snakemake's jobs to a `SlurmWatch` and tells Snakemake how they ended."""
 
+    _watch: Any = None  # the waiting thread looks for it before this object is complete
+
     def __post_init__(self) -> None:
         from wkpipe.run.job_resources import JobResources, parse_job_resources
 
         settings = self.workflow.executor_settings or ExecutorSettings()
         self._settings = settings
         self._resources = JobResources.of(parse_job_resources(settings.job_resources))
-        self._watch: Any = None
         self._infos: dict[str, SubmittedJobInfo] = {}
         self._directory = Path.cwd()
-        self.next_seconds_between_status_checks = TICK_SECONDS
 
     # -- from Snakemake's thread --------------------------------------------------------------------------------
 
@@ -143,6 +144,9 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 self.report_job_error(info, msg=f"{error}\n", aux_logs=[str(job.log)])
             else:
                 self.report_job_success(info)
+
+    async def sleep(self) -> None:
+        await asyncio.sleep(TICK_SECONDS)
 
     # -- what is submitted --------------------------------------------------------------------------------------
 

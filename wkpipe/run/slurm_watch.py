@@ -38,6 +38,9 @@ _NEVER: Final = re.compile(
 _USUAL: Final = re.compile(r"None|Priority|Resources|BeginTime|Prolog|Cleaning|\(null\)|")
 _STUCK: Final = re.compile(r"launch failed requeued held|JobHoldMaxRequeue", re.IGNORECASE)
 
+FAILED_SECONDS: Final = 10.0
+"""How long records of a job that Slurm knows to have failed may be on their way; it was read anew whether they are there."""
+
 Settled = tuple[ClusterJob, str]
 """A job that has ended for good, and its error; an empty one if it is done."""
 
@@ -77,6 +80,8 @@ class SlurmWatch:
         self._is_stopped = False
         self._orphans_ended = False
         self._has_begun = False
+        self._broken = ""
+        self._is_enforced = False
         self._limits: Limits | bool | None = False
 
     def add(self, job: ClusterJob) -> None:
@@ -146,6 +151,11 @@ class SlurmWatch:
             self._answers()
 
     def _submit(self, job: ClusterJob) -> None:
+        if self._broken:
+            self._settle(job, "not_started", self._broken)
+            return
+        if self._is_enforced and job.memory_mib is not None:
+            job.memory_mib = max(job.memory_mib, job.need_mib)
         request = job.request()
         if request not in self._refused:
             name = f"{self.run_prefix}{job.attempt}.{job.name}"
@@ -222,8 +232,9 @@ class SlurmWatch:
         if job.ended_at is None:
             job.ended_at = time.monotonic()
         is_certain = bool(job.state) and cause not in (Cause.UNKNOWN, Cause.NOT_STARTED, Cause.ERROR)
-        if not is_certain and time.monotonic() - job.ended_at < self._latency:  # its records may still be on their way
-            return
+        is_odd = job.state in ("", "COMPLETED")
+        if not is_certain and time.monotonic() - job.ended_at < (self._latency if is_odd else min(self._latency, FAILED_SECONDS)):
+            return  # its records may still be on their way
         self._has_begun = self._has_begun or job.records.has_begun()
         which = f"Slurm job {job.id} ({job.name})"
         if job.state == "COMPLETED" and not is_certain:
@@ -231,7 +242,10 @@ class SlurmWatch:
             self._settle(job, "lost", f"{which} ended well, but left no marker within {self._latency:g} s; {mend}")
         elif cause is Cause.CANCELLED:
             self._settle(job, "cancelled", f"{which} was cancelled; the same command goes on from there")
-        elif cause in (Cause.ERROR, Cause.DEADLINE) or (cause is Cause.NOT_STARTED and not self._has_begun):
+        elif cause is Cause.NOT_STARTED and not self._has_begun:  # and so will none
+            self._broken = f"{which} {cause.value}{': ' + said if said else ''}; its log is {job.log}"
+            self._settle(job, "not_started", self._broken)
+        elif cause in (Cause.ERROR, Cause.DEADLINE):
             self._settle(job, cause.name.lower(), f"{which} {cause.value}{': ' + said if said else ''}; its log is {job.log}")
         else:
             self._try_again(job, cause, said)
@@ -246,6 +260,9 @@ class SlurmWatch:
             self._settle(job, cause.name.lower(), f"{had}; {how}; {need}ask for more with --job-resources; its log is {job.log}")
             return
         self._note(job, cause.name.lower(), said=said)
+        if cause is Cause.MEMORY and not self._is_enforced and (job.memory_mib or job.need_mib) < job.need_mib:
+            self._is_enforced = True
+            self._say("memory is enforced here: from now on jobs ask for what they need, whatever --job-resources says")
         job.memory_mib, job.minutes = wider
         job.attempt, job.id, job.state, job.ended_at, job.missing = job.attempt + 1, None, "", None, 0
         self._say(f"{had}; it is tried again with {_amounts(job)}")
@@ -297,8 +314,8 @@ class SlurmWatch:
         _append(self._run / JOBS_FILE, json.dumps(values | more) + "\n")
 
     def _note_status(self) -> None:
-        states = [job.state for job in self._jobs.values()]
-        values = {"running": states.count("RUNNING"), "pending": len(states) - states.count("RUNNING"), "calls": dict(self.slurm.calls)}
+        running = sum(job.id is not None and (job.state == "RUNNING" or job.records.has_begun()) for job in self._jobs.values())
+        values = {"running": running, "pending": len(self._jobs) - running, "calls": dict(self.slurm.calls)}
         if (text := json.dumps(values)) != self._status:
             self._status = text
             disk.note(self._run / STATUS_FILE, text)
