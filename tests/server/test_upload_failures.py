@@ -150,7 +150,9 @@ def test_case_09_retry_after_is_kept(stage: Stage) -> None:
 
 def test_case_10_a_server_that_does_not_recover(stage: Stage) -> None:
     stage.fail("chunk", status=500, count=None, skip=5)
-    stage.refused(ServerError, r"500.*no progress for .*run the same command again")
+    told = Told()
+    stage.refused(ServerError, r"500.*no progress for .*run the same command again", progress=told)
+    assert any("500" in text and "trying again in" in text for text in told.troubles)
     stage.clear_faults()
     stage.goes_on()
 
@@ -219,7 +221,7 @@ def test_case_16_redirects_are_not_followed(stage: Stage, route: str) -> None:
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_case_17_and_29_the_process_is_killed(stage: Stage, number: signal.Signals) -> None:
     stage.fail("chunk", delay=0.05, count=None)
-    process = program(stage, jobs=2)
+    process = program(stage, "--jobs", "2")
     stage.wait_for("chunk", 12)
     process.send_signal(number)
     code, _, err = ended(process)
@@ -475,13 +477,14 @@ def test_uploads_of_two_names_do_not_mix(stage: Stage) -> None:
 
 
 def test_two_processes_at_one_upload(stage: Stage) -> None:
-    stage.fail("chunk", delay=0.05, count=None)
+    stage.fail("chunk", delay=1.0, count=None)
     process = program(stage)
     stage.wait_for("chunk", 3)
     second = program(stage)
     code, out, err = ended(second)
     assert code == 75, out + err
     assert "under way by process" in err
+    stage.clear_faults()
     code, out, err = ended(process)
     assert code == 0, err
 

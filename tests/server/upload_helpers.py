@@ -27,7 +27,7 @@ from wkpipe.server.upload import Progress, Uploaded, UploadRequest, select_files
 SECRET = "sEcReT-token-0123456789"
 
 FAST = Policy(
-    first_pause=0.01, longest_pause=0.05, without_progress=2.0, idle=0.5, settle=0.05, finish=1.0,
+    first_pause=0.01, longest_pause=0.05, without_progress=2.0, tell=0.2, idle=0.5, settle=0.05, finish=1.0,
     verify_pauses=(0.02, 0.05), verify_stuck=0.3, verify=2.0, usable=0.3,
 )  # fmt: skip
 """The same rules in less time."""
@@ -49,6 +49,7 @@ class Told(Progress):
     def __init__(self, after: int | None = None, at: str | None = None, then: Callable[[], object] = lambda: None) -> None:
         self.notices: list[str] = []
         self.texts: list[str] = []
+        self.troubles: list[str] = []
         self.most_moved = 0
         self._after, self._at, self._then = after, at, then
 
@@ -60,6 +61,9 @@ class Told(Progress):
         if self._at is not None and text.startswith(self._at):
             self._at = None
             self._then()
+
+    def trouble(self, text: str) -> None:
+        self.troubles.append(text)
 
     def moved(self, done: int, total: int) -> None:
         self.most_moved = max(self.most_moved, done)

@@ -24,6 +24,7 @@ class UploadProgress(Progress):
         self._is_quiet = is_quiet
         self._doing = "beginning"
         self._shown = 0.0
+        self._troubled = -PLAIN_SECONDS
         self._is_open = False
         self._points: deque[tuple[float, int]] = deque()
 
@@ -44,6 +45,11 @@ class UploadProgress(Progress):
             self._points.popleft()
         if self._is_due(done == total):
             self._show(self.line(done, total))
+
+    def trouble(self, text: str) -> None:
+        if not self._is_quiet and time.monotonic() - self._troubled >= PLAIN_SECONDS:
+            self._troubled = time.monotonic()
+            self.notice(text)
 
     def line(self, done: int, total: int) -> str:
         """Return the line for so many bytes of all."""

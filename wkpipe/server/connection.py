@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -96,6 +96,7 @@ class Network:
         self.token = token
         self.policy = policy
         self.proxy = proxy
+        self.on_trouble: Callable[[str], None] = lambda _: None
         self._stop = threading.Event()
         self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._lock = threading.Lock()
@@ -159,6 +160,11 @@ class Network:
             raise
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol) as error:
             self.check()
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                what = _said(error, self.token, "its certificate is not trusted")
+                raise ServerError(
+                    f"{url.partition('?')[0]}: {what}; if it is the right server, give its authority's with --ca-file"
+                ) from None
             raise NoAnswer(_said(error, self.token, "no connection"), was_sent=False) from None
         except (httpx.TimeoutException, TimeoutError):
             self.check()
@@ -295,6 +301,8 @@ class Patience:
         idle = now - since
         if idle + pause > policy.without_progress:
             raise ServerError(f"{why}; no progress for {idle:.0f} s; run the same command again later, it goes on from there")
+        if idle + pause >= policy.tell:
+            self._network.on_trouble(f"{why}; trying again in {pause:.0f} s")
         self._network.wait(pause)
 
 

@@ -48,10 +48,9 @@ class ChunkForm:
             "resumableTotalChunks": chunk.count,
             "resumableChunkNumber": chunk.number,
             "resumableCurrentChunkSize": chunk.size,
+            **({"owningOrganization": head.organization, "name": head.name} if is_legacy else {}),
             "totalFileCount": files,
         }
-        if is_legacy:
-            fields |= {"owningOrganization": head.organization, "name": head.name}
         parts = [f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n' for name, value in fields.items()]
         disposition = 'Content-Disposition: form-data; name="file"; filename="upload"\r\nContent-Type: application/octet-stream'
         self._start = ("".join(parts) + f"--{boundary}\r\n{disposition}\r\n\r\n").encode()

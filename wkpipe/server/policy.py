@@ -16,17 +16,19 @@ class Policy:
     """Times in seconds.
 
     Pauses grow from `first_pause` to `longest_pause`, with full jitter; what a server asks for (Retry-After) is kept up to
-    `most_asked`. Who gets no further for `without_progress` gives up. `connect` and `idle` are for one connection and for
-    one read or write; a request of n bytes may take max(`least_total`, n / `least_rate`), that which finishes an upload
-    `finish`. `settle`: how long after an attempt that broke off the server may still be writing. `verify_pauses` are those
-    between questions for the outcome of an unanswered finish, the last one repeated; after `verify_stuck` with no sign of
-    work it is asked for once more, after `verify` all is given up. `usable`: how long a finished dataset may take to be usable.
+    `most_asked`. Who gets no further for `without_progress` gives up; after `tell` the user is told of it. `connect` and
+    `idle` are for one connection and for one read or write; a request of n bytes may take max(`least_total`,
+    n / `least_rate`), that which finishes an upload `finish`. `settle`: how long after an attempt that broke off the server
+    may still be writing. `verify_pauses` are those between questions for the outcome of an unanswered finish, the last one
+    repeated; after `verify_stuck` with no sign of work it is asked for once more, after `verify` all is given up. `usable`:
+    how long a finished dataset may take to be usable.
     """
 
     first_pause: float = 1.0
     longest_pause: float = 60.0
     most_asked: float = 600.0
     without_progress: float = 900.0
+    tell: float = 5.0
     connect: float = 30.0
     idle: float = 120.0
     least_total: float = 300.0

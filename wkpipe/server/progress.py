@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 
 class Progress:
     """Is told how an upload goes; this one keeps silent."""
@@ -14,3 +16,30 @@ class Progress:
 
     def moved(self, done: int, total: int) -> None:
         """`done` of `total` bytes are on the server or on their way; may come often."""
+
+    def trouble(self, text: str) -> None:
+        """Something fails for some seconds already and is tried again; may come often."""
+
+
+class OneAtATime(Progress):
+    """Hands on what any thread tells, one call at a time."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._lock = threading.RLock()
+
+    def notice(self, text: str) -> None:
+        with self._lock:
+            self._progress.notice(text)
+
+    def doing(self, text: str) -> None:
+        with self._lock:
+            self._progress.doing(text)
+
+    def moved(self, done: int, total: int) -> None:
+        with self._lock:
+            self._progress.moved(done, total)
+
+    def trouble(self, text: str) -> None:
+        with self._lock:
+            self._progress.trouble(text)

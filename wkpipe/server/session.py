@@ -14,7 +14,7 @@ from wkpipe.server.connection import Connection, Network
 from wkpipe.server.datastore import Datastore
 from wkpipe.server.finish import Finish
 from wkpipe.server.journal import Head, Journal, remove_journal
-from wkpipe.server.progress import Progress
+from wkpipe.server.progress import OneAtATime, Progress
 from wkpipe.server.request import Target, Uploaded, UploadRequest
 from wkpipe.server.selection import Selection, SourceFile
 from wkpipe.server.transfer import Transfer, UploadLost, changed
@@ -30,7 +30,8 @@ class UploadSession:
         self._target = target
         self._selection = selection
         self._network = network
-        self._progress = progress
+        self._progress = OneAtATime(progress)
+        network.on_trouble = self._progress.trouble
         self._journal: Journal | None = None
 
     def close(self) -> None:
