@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 
 from tests.server.raw_client import BOUNDARY, SOME_ID, TREE, UPLOAD, Client, error_of, form
 from tests.server.wk_server import WkServer
+from tests.server.wk_server.multipart import Multipart
+from tests.server.wk_server.wire import Body, Request, Stream
 
 # -- 1. origins, 2. tokens ------------------------------------------------------------------------------
 
@@ -198,7 +201,7 @@ def test_names_are_checked_as_the_server_words_it(client: Client) -> None:
         {"resumableIdentifier": None}, {"resumableIdentifier": ""}, {"resumableIdentifier": "u1"}, {"resumableIdentifier": "u1/"},
         {"resumableIdentifier": "other/file"}, {"resumableIdentifier": "u1/../x"}, {"resumableIdentifier": "u1/a/../../x"},
         {"resumableIdentifier": "u1//../x"}, {"resumableIdentifier": "u1///etc/x"}, {"resumableIdentifier": "u1/."},
-        {"content": None}, {"content": b""}, {"part": "data"},
+        {"content": None}, {"content": b""}, {"content": b"", "resumableCurrentChunkSize": 3}, {"part": "data"},
     ],
 )  # fmt: skip
 def test_chunks_that_are_refused(server: WkServer, client: Client, change: dict[str, Any]) -> None:
@@ -223,8 +226,8 @@ def test_the_first_chunk_freezes_a_file(server: WkServer, client: Client) -> Non
     assert client.chunk("a.bin", b"abcd", 2, count=3, size=4).status_code == 200
     assert (client.test("a.bin", 1), client.test("a.bin", 2), client.test("b.bin", 1)) == (204, 200, 204)
     assert client.chunk("a.bin", b"XXXX", 2, count=3, size=4).status_code == 200, "known: accepted, ignored"
-    assert client.chunk("a.bin", b"12", 1, count=1, size=4).status_code == 200, "a short body is accepted"
     assert client.chunk("/a.bin", b"z", 3, count=3, size=4).status_code == 200, "one more slash is dropped"
+    assert client.chunk("a.bin", b"12", 1, count=1, size=4).status_code == 200, "a short body is accepted"
     assert server.state.uploads["u1"].files["a.bin"].total_chunks == 3
     assert (server.state.upload_directory("u1") / "a.bin").read_bytes() == b"12\0\0abcdz"
 
@@ -246,22 +249,50 @@ def test_a_file_where_a_directory_must_be_is_not_written(server: WkServer, clien
     assert client.test("a/b") == 204
 
 
-def test_a_body_that_arrives_in_bits(server: WkServer, client: Client) -> None:
+class Arriving:
+    """A connection on which bytes arrive in pieces of one size."""
+
+    def __init__(self, content: bytes, piece: int) -> None:
+        self._content, self._piece = content, piece
+
+    def recv_into(self, view: memoryview) -> int:
+        piece, self._content = self._content[: self._piece], self._content[self._piece :]
+        view[: len(piece)] = piece
+        return len(piece)
+
+
+@pytest.mark.parametrize("piece", [*range(1, 60), 1000])
+def test_a_form_that_arrives_in_bits(piece: int) -> None:
     """Boundaries are found wherever the pieces of a body are cut, also where the data look like one."""
-    content = b"\r\n--" + BOUNDARY.encode()[:-1] + b"\r\n\r\n--\r"
+    content = b"\r\n--" + BOUNDARY.encode()[:-1] + b"\r\n\r\n--\r" + bytes(100)
+    for body in (form({"a": 1, "b": ""}, content) + b"more", form({"a": 1, "b": ""}, content).rstrip() + b"more"):
+        size = len(body) - len(b"more")
+        connection: Any = Arriving(body, piece)
+        headers = {"content-type": f"multipart/form-data; boundary={BOUNDARY}"}
+        found = Multipart(Request("POST", "/", {}, headers, Body(Stream(connection), size), connection, "/"))
+        assert found.find_file()
+        assert b"".join(map(bytes, found.pieces())) == content
+        assert found.fields == {"a": "1", "b": ""}
+        assert found.order == ["a", "b", "file"]
+
+
+def test_of_two_attempts_at_once_the_first_that_is_complete_counts(server: WkServer, client: Client) -> None:
     client.reserve(files=1)
     fields = {"resumableChunkSize": 99, "resumableIdentifier": "u1/a", "resumableTotalChunks": 1, "resumableChunkNumber": 1}
-    body = form({**fields, "resumableCurrentChunkSize": len(content)}, content)
+    body = form({**fields, "resumableCurrentChunkSize": 4}, b"slow")
     head = (
         f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {server.token}\r\nContent-Length: {len(body)}\r\n"
         f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nConnection: close\r\n\r\n"
     ).encode()
     with socket.create_connection(("127.0.0.1", int(server.datastore_url.rpartition(":")[2]))) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        for byte in head + body:
-            connection.sendall(bytes([byte]))
+        connection.sendall(head + body[:-20])
+        while not server.most_chunks_in_flight:
+            time.sleep(0.01)
+        assert client.chunk("a", b"fast").status_code == 200
+        connection.sendall(body[-20:])
         assert connection.recv(100).startswith(b"HTTP/1.1 200 ")
-    assert (server.state.upload_directory("u1") / "a").read_bytes() == content
+    assert (server.state.upload_directory("u1") / "a").read_bytes() == b"fast"
+    assert server.problems == ["chunk u1/a#1 is sent twice at the same time"]
 
 
 def test_large_chunks_in_parallel_and_out_of_order(server: WkServer, client: Client) -> None:
