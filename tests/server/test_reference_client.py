@@ -112,6 +112,20 @@ def test_download(reference_client: ReferenceClient, shared: Path, tmp_path: Pat
     assert_same_facts(our_facts(tmp_path / "data"), source, but=["name", "data_format", "compressed"], same_shapes=False)
 
 
+def test_download_of_a_box(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
+    """x, y, z are in voxels of mag 1, the size in voxels of the mag: so the client asks, and so the voxels are in their place."""
+    with WkServer(tmp_path / "server") as server:
+        dataset = server.add_dataset(shared / "golden" / "z3_rgb")
+        box = ("--bbox", "16,8,8,8,12,4", "--mag", "2")
+        reference_client.command(server, "download", tmp_path / "data", "--url", f"{server.url}/datasets/{dataset.id}", *box)
+        server.check()
+        (asked,) = [{key: values[0] for key, values in entry.query.items()} for entry in server.requests("data")]
+    assert asked == {"mag": "2-2-2", "x": "16", "y": "8", "z": "8", "width": "4", "height": "6", "depth": "2"}
+    source, found = (our_facts(path)["layers"]["color"]["mags"]["2"] for path in (shared / "golden" / "z3_rgb", tmp_path / "data"))
+    x, y, z = (8 - source["box"]["x"][0] // 2, 4 - source["box"]["y"][0] // 2, 4 - source["box"]["z"][0] // 2)
+    np.testing.assert_array_equal(found["voxels"], source["voxels"][:, x : x + 4, y : y + 6, z : z + 2])
+
+
 def test_reading_remotely_as_zarr(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
     with WkServer(tmp_path / "server") as server:
         dataset = server.add_dataset(shared / "golden" / "z3_seg")

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import tifffile
 
 from tests.slurm.cluster.cluster import Cluster, running
 from tests.slurm.cluster.packages import Unavailable
+from tests.slurm.slurm_helpers import LAYER, copy_of
+from tests.workflow.workflow_helpers import SHARDS, VOXEL_SIZE, run
 
 HERE = Path(__file__).parent
 
@@ -50,3 +54,32 @@ def slurm_accounting(_slurm_accounting: Cluster) -> Iterator[Cluster]:
     """Slurm with slurmdbd, which knows the account `lab`."""
     yield _slurm_accounting
     _slurm_accounting.restore()
+
+
+@pytest.fixture(scope="session")
+def finest(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A dataset of one layer of 256 storage shards that has no coarser mags yet."""
+    directory = tmp_path_factory.mktemp("finest")
+    images = directory / "images" / LAYER
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    for z in range(64):
+        tifffile.imwrite(images / f"{z:03d}.tif", rng.integers(100, 140, size=(1024, 1024), dtype="u1"))
+    done = run("convert", images.parent, directory / "dataset", "--voxel-size", VOXEL_SIZE, *SHARDS, "--no-downsample")
+    assert done.returncode == 0, done.stderr
+    return directory / "dataset"
+
+
+@pytest.fixture(scope="session")
+def pyramid(finest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `downsample` makes of it on this host."""
+    target = copy_of(finest, tmp_path_factory.mktemp("pyramid") / "local")
+    done = run("downsample", target, "--compression-level", "19")
+    assert done.returncode == 0, done.stderr
+    return target
+
+
+@pytest.fixture
+def dataset(finest: Path, tmp_path: Path) -> Path:
+    """A copy of `finest` for one test."""
+    return copy_of(finest, tmp_path / "work")

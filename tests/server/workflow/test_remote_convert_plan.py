@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.workflow.workflow_helpers import VOXEL_SIZE, run, write_stack
+from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, run, write_stack
 from wkpipe.cli.remote_convert import check_shared, directory_name, name_of
 from wkpipe.errors import InputRefused
 
@@ -134,7 +134,7 @@ def test_what_no_server_would_take_is_refused_before_anything_is_written(
 def test_without_a_token_nothing_is_begun(stack: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WK_")}
     line = ["remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, "--work-dir", str(tmp_path)]
-    result = subprocess.run(["wkpipe", *line], capture_output=True, text=True, env=environment, check=False)
+    result = subprocess.run([*WKPIPE, *line], capture_output=True, text=True, env=environment, check=False)
     assert result.returncode == 2
     assert "WK_TOKEN" in result.stderr
     assert not any(tmp_path.iterdir())

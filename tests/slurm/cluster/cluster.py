@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
@@ -32,6 +33,9 @@ START_SECONDS = 30.0
 STOP_SECONDS = 15.0
 SETTLE_SECONDS = 12.0
 ENDED = {"COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL", "BOOT_FAIL", "DEADLINE", "PREEMPTED"}
+PREFIX = "wkpipe-slurm-"
+OWNER = "owner"
+"""A file that is locked for as long as the cluster's owner lives."""
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -69,8 +73,10 @@ class Cluster:
 
     def __post_init__(self) -> None:
         # Not pytest's directory: the paths of sockets must be short, and the daemons refuse directories that are not theirs.
-        self.directory = Path(tempfile.mkdtemp(prefix="wkpipe-slurm-"))
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.directory.chmod(0o755)
+        self._owner = (self.directory / OWNER).open("w")
+        fcntl.flock(self._owner, fcntl.LOCK_EX)
         self._ports = Ports.free(self.nodes)
         # Unique, as control groups are named by them.
         self.names = [f"p{port}n{number}" for number, port in enumerate(self._ports.nodes, 1)]
@@ -125,11 +131,8 @@ class Cluster:
             self.cancel_all()
         for name in (*self.names, "slurmctld", "slurmdbd", "mariadbd", "munged"):
             self._end(name, signal.SIGTERM)
-        for process in [*self._stepds(), *self.job_processes()]:
-            _kill(process)
-        for name in self.names:
-            _remove_control_groups(name)
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove(self.directory)
+        self._owner.close()
 
     def restore(self) -> None:
         """Cancel all jobs and start again what a test has killed."""
@@ -204,15 +207,8 @@ class Cluster:
 
     def job_processes(self, node: str | None = None) -> list[psutil.Process]:
         """Return the processes that jobs of this cluster (on a node) have started."""
-        found = []
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                environment = process.environ()
-                if environment.get("SLURM_CONF") == str(self.conf) and environment.get("SLURMD_NODENAME") in (
-                    self.names if node is None else [node]
-                ):
-                    found.append(process)
-        return found
+        nodes = self.names if node is None else [node]
+        return [process for process, environment in _users_of(self.conf) if environment.get("SLURMD_NODENAME") in nodes]
 
     def log_ends(self, lines: int = 5) -> str:
         """Return the ends of the daemons' logs."""
@@ -226,12 +222,6 @@ class Cluster:
     def _idle(self, name: str) -> bool:
         # `sinfo` may go on to show a node as partly allocated for long.
         return " State=IDLE " in self.client("scontrol", "show", "node", name, "--oneliner", check=False)
-
-    def _stepds(self) -> Iterator[psutil.Process]:
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if process.name() == "slurmstepd" and process.environ().get("SLURM_CONF") == str(self.conf):
-                    yield process
 
     # ------------------------------------------------------------------ daemons
 
@@ -317,6 +307,7 @@ def running(nodes: int = 3, accounting: bool = False) -> Iterator[Cluster]:
         Unavailable: it can not be had here.
     """
     install(accounting)
+    _remove_leftovers()
     cluster = Cluster(nodes, accounting)
     try:
         cluster.start()
@@ -371,6 +362,36 @@ def _stepds_above(processes: Sequence[psutil.Process]) -> Iterator[psutil.Proces
 def _kill(process: psutil.Process) -> None:
     with contextlib.suppress(psutil.Error):
         process.kill()
+
+
+def _users_of(conf: Path) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    """Yield the processes that use a configuration, with their environments."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            environment = process.environ()
+            if environment.get("SLURM_CONF") == str(conf):
+                yield process, environment
+
+
+def _remove(directory: Path) -> None:
+    """Kill what jobs of a cluster are left, and remove what it has on this host."""
+    users = list(_users_of(directory / "etc" / "slurm.conf"))
+    for process, environment in users:
+        with contextlib.suppress(psutil.Error):
+            if "SLURMD_NODENAME" in environment or process.name() == "slurmstepd":
+                process.kill()
+    psutil.wait_procs([process for process, _ in users], timeout=1)
+    for log in (directory / "log").glob("p*n*.out"):
+        _remove_control_groups(log.stem)
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def _remove_leftovers() -> None:
+    """Remove clusters whose owner was killed."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError), (directory / OWNER).open() as owner:
+            fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove(directory)
 
 
 def _remove_control_groups(node: str) -> None:

@@ -1,0 +1,268 @@
+"""What fails on a cluster, provoked for real: the run ends well or says why, and finished storage shards stay as they are."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.slurm.cluster.cluster import Cluster
+from tests.slurm.cluster.configuration import CGROUP
+from tests.slurm.slurm_helpers import (
+    MANY_JOBS,
+    Frozen,
+    assert_kept,
+    assert_same,
+    coarse_files,
+    damage,
+    downsample,
+    end_by_force,
+    events,
+    freeze_a_job,
+    jobs_of,
+    live,
+    start,
+    started,
+    wait_until,
+)
+
+pytestmark = pytest.mark.timeout(420)
+ONE_CORE = ["--job-resources", "cpus-per-task=1"]
+
+
+def test_too_little_memory_to_begin(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    with started(slurm, downsample(dataset, "--job-resources", '{"mem": "10M"}'), tmp_path / "out") as run:
+        output = run.ends_with(0)
+    assert "more than the 10 MiB that --job-resources asks for" in output
+    assert "it is tried again with" in output
+    first, *_, last = jobs_of(slurm, dataset)
+    assert (first.memory, first.state) == ("10M", "OUT_OF_MEMORY" if slurm.by_kernel else "FAILED")
+    assert last.state == "COMPLETED"
+    assert_same(dataset, pyramid)
+
+
+def test_out_of_memory_in_the_middle(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    if not slurm.by_kernel:
+        pytest.skip("the kernel can not be made to enforce memory here")
+    with started(slurm, downsample(dataset, "--job-resources", "cpus-per-task=2"), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        _take_memory_away(frozen)
+        frozen.thaw()
+        output = run.ends_with(0)
+    assert "ran out of memory" in output
+    assert [event["event"] for event in events(dataset)][:3] == ["submitted", "memory", "submitted"]
+    first, second = jobs_of(slurm, dataset)[:2]
+    assert int(second.memory.rstrip("M")) >= 2 * int(first.memory.rstrip("M"))
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def _take_memory_away(frozen: Frozen) -> None:
+    """Lower the limit of a job to what it has; what it asks for next is too much."""
+    group = next(CGROUP.glob(f"memory/slurm_{frozen.job.node}/uid_0/job_{frozen.job.id}"))
+    limit = group / "step_batch" / "memory.limit_in_bytes"
+    size = int((limit.parent / "memory.usage_in_bytes").read_text())
+    while size > 0:
+        try:
+            limit.write_text(str(size))
+        except OSError:
+            return
+        size -= 256 << 10
+
+
+def test_time_limit(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    with started(slurm, downsample(dataset, "--job-resources", "time=1,cpus-per-task=1"), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        output = run.ends_with(0, 360)
+    assert "ran out of time" in output
+    first, second = jobs_of(slurm, dataset)[:2]
+    assert (first.state, first.time_limit) == ("TIMEOUT", "1:00")
+    assert second.time_limit == "2:00"
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_scancel(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.client("scancel", frozen.job.id)
+        output = run.ends_with(1, 120)
+    assert f"Slurm job {frozen.job.id}" in output
+    assert "was cancelled" in output
+    assert len(jobs_of(slurm, dataset)) == 1, "somebody wanted it to stop: it is not to be submitted again"
+    with started(slurm, command, tmp_path / "again") as run:
+        run.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_lost_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.kill_node(frozen.job.node)
+        wait_until(lambda: jobs_of(slurm, dataset)[-1].state != "RUNNING", "Slurm to notice the lost node")
+        assert run.process.poll() is None
+        # Slurm waits for two minutes before it starts such a job anew; an admin need not.
+        for job in live(slurm, dataset):
+            slurm.client("scontrol", "update", f"jobid={job.id}", "starttime=now", check=False)
+        run.ends_with(0)
+    assert jobs_of(slurm, dataset)[-1].node != frozen.job.node
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_lost_node_without_requeue(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    with started(slurm, downsample(dataset, "--job-resources", "cpus-per-task=1,no-requeue"), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.kill_node(frozen.job.node)
+        output = run.ends_with(0)
+    assert "lost its node" in output
+    assert "it is tried again" in output
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+@pytest.mark.parametrize("accounting", [False, True], ids=["alone", "accounting"])
+def test_controller_away(accounting: bool, request: pytest.FixtureRequest, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """It is away for longer than the time between two questions, while jobs end and new ones are to be submitted."""
+    slurm: Cluster = request.getfixturevalue("slurm_accounting" if accounting else "slurm")
+    with started(slurm, downsample(dataset, "--jobs", "2"), tmp_path / "out", **MANY_JOBS) as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.stop_controller()
+        frozen.thaw()
+        wait_until(lambda: "Slurm does not answer" in run.text, "the run to notice", 120)
+        assert run.process.poll() is None
+        slurm.start_controller()
+        output = run.ends_with(0)
+    assert "Slurm answers again" in output
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_controller_forgets_jobs(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """It is killed before it has saved what it was told last: nobody knows the job then."""
+    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.stop_controller(signal.SIGKILL)
+        for state in (slurm.directory / "state").glob("job_state*"):
+            state.unlink()
+        slurm.start_controller()
+        end_frozen(frozen)
+        run.ends_with(0, 360)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def end_frozen(frozen: Frozen) -> None:
+    for process in frozen.processes:
+        with contextlib.suppress(Exception):
+            process.kill()
+
+
+def test_reboot_of_the_login_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """All that ran on the submitting host is gone, the jobs go on: the same command ends them first."""
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        end_by_force(run.process)
+    assert [job.id for job in live(slurm, dataset)] == [frozen.job.id]
+    with started(slurm, command, tmp_path / "again") as run:
+        output = run.ends_with(0)
+    assert "1 jobs that an earlier run had left were cancelled" in output or "1 job that an earlier run had left was cancelled" in output
+    assert next(job for job in jobs_of(slurm, dataset) if job.id == frozen.job.id).state == "CANCELLED"
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_orphan_that_nobody_finds(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """A job of a dead run comes to life again after another strategy has taken over: it can not harm a file."""
+    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        end_by_force(run.process)
+    local = downsample(dataset)
+    local[local.index("slurm")] = "multiprocessing"
+    with started(slurm, local, tmp_path / "again") as run:
+        run.ends_with(0)
+    frozen.thaw()
+    wait_until(lambda: not live(slurm, dataset), "the orphan to end")
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_main_process_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """Snakemake notices that its parent is gone, and cancels the jobs."""
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        run.process.kill()
+        wait_until(lambda: not live(slurm, dataset), "the jobs to be cancelled")
+    with started(slurm, command, tmp_path / "again") as run:
+        run.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_stopped(number: signal.Signals, slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    command = downsample(dataset, "--jobs", "2")
+    with started(slurm, command, tmp_path / "out", **MANY_JOBS) as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        run.process.send_signal(number)
+        output = run.ends_with(130, 60)
+    assert "the same command" in output
+    assert not live(slurm, dataset)
+    with started(slurm, command, tmp_path / "again", **MANY_JOBS) as run:
+        run.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_stopped_but_the_jobs_left(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    command = downsample(dataset, *ONE_CORE, "--leave-jobs-running")
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        run.process.send_signal(signal.SIGINT)
+        run.ends_with(130, 60)
+    assert [job.id for job in live(slurm, dataset)] == [frozen.job.id]
+    with started(slurm, command, tmp_path / "again") as run:
+        time.sleep(3)
+        assert run.process.poll() is None, run.text
+        assert len(jobs_of(slurm, dataset)) == 1, "it waits for the job that is there"
+        frozen.thaw()
+        run.ends_with(0)
+    assert next(job for job in jobs_of(slurm, dataset) if job.id == frozen.job.id).state == "COMPLETED"
+    assert coarse_files(dataset) == coarse_files(pyramid)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_a_tasks_own_error(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """A source shard is damaged: what needs it fails once, with its log; all else is made."""
+    damage(next(path for path in sorted((dataset / "em" / "1").rglob("c/*/*/*/*")) if path.is_file()))
+    with started(slurm, downsample(dataset, "--jobs", "4"), tmp_path / "out", **MANY_JOBS) as run:
+        output = run.ends_with(4)
+    failed = [event for event in events(dataset) if event["event"] == "error"]
+    assert len(failed) == 1
+    submitted = [event for event in events(dataset) if event["event"] == "submitted" and event["task"] == failed[0]["task"]]
+    assert len(submitted) == 1, "the same again would fail again"
+    assert str(submitted[0]["log"]) in output
+    others = [event for event in events(dataset) if event["event"] == "done"]
+    assert len(others) >= 2
+    assert coarse_files(dataset) >= coarse_files(pyramid) // 3
+
+
+def test_two_runs_on_one_dataset(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as first:
+        frozen = freeze_a_job(slurm, first, dataset)
+        second = start(slurm, command, tmp_path / "second")
+        second.ends_with(75, 60)
+        assert [job.id for job in live(slurm, dataset)] == [frozen.job.id], "the second run must not touch the jobs of the first"
+        frozen.thaw()
+        first.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
