@@ -1,30 +1,25 @@
 """Progress of a run: storage shards done of total, voxels per second, time left.
 
-On a terminal one live line, else a plain line every ten seconds. Shards are counted in the ledger, which has what is
-proven, whatever runs the jobs and wherever; voxels are what the jobs note of themselves, as one shard may take minutes.
-Then come the bytes of an upload.
+Shards are counted in the ledger, which has what is proven, whatever runs the jobs and wherever; voxels are what the jobs
+note of themselves, as one shard may take minutes. Then come the bytes of an upload.
 """
 
 from __future__ import annotations
 
 import os
-import sys
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.space import size_text
+from wkpipe.run.amounts import TransferLine, amount, duration
 from wkpipe.run.cluster_news import ClusterNews
+from wkpipe.run.status_line import StatusLine
 from wkpipe.steps.progress_note import voxels_done
 from wkpipe.steps.upload import UploadState
 from wkpipe.storage.ledger import SEGMENT_SUFFIX
-
-LIVE_SECONDS = 0.5
-PLAIN_SECONDS = 10.0
 
 
 @dataclass
@@ -64,13 +59,11 @@ class Progress:
     """Shows a run's progress; `update` may be called often."""
 
     def __init__(self, plan: Plan, run: Path, quiet: bool = False, stream: TextIO | None = None) -> None:
-        self._stream = stream or sys.stderr
-        self._live = self._stream.isatty()
+        self._line = StatusLine(stream)
         self._quiet = quiet
         self._run = run
         self._start = time.monotonic()
-        self._last = self._start if not self._live else 0.0
-        self._upload_start: tuple[float, int] | None = None
+        self._transfer = TransferLine()
         self._notices = 0
         self._cluster = ClusterNews(run)
         self._watched = _watched(plan)
@@ -80,59 +73,39 @@ class Progress:
 
     def update(self) -> None:
         """Show a line if the time for one has come."""
-        now = time.monotonic()
-        if not self._quiet:
-            self._say(self._cluster.new_notices())
-        if self._quiet or now - self._last < (LIVE_SECONDS if self._live else PLAIN_SECONDS):
+        if self._quiet:
             return
-        self._last = now
-        self._show()
+        self._line.say(self._cluster.new_notices())
+        if self._line.is_due():
+            self._show()
 
     def close(self) -> None:
         """End the live line; show what there is still to be said."""
         if self._quiet:
             return
-        self._say(self._cluster.new_notices(now=True))
-        if self._live:
+        self._line.say(self._cluster.new_notices(now=True))
+        if self._line.is_live:
             self._show()
-            self._stream.write("\n")
         elif (upload := UploadState.of(self._run)) is not None:
-            self._show_notices(upload.notices)
-        self._stream.flush()
+            self._say_new(upload.notices)
+        self._line.close()
 
     def _show(self) -> None:
-        now = time.monotonic()
         if (upload := UploadState.of(self._run)) is not None:
-            self._show_notices(upload.notices)
-            line = self.upload_line(upload, now)
+            self._say_new(upload.notices)
+            self._transfer.moved(upload.done)
+            line = self._transfer.text(upload.doing, upload.done, upload.total) if upload.total else upload.doing
         else:
             for watched in self._watched:
                 if watched.done < watched.units:
                     watched.refresh()
-            line = self.line(now - self._start) + self._cluster.jobs()
-        self._stream.write(f"\r\x1b[K{line}" if self._live else f"{line}\n")
-        self._stream.flush()
+            line = self.line(time.monotonic() - self._start) + self._cluster.jobs()
+        self._line.show(line)
 
-    def _show_notices(self, notices: list[str]) -> None:
-        """Show what is new of what an upload has to say, in lines that stay."""
-        self._say(notices[self._notices :])
+    def _say_new(self, notices: list[str]) -> None:
+        """Show what is new of what an upload has to say."""
+        self._line.say(notices[self._notices :])
         self._notices = max(self._notices, len(notices))
-
-    def _say(self, notices: Sequence[str]) -> None:
-        for notice in notices:
-            self._stream.write(f"\r\x1b[Kwkpipe: {notice}\n" if self._live else f"wkpipe: {notice}\n")
-            self._stream.flush()
-
-    def upload_line(self, upload: UploadState, now: float) -> str:
-        """Return the line for an upload that is under way; rate and time left are those since it was first seen."""
-        if not upload.total:
-            return upload.doing
-        if self._upload_start is None:  # what an earlier run has sent took none of this one's time
-            self._upload_start = (now, upload.done)
-        seconds, sent = now - self._upload_start[0], upload.done - self._upload_start[1]
-        rate = sent / seconds if seconds > 0 else 0.0
-        left = f", {duration((upload.total - upload.done) / rate)} left" if rate > 0 and upload.done < upload.total else ""
-        return f"{upload.doing}: {size_text(upload.done)} of {size_text(upload.total)}, {size_text(rate)}/s{left}"
 
     def line(self, seconds: float) -> str:
         """Return the line for a run that has taken so long."""
@@ -160,17 +133,3 @@ def _watched(plan: Plan) -> list[_Watched]:
         voxels = (end - first).prod() / max(1, len(mag_plan.units()))
         watched.append(_Watched(layer, mag, locations.ledger(layer, mag), units, voxels))
     return watched
-
-
-def amount(value: float) -> str:
-    for unit in ("", "k", "M", "G"):
-        if value < 1000:
-            return f"{value:.3g} {unit}"
-        value /= 1000
-    return f"{value:.3g} T"
-
-
-def duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
+
+TROUBLE_SECONDS = 10.0
+"""Trouble is told so often."""
 
 
 class Progress:
@@ -18,15 +22,16 @@ class Progress:
         """`done` of `total` bytes are on the server or on their way; may come often."""
 
     def trouble(self, text: str) -> None:
-        """Something fails for some seconds already and is tried again; may come often."""
+        """Something fails for some seconds already and is tried again."""
 
 
 class OneAtATime(Progress):
-    """Hands on what any thread tells, one call at a time."""
+    """Hands on what any thread tells, one call at a time, and trouble not too often."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._lock = threading.RLock()
+        self._troubled = -TROUBLE_SECONDS
 
     def notice(self, text: str) -> None:
         with self._lock:
@@ -42,4 +47,6 @@ class OneAtATime(Progress):
 
     def trouble(self, text: str) -> None:
         with self._lock:
-            self._progress.trouble(text)
+            if time.monotonic() - self._troubled >= TROUBLE_SECONDS:
+                self._troubled = time.monotonic()
+                self._progress.trouble(text)

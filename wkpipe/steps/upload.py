@@ -86,6 +86,9 @@ class _Note(Progress):
         self._state.notices.append(text)
         self._write()
 
+    def trouble(self, text: str) -> None:
+        self.notice(text)
+
     def doing(self, text: str) -> None:
         self._state.doing = text
         self._write()
