@@ -136,6 +136,7 @@ def cgroup_conf(by_kernel: bool) -> str:
     lines = ["CgroupPlugin=cgroup/v1"]
     if by_kernel:
         lines += [f"CgroupMountpoint={CGROUP}", "ConstrainRAMSpace=yes", "ConstrainSwapSpace=yes", "AllowedSwapSpace=0"]
+        lines += ["MinRAMSpace=1"]  # otherwise every job gets 30 MB, whatever it asks for
     return "\n".join(lines) + "\n"
 
 
