@@ -27,3 +27,6 @@ def test_the_wheel_works_in_an_empty_environment_from_any_directory(stack: Path,
     verified = subprocess.run([environment / "bin" / "wkpipe", "verify", "data set {1}"], cwd=elsewhere, check=False)
     assert verified.returncode == 0
     assert {path.name for path in elsewhere.iterdir()} == {"data set {1}"}
+    snakefile = subprocess.run([environment / "bin" / "wkpipe", "snakefile"], capture_output=True, text=True, check=True).stdout.strip()
+    assert Path(snakefile).is_relative_to(environment)
+    assert (Path(snakefile).parent / "profiles" / "slurm" / "config.yaml").is_file()

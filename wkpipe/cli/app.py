@@ -12,7 +12,9 @@ import typer
 from wkpipe.cli.convert import convert
 from wkpipe.cli.downsample import downsample
 from wkpipe.cli.info import info
+from wkpipe.cli.profile import profile
 from wkpipe.cli.remote_convert import remote_convert
+from wkpipe.cli.snakefile import snakefile
 from wkpipe.cli.upload import upload
 from wkpipe.cli.verify import verify
 from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError, one_line
@@ -42,8 +44,9 @@ def _options(
         os.environ["WKPIPE_DEBUG"] = "1"
 
 
-for command in (convert, downsample, remote_convert, upload, verify, info):
+for command in (convert, downsample, remote_convert, upload, verify, info, snakefile):
     app.command()(command)
+app.add_typer(profile, name="profile")
 
 
 def run_app(arguments: Sequence[str]) -> int:

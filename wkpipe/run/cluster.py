@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
 from wkpipe.errors import TryAgain, UsageError
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import JOB_THREADS, RANGE_SECONDS, Sizing
@@ -143,35 +141,3 @@ def slurm_job(
         minutes=resources.minutes or int(given.get("runtime") or 0) or None,
         options=(*arguments, *(["--mem=0"] if whole_node else []), *profile.extra, *resources.extra),
     )
-
-
-def profile_path(name: str) -> Path:
-    """Return the directory of a Snakemake profile, which is given by its path or its name.
-
-    Raises:
-        UsageError: there is none.
-    """
-    homes = [
-        Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"),
-        *map(Path, os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")),
-    ]
-    for directory in (Path(name), *(home / "snakemake" / name for home in homes)):
-        if any(directory.glob("config*.yaml")):
-            return directory.resolve()
-    raise UsageError(
-        f"--profile {name}: there is no such profile; give a directory with a config.yaml, or a name below ~/.config/snakemake"
-    )
-
-
-def profile_values(directory: Path) -> dict[str, Any]:
-    """Return what a profile's file says.
-
-    Raises:
-        UsageError: it can not be read.
-    """
-    files = sorted(directory.glob("config*.yaml"))
-    try:
-        values = yaml.safe_load(files[-1].read_text()) if files else {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UsageError(f"{files[-1]} can not be read: {error}") from None
-    return values if isinstance(values, dict) else {}

@@ -11,8 +11,9 @@ from typing import Any, Final
 from wkpipe.errors import UsageError
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
-from wkpipe.run.cluster import DEFAULT_JOBS, cluster_sizing, memory_note, profile_path, profile_values, slurm_limits
+from wkpipe.run.cluster import DEFAULT_JOBS, cluster_sizing, memory_note, slurm_limits
 from wkpipe.run.job_resources import JobResources, parse_job_resources
+from wkpipe.run.profiles import profile_path, profile_values
 from wkpipe.run.workflow_files import profile_directory
 
 LOCAL_STRATEGIES: Final = ("multiprocessing", "sequential")
