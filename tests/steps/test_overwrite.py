@@ -25,9 +25,9 @@ from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.table import plan_table
 from wkpipe.steps.run import Run, run_here
 from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify import verify_dataset
-from wkpipe.steps.verify_files import leftovers
-from wkpipe.steps.verify_report import Kind
+from wkpipe.steps.verify.dataset import verify_dataset
+from wkpipe.steps.verify.files import leftovers
+from wkpipe.steps.verify.report import Kind
 from wkpipe.steps.work import run_task
 from wkpipe.storage.ledger import Ledger
 from wkpipe.stored.locations import Locations

@@ -25,10 +25,10 @@ from wkpipe.errors import WkpipeError
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify import VerifyReport, verify_dataset
-from wkpipe.steps.verify_adopt import adopt_dataset
-from wkpipe.steps.verify_repair import repair_dataset
-from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify.adopt import adopt_dataset
+from wkpipe.steps.verify.dataset import VerifyReport, verify_dataset
+from wkpipe.steps.verify.repair import repair_dataset
+from wkpipe.steps.verify.select import Selection
 from wkpipe.storage import disk
 from wkpipe.storage.ledger import Ledger
 from wkpipe.stored.dataset import StoredDataset, box_in_mag

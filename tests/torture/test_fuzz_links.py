@@ -19,7 +19,7 @@ from wkpipe.plan.config import load_config
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify import verify_dataset
+from wkpipe.steps.verify.dataset import verify_dataset
 
 
 @pytest.fixture(scope="session")

@@ -17,9 +17,9 @@ from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
-from wkpipe.steps.verify import verify_dataset
-from wkpipe.steps.verify_adopt import adopt_dataset
-from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify.adopt import adopt_dataset
+from wkpipe.steps.verify.dataset import verify_dataset
+from wkpipe.steps.verify.select import Selection
 
 
 @pytest.mark.parametrize("layer", ["sharded", "gzip", "blosc"])

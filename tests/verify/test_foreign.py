@@ -15,10 +15,10 @@ from wkpipe.formats import open_array
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify import verify_dataset
-from wkpipe.steps.verify_repair import repair_dataset
-from wkpipe.steps.verify_report import Kind
-from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify.dataset import verify_dataset
+from wkpipe.steps.verify.repair import repair_dataset
+from wkpipe.steps.verify.report import Kind
+from wkpipe.steps.verify.select import Selection
 from wkpipe.storage.commit import Scratch
 
 SOUND = [

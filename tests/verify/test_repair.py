@@ -17,12 +17,12 @@ from wkpipe.plan.config import load_config
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
-from wkpipe.steps.verify import VerifyReport, verify_dataset
-from wkpipe.steps.verify_adopt import adopt_dataset
-from wkpipe.steps.verify_ledger import bad_lines
-from wkpipe.steps.verify_repair import repair_dataset
-from wkpipe.steps.verify_report import Kind
-from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify.adopt import adopt_dataset
+from wkpipe.steps.verify.dataset import VerifyReport, verify_dataset
+from wkpipe.steps.verify.ledger import bad_lines
+from wkpipe.steps.verify.repair import repair_dataset
+from wkpipe.steps.verify.report import Kind
+from wkpipe.steps.verify.select import Selection
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.stored.locations import Locations

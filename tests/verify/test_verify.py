@@ -35,9 +35,9 @@ from wkpipe.geometry import Mag
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify import Problem, VerifyReport, verify_dataset
-from wkpipe.steps.verify_repair import repair_dataset
-from wkpipe.steps.verify_select import Selection
+from wkpipe.steps.verify.dataset import Problem, VerifyReport, verify_dataset
+from wkpipe.steps.verify.repair import repair_dataset
+from wkpipe.steps.verify.select import Selection
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import DIRTY, WRITTEN, LedgerWriter, Record, content_token

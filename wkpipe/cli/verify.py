@@ -14,8 +14,8 @@ from wkpipe.errors import IntegrityError, UsageError
 
 if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
-    from wkpipe.steps.verify_report import VerifyReport
-    from wkpipe.steps.verify_select import Selection
+    from wkpipe.steps.verify.report import VerifyReport
+    from wkpipe.steps.verify.select import Selection
 
 
 def verify(
@@ -49,8 +49,8 @@ def verify(
     from wkpipe.geometry import Mag
     from wkpipe.plan.resources import available_cores
     from wkpipe.run.strategy import Strategy
-    from wkpipe.steps.verify import verify_dataset
-    from wkpipe.steps.verify_select import Selection, parse_part, parse_share
+    from wkpipe.steps.verify.dataset import verify_dataset
+    from wkpipe.steps.verify.select import Selection, parse_part, parse_share
 
     try:
         wanted = None if mag is None else Mag(mag)
@@ -72,7 +72,7 @@ def verify(
     threads = available_cores() if strategy.is_cluster else strategy.jobs
     show = _Show(as_json or quiet)
     if adopt:
-        from wkpipe.steps.verify_adopt import adopt_dataset
+        from wkpipe.steps.verify.adopt import adopt_dataset
 
         adopted = adopt_dataset(target, state_dir=state_dir, selection=selection, threads=threads, break_lock=break_lock, on_unit=show)
         show.say(f"recorded {adopted} storage shards as they are")
@@ -97,7 +97,7 @@ def _repaired(
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
     from wkpipe.run.execute import Execution, execute
-    from wkpipe.steps.verify_repair import repair_dataset
+    from wkpipe.steps.verify.repair import repair_dataset
 
     def run(plan: Plan) -> None:
         show.close()

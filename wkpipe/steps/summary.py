@@ -24,9 +24,9 @@ from wkpipe.steps.summary_model import (
     MagSummary,
     UnfinishedMag,
 )
-from wkpipe.steps.verify_files import live_run
-from wkpipe.steps.verify_freshness import freshness_of, may_be_recorded, tokens_on_disk
-from wkpipe.steps.verify_mag import MagOnDisk, is_published, locations_to_read, open_to_read
+from wkpipe.steps.verify.files import live_run
+from wkpipe.steps.verify.freshness import freshness_of, may_be_recorded, tokens_on_disk
+from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag

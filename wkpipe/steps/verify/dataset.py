@@ -18,16 +18,16 @@ from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
-from wkpipe.steps.verify_deep import DeepCheck, deep_check
-from wkpipe.steps.verify_files import leftovers, live_run, stray_files
-from wkpipe.steps.verify_freshness import Freshness, freshness_of, recorded_tokens
-from wkpipe.steps.verify_ledger import StateDamage, bad_lines, ledger_damage, state_damage
-from wkpipe.steps.verify_mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
-from wkpipe.steps.verify_metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
-from wkpipe.steps.verify_neighbours import Neighbours
-from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
-from wkpipe.steps.verify_select import Selection
-from wkpipe.steps.verify_unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
+from wkpipe.steps.verify.deep import DeepCheck, deep_check
+from wkpipe.steps.verify.files import leftovers, live_run, stray_files
+from wkpipe.steps.verify.freshness import Freshness, freshness_of, recorded_tokens
+from wkpipe.steps.verify.ledger import StateDamage, bad_lines, ledger_damage, state_damage
+from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
+from wkpipe.steps.verify.metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
+from wkpipe.steps.verify.neighbours import Neighbours
+from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
+from wkpipe.steps.verify.select import Selection
+from wkpipe.steps.verify.unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
 from wkpipe.storage.ledger import Ledger
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations

@@ -11,8 +11,8 @@ from wkpipe.errors import MetadataError
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.plan.recipe import load_conversion, load_recipe
-from wkpipe.steps.verify_mag import MagOnDisk
-from wkpipe.steps.verify_report import Kind
+from wkpipe.steps.verify.mag import MagOnDisk
+from wkpipe.steps.verify.report import Kind
 from wkpipe.storage.disk import read_small
 from wkpipe.storage.lease import EPOCH_NAME, read_epoch
 from wkpipe.storage.ledger import MOST_LINE_BYTES, SEGMENT_SUFFIX, Ledger, Record

@@ -23,12 +23,12 @@ from wkpipe.plan.plan import FoundMag, LayerPlan, Plan
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.plan.recipe import load_conversion
 from wkpipe.plan.resources import Sizing
-from wkpipe.steps.verify import OnUnit, verify_dataset
-from wkpipe.steps.verify_mag import MagOnDisk, locations_to_read, open_to_read
-from wkpipe.steps.verify_rebuild import METADATA_KINDS, rebuild
-from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
-from wkpipe.steps.verify_select import Selection
-from wkpipe.steps.verify_unit import unit_name
+from wkpipe.steps.verify.dataset import OnUnit, verify_dataset
+from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read
+from wkpipe.steps.verify.rebuild import METADATA_KINDS, rebuild
+from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
+from wkpipe.steps.verify.select import Selection
+from wkpipe.steps.verify.unit import unit_name
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease, read_epoch
 from wkpipe.storage.ledger import DAMAGED, Ledger, LedgerWriter

@@ -67,7 +67,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """The outcome of `wkpipe.steps.verify.verify_dataset`: how much was looked at, and what was found.
+    """The outcome of `verify_dataset`: how much was looked at, and what was found.
 
     `units` of `all_units` were looked at; `deep_units` of them were computed again from a finer mag. `only_decoded` counts
     the units without a recorded checksum: that they decode is all that is known of them.

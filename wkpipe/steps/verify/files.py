@@ -11,8 +11,8 @@ from pathlib import Path
 
 from wkpipe.formats.base import DataFormat, Position
 from wkpipe.formats.chunked import ChunkedArray
-from wkpipe.steps.verify_mag import MagOnDisk
-from wkpipe.steps.verify_unit import unit_name
+from wkpipe.steps.verify.mag import MagOnDisk
+from wkpipe.steps.verify.unit import unit_name
 from wkpipe.storage.lease import EXPIRY_SECONDS, LEASE_NAME
 from wkpipe.storage.lock import Holder, read_holder
 from wkpipe.stored.locations import Locations

@@ -12,14 +12,14 @@ from wkpipe.formats.base import ArraySpec, Position, UnitProof
 from wkpipe.plan.mag_plan import DOWNSAMPLE
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.pyramid import refreshed
-from wkpipe.steps.verify import OnUnit, verdicts
-from wkpipe.steps.verify_deep import deep_check
-from wkpipe.steps.verify_freshness import recorded_tokens
-from wkpipe.steps.verify_ledger import bad_lines
-from wkpipe.steps.verify_mag import MagOnDisk
-from wkpipe.steps.verify_neighbours import Neighbours
-from wkpipe.steps.verify_select import Selection
-from wkpipe.steps.verify_unit import UnitCheck
+from wkpipe.steps.verify.dataset import OnUnit, verdicts
+from wkpipe.steps.verify.deep import deep_check
+from wkpipe.steps.verify.freshness import recorded_tokens
+from wkpipe.steps.verify.ledger import bad_lines
+from wkpipe.steps.verify.mag import MagOnDisk
+from wkpipe.steps.verify.neighbours import Neighbours
+from wkpipe.steps.verify.select import Selection
+from wkpipe.steps.verify.unit import UnitCheck
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold

@@ -11,7 +11,7 @@ from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import Position, StoredArray
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.plan.emptiness import finer_mags, shows_loss
-from wkpipe.steps.verify_mag import MagOnDisk
+from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.stored.axes import spatial, with_spatial, xyz_last
 from wkpipe.stored.dataset import box_in_mag
 

@@ -15,7 +15,7 @@ from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.plan.emptiness import finer_mags
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.sampling import InterpolationMode, sample_box
-from wkpipe.steps.verify_mag import MagOnDisk
+from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.stored.axes import spatial, with_spatial, xyz_last
 from wkpipe.stored.dataset import box_in_mag
 

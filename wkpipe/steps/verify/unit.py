@@ -14,9 +14,9 @@ from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import Position, UnitFacts, UnitProof
 from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.plan.pending import UNKNOWN_CRC
-from wkpipe.steps.verify_deep import DeepCheck, Difference
-from wkpipe.steps.verify_mag import MagOnDisk, refresh_command
-from wkpipe.steps.verify_report import Kind, Problem
+from wkpipe.steps.verify.deep import DeepCheck, Difference
+from wkpipe.steps.verify.mag import MagOnDisk, refresh_command
+from wkpipe.steps.verify.report import Kind, Problem
 from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record
 
 PIECE_BYTES = 64 << 20

@@ -18,7 +18,7 @@ from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import outdated_group_files
 from wkpipe.plan.spec_json import spec_to_json
-from wkpipe.steps.verify_mag import MagOnDisk
+from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 

@@ -21,8 +21,8 @@ from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.sampling import InterpolationMode
-from wkpipe.steps.verify_metadata import array_file
-from wkpipe.steps.verify_report import Kind, Problem, VerifyReport
+from wkpipe.steps.verify.metadata import array_file
+from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
