@@ -391,6 +391,23 @@ def test_odd_layer_names(tmp_path: Path, name: str) -> None:
     check_pyramid(root, layer, "median")
 
 
+def test_a_layer_that_is_called_like_a_mag_of_another(tmp_path: Path) -> None:
+    """Tasks have names of their own, even if a layer's name looks like another one's with a mag."""
+    root = tmp_path / "d"
+    layers = example("em"), example("em-2")
+    write_dataset(root, *layers)
+    sizing = Sizing(cores=4, least_seconds=0.0, target_seconds=0.01)
+    plan = plan_of(root, sizing, **VALUES)
+    check_tasks(plan, sizing)
+    job = Run(plan)
+    with job.begun():
+        for task in plan.tasks:
+            run_stored_task(job.directory, task.name)
+            assert job.marker(task).exists()
+    for layer in layers:
+        check_pyramid(root, layer, "median")
+
+
 def test_enough_tasks_for_the_cores(tmp_path: Path) -> None:
     layer = Layer(np.zeros((1, 1024, 1024, 64), "uint8"), chunk=(32, 32, 32), shard=(128, 128, 32))
     layer.data[0, 0, 0, 0] = 1

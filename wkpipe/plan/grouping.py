@@ -205,5 +205,6 @@ def _publish_tasks(tasks: Sequence[Task], layers: Iterable[str]) -> list[Task]:
             layers=tuple(group),
             mem_mb=math.ceil(BASE_BYTES / 1e6),
         )
-        for index, group in enumerate(together.values())
+        # Numbers go on: a layer `em-1` is labelled like mag 1 of a layer `em`.
+        for index, group in enumerate(together.values(), len(tasks))
     ]
