@@ -22,8 +22,18 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, Execut
 TICK_SECONDS = 1.0
 """How often the records of jobs are looked for; Slurm itself is asked far less often."""
 
-SNAKEMAKE_MIB = 256
-"""What Snakemake itself takes in a job of another rule."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def _interrupt(*_: object) -> None:
+    """Have Snakemake cancel its jobs, once: another signal, as from an impatient user, must not disturb that.
+
+    Its own way with SIGTERM is to wait for all jobs. Batch systems mean: now.
+    """
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)
+    raise KeyboardInterrupt
 
 
 @dataclass
@@ -91,8 +101,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def run_job(self, job: JobExecutorInterface) -> None:
         """Have a job submitted."""
         if threading.current_thread() is threading.main_thread():
-            # Snakemake's own way with this signal is to wait for all jobs. Batch systems mean: now.
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            for number in _SIGNALS:
+                signal.signal(number, _interrupt)
         made = self._of_task(job) or self._of_other(job)
         info = SubmittedJobInfo(job, external_jobid=made.name)
         self._infos[made.name] = info
@@ -169,6 +179,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     def _of_other(self, job: JobExecutorInterface) -> Any:
         from wkpipe.run.cluster_job import ExitCodeFile
+        from wkpipe.run.job_resources import SNAKEMAKE_MIB
 
         name = f"{'group' if job.is_group() else job.rule.name}-{job.jobid}-{job.attempt}"
         run = Path(self.tmpdir)

@@ -12,7 +12,7 @@ import tifffile
 from tests.slurm.cluster.cluster import Cluster, running
 from tests.slurm.cluster.packages import Unavailable
 from tests.slurm.slurm_helpers import LAYER, copy_of
-from tests.workflow.workflow_helpers import SHARDS, VOXEL_SIZE, run
+from tests.workflow.workflow_helpers import SHARDS, VOXEL_SIZE, run, write_stack
 
 HERE = Path(__file__).parent
 
@@ -83,3 +83,18 @@ def pyramid(finest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def dataset(finest: Path, tmp_path: Path) -> Path:
     """A copy of `finest` for one test."""
     return copy_of(finest, tmp_path / "work")
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two layers of slices."""
+    return write_stack(tmp_path_factory.mktemp("images") / "stack", (100, 300, 340))
+
+
+@pytest.fixture(scope="session")
+def expected(stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the local strategy makes of the slices."""
+    target = tmp_path_factory.mktemp("local") / "dataset"
+    done = run("convert", stack, target, "--voxel-size", VOXEL_SIZE, *SHARDS)
+    assert done.returncode == 0, done.stderr
+    return target

@@ -206,12 +206,14 @@ def test_main_process_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path,
     assert_same(dataset, pyramid)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
-def test_stopped(number: signal.Signals, slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT,) * 3], ids=["Ctrl-C", "SIGTERM", "impatient"])
+def test_stopped(signals: tuple[signal.Signals, ...], slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     command = downsample(dataset, "--jobs", "2")
     with started(slurm, command, tmp_path / "out", **MANY_JOBS) as run:
         frozen = freeze_a_job(slurm, run, dataset)
-        run.process.send_signal(number)
+        for number in signals:
+            run.process.send_signal(number)
+            time.sleep(0.2)
         output = run.ends_with(130, 60)
     assert "the same command" in output
     assert not live(slurm, dataset)

@@ -22,25 +22,10 @@ from tests.slurm.slurm_helpers import (
     jobs_of,
     started,
 )
-from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, convert_command, run, snakemake_command, write_stack
+from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, convert_command, snakemake_command
 
 pytestmark = pytest.mark.timeout(420)
 POLL_SECONDS = 15
-
-
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of slices."""
-    return write_stack(tmp_path_factory.mktemp("images") / "stack", (100, 300, 340))
-
-
-@pytest.fixture(scope="session")
-def expected(stack: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the local strategy makes of the slices."""
-    target = tmp_path_factory.mktemp("local") / "dataset"
-    done = run("convert", stack, target, "--voxel-size", "11,11,25", *SHARDS)
-    assert done.returncode == 0, done.stderr
-    return target
 
 
 def _assert_few_calls(log: Path, submissions: int, seconds: float) -> None:

@@ -17,7 +17,7 @@ from wkpipe.errors import Interrupted
 from wkpipe.plan.plan import Plan
 from wkpipe.run.cluster_report import cluster_report
 from wkpipe.run.failure import failure_of
-from wkpipe.run.interrupt import interruptible
+from wkpipe.run.interrupt import interruptible, undisturbed
 from wkpipe.run.progress import Progress
 from wkpipe.run.slurm import Away, Slurm, prefix_of
 from wkpipe.run.snakefile import RUN_KEY
@@ -76,14 +76,16 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
             try:
                 _wait(process, epoch, progress.update)
             except BaseException as error:
-                if execution.strategy.leave_jobs and isinstance(error, Interrupted):
-                    _leave(process, progress)
-                _stop(process, CLUSTER_STOP_SECONDS if execution.strategy.is_cluster else STOP_SECONDS)
+                with undisturbed():
+                    if execution.strategy.leave_jobs and isinstance(error, Interrupted):
+                        _leave(process, progress)
+                    _stop(process, CLUSTER_STOP_SECONDS if execution.strategy.is_cluster else STOP_SECONDS)
                 raise
             finally:
                 progress.close()
                 if execution.strategy.is_cluster:
-                    _end_cluster(run, process.returncode, execution.quiet)
+                    with undisturbed():
+                        _end_cluster(run, process.returncode, execution.quiet)
         if process.returncode != 0:
             raise epoch.cause_of(failure_of(run, log))
         return uploaded_by(run)

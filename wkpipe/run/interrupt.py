@@ -1,12 +1,15 @@
-"""Signals that stop a command: Ctrl-C and SIGTERM become an error that unwinds it in order."""
+"""Signals that stop a command: Ctrl-C and SIGTERM become an error that unwinds it in order, and do not disturb that."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from wkpipe.errors import Interrupted
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
@@ -16,9 +19,22 @@ def interruptible(message: str) -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise Interrupted(message)
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    with _handled(interrupt):
+        yield
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM do nothing within the block: an impatient user's second Ctrl-C must not leave things half stopped."""
+    with _handled(lambda *_: None):
+        yield
+
+
+@contextlib.contextmanager
+def _handled(handler: Callable[..., Any]) -> Iterator[None]:
+    before = {number: signal.signal(number, handler) for number in SIGNALS}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, former in before.items():
+            signal.signal(number, former)

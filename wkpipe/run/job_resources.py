@@ -21,6 +21,9 @@ MEMORY_MARGIN: Final = 1.2
 WORKER_MIB: Final = 16
 """Requested for each thread besides: Slurm may count pages that processes share once for each."""
 
+SNAKEMAKE_MIB: Final = 200
+"""What Snakemake itself takes in a job that starts it (measured: 160 to 176)."""
+
 BYTES_PER_MIB: Final = 1 << 20
 _UNITS: Final = {"": BYTES_PER_MIB, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 

@@ -20,6 +20,7 @@ from wkpipe.plan.table import upload_lines
 from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.run.cluster import DEFAULT_JOBS, announced_resources, cluster_sizing, is_announced, memory_note, slurm_limits
 from wkpipe.run.failure import failure_of
+from wkpipe.run.job_resources import BYTES_PER_MIB, SNAKEMAKE_MIB, needed_mib
 from wkpipe.server.token import Token, take_token, take_variable
 from wkpipe.steps.run import Run, current_run, uploaded_by
 from wkpipe.storage.lease import Epoch
@@ -31,9 +32,11 @@ RUN_KEY = "wkpipe_run"
 RUNTIME_MARGIN = 4.0
 """Requested over predicted runtime: predictions are rough, and a job that is cut off costs more than a long request."""
 
-
 LEAST_MINUTES = 10
 """Requested for the shortest task: a slow file system may take that long for a start."""
+
+SNAKEMAKES = 2
+"""How many Snakemakes executors of others start in a job: that for Slurm starts one that starts one for the step."""
 
 
 class WorkflowRun:
@@ -125,9 +128,17 @@ class WorkflowRun:
 
     # -- resources ----------------------------------------------------------------------------------------------
 
-    def mem_mb(self, name: str, attempt: int) -> int:
-        """Return the memory to request; more with each attempt, as only a lack of memory is worth another one."""
-        return self._tasks[name].mem_mb * attempt
+    def mem_mb(self, name: str, attempt: int, workflow: Any) -> int:
+        """Return the memory to request; more with each attempt, as only a lack of memory is worth another one.
+
+        wkpipe's own executor turns the prediction into a request itself. Any other one that submits jobs requests just what is
+        said here, and starts Snakemake in the job.
+        """
+        task = self._tasks[name]
+        predicted = task.mem_mb * attempt
+        if workflow.local_exec or is_announced():
+            return predicted
+        return math.ceil((needed_mib(predicted, task.threads) + SNAKEMAKES * SNAKEMAKE_MIB) * BYTES_PER_MIB / 1e6)
 
     def runtime_minutes(self, name: str, attempt: int) -> int:
         return max(LEAST_MINUTES, math.ceil(self._tasks[name].runtime_s * RUNTIME_MARGIN / 60)) * attempt

@@ -22,7 +22,7 @@ def threads_of(wildcards):
 
 
 def mem_mb_of(wildcards, attempt):
-    return RUN.mem_mb(wildcards.task, attempt)
+    return RUN.mem_mb(wildcards.task, attempt, workflow)
 
 
 def runtime_of(wildcards, attempt):
