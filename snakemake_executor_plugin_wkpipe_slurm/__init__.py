@@ -93,7 +93,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         settings = self.workflow.executor_settings or ExecutorSettings()
         self._settings = settings
         self._resources = JobResources.of(parse_job_resources(settings.job_resources))
-        self._infos: dict[str, SubmittedJobInfo] = {}
+        self._ended: dict[str, Any] = {}
         self._directory = Path.cwd()
 
     # -- from Snakemake's thread --------------------------------------------------------------------------------
@@ -105,7 +105,6 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 signal.signal(number, _interrupt)
         made = self._of_task(job) or self._of_other(job)
         info = SubmittedJobInfo(job, external_jobid=made.name)
-        self._infos[made.name] = info
         self._watch.add(made)
         self.report_job_submission(info)
 
@@ -142,14 +141,15 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
 
     async def check_active_jobs(self, active_jobs: list[SubmittedJobInfo]) -> AsyncGenerator[SubmittedJobInfo, None]:
         """Report the jobs that have ended; the others stay active."""
-        ended = {job.name: (job, error) for job, error in (self._watch.tick() if self._watch is not None else ())}
+        if self._watch is not None:
+            # What Slurm refuses at once may have ended before Snakemake counts it as active: it waits here for that.
+            self._ended.update((job.name, (job, error)) for job, error in self._watch.tick())
         for info in active_jobs:
             name = info.external_jobid
-            if name not in ended:
+            if name not in self._ended:
                 yield info
                 continue
-            job, error = ended[name]
-            self._infos.pop(name, None)
+            job, error = self._ended.pop(name)
             if error:
                 self.report_job_error(info, msg=f"{error}\n", aux_logs=[str(job.log)])
             else:
@@ -163,6 +163,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def _of_task(self, job: JobExecutorInterface) -> Any:
         """Return the Slurm job for a task of a plan; None where the job is another rule's."""
         from wkpipe.run.cluster_job import TaskRecords
+        from wkpipe.steps.job_note import forget_error
 
         if job.is_group():
             return None
@@ -171,6 +172,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
             return None
         run = Path(given).absolute()
         self._begin(run)
+        forget_error(run, task)  # of an earlier try, where Snakemake was told to --retries
         python = self._settings.python or shlex.quote(sys.executable)
         command = f"{python} -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
         return self._made(
