@@ -133,7 +133,7 @@ def _parse(mag: MagLike) -> Vec3Int:
                 raise ValueError
             parts = [int(part) for part in mag.split("-")]
             return Vec3Int(parts if len(parts) == 3 else parts * 3)
-        if isinstance(mag, SupportsIndex) and not isinstance(mag, bool | np.ndarray):
+        if isinstance(mag, SupportsIndex) and not isinstance(mag, bool | np.bool | np.ndarray):
             return Vec3Int.full(operator.index(mag))
         return Vec3Int(mag)
     except (ValueError, TypeError):

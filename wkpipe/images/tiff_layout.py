@@ -125,7 +125,7 @@ def _check_tags(path: Path, directory: bytes, order: str, big: bool) -> None:
 
 
 def _facts(path: Path, tiff: tifffile.TiffFile, chain: list[int], size: int) -> dict[str, Any]:
-    series = tiff.series[0]
+    series = _first_series(tiff)
     page = series.keyframe
     _check_kind(path, page)
     separate, depth, height, width, contiguous = page.shaped
@@ -200,10 +200,23 @@ def _check_kind(path: Path, page: tifffile.TiffPage) -> None:
         raise InputRefused(f"{path}: found colours in {kind}, expected gray values or RGB; save it as an RGB TIFF")
 
 
+def _first_series(tiff: tifffile.TiffFile) -> tifffile.TiffPageSeries:
+    """Return the first series with its dimensions of length 1: from tifffile 2026.5.2 on, they must be asked for."""
+    every: Any = tiff.series
+    series: tifffile.TiffPageSeries = (every(squeeze=False) if callable(every) else every)[0]
+    return series
+
+
+def _dimensions(series: Any) -> tuple[str, tuple[int, ...]]:
+    """Return letters and sizes of all dimensions; before tifffile 2026.5.2, those of length 1 must be asked for here."""
+    is_old = hasattr(series, "get_axes")
+    return (series.get_axes(False), series.get_shape(False)) if is_old else (series.axes, series.shape)
+
+
 def _outer_dimensions(series: tifffile.TiffPageSeries, page: tifffile.TiffPage) -> tuple[str, tuple[int, ...]]:
     """Return letters and sizes of the dimensions in front of the planes, outermost first."""
     separate, _, height, width, contiguous = page.shaped
-    dims = list(zip(series.get_axes(False), series.get_shape(False), strict=True))
+    dims = list(zip(*_dimensions(series), strict=True))
     if contiguous > 1 and dims and dims[-1][1] == contiguous:
         dims.pop()
     while len(dims) > 2 and dims[-1][1] == 1 and (dims[-2][1], dims[-1][1]) != (height, width):
