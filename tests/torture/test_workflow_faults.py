@@ -14,8 +14,8 @@ from tests.torture.torture_helpers import SCALE, SEED
 from tests.workflow.workflow_helpers import convert_command, data_files, identities, proven, registered_mags, run, write_stack
 
 FORMATS = {"zarr3": ("--shard-shape", "64,64,64"), "zarr2": ("--data-format", "zarr"), "wkw": ("--data-format", "wkw")}
-ROLES = {"main": 60, "job": 30, "publish": 40}
-"""The calls to disturb, up to about as many as a process of each role makes at least."""
+ROLES = {"main": 60, "job": 30, "publish": 30}
+"""The calls to disturb, up to as many as a process of each role makes at least."""
 POINTS = 20 if SCALE > 1 else 1
 """Of each role and format."""
 SITE = """
