@@ -45,11 +45,14 @@ LIVE: Final = frozenset(
 
 _TRANSIENT: Final = re.compile(
     r"unable to contact|connect failure|connection (refused|timed out|reset)|timed out|zero bytes were transmitted"
-    r"|transport endpoint|temporarily un|job submit limit|MaxSubmitJob|backup controller|in standby|communication"
+    r"|transport endpoint|temporarily un|backup controller|in standby|communication"
     r"|try again|not responding|unexpected message|slurm_persist",
     re.IGNORECASE,
 )
 """What commands say when the same call may succeed later."""
+
+_FULL: Final = re.compile(r"job submit limit|MaxSubmitJob", re.IGNORECASE)
+"""What sbatch says when it takes no more jobs at once, of this user or of this account."""
 
 _ENVIRONMENT_OF_A_JOB: Final = re.compile(r"SLURM_(?!CONF$)|SBATCH_(ARRAY_INX|WAIT|TEST_ONLY|OUTPUT|ERROR|INPUT|OPEN_MODE)")
 """What a job that submits others must not hand on to them."""
@@ -57,6 +60,10 @@ _ENVIRONMENT_OF_A_JOB: Final = re.compile(r"SLURM_(?!CONF$)|SBATCH_(ARRAY_INX|WA
 
 class Away(Exception):
     """Slurm does not answer; the same call may succeed later."""
+
+
+class Full(Away):
+    """Slurm takes no more jobs at once, of this user or of this account."""
 
 
 class Refused(Exception):
@@ -104,6 +111,7 @@ class Slurm:
         """Submit a job script and return the job's id.
 
         Raises:
+            Full: it may succeed when other jobs have ended.
             Away: it may succeed later. The job may have been submitted nevertheless.
             Refused: what sbatch says.
         """
@@ -204,7 +212,7 @@ class Slurm:
         if done.returncode < 0:
             raise Away(f"{command[0]} was killed")
         said = _said(done.stderr or done.stdout) or f"{command[0]} ended with code {done.returncode}"
-        raise (Away if _TRANSIENT.search(said) else Refused)(said)
+        raise (Full if _FULL.search(said) else Away if _TRANSIENT.search(said) else Refused)(said)
 
 
 def prefix_of(state: Path) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import time
@@ -19,7 +20,7 @@ from typing import Final
 from wkpipe.errors import UsageError, WkpipeError
 from wkpipe.run.cluster_job import Cause, ClusterJob, cause_of
 from wkpipe.run.cluster_news import JOBS_FILE, NOTICES_FILE, STATUS_FILE
-from wkpipe.run.slurm import Away, Limits, Refused, Seen, Slurm
+from wkpipe.run.slurm import Away, Full, Limits, Refused, Seen, Slurm
 from wkpipe.steps.job_note import note_error
 from wkpipe.storage import disk
 
@@ -77,6 +78,7 @@ class SlurmWatch:
         self._asked: float | None = None
         self._tried = -1e9
         self._is_away = False
+        self._most, self._full_at = math.inf, -math.inf
         self._is_stopped = False
         self._orphans_ended = False
         self._has_begun = False
@@ -124,6 +126,10 @@ class SlurmWatch:
             if not self._is_stopped and (not self._is_away or now - self._tried >= self._poll):
                 self._tried = now
                 self._submit_waiting()
+        except Full as reason:
+            self._answers()
+            self._most, self._full_at = len(self._submitted()), time.monotonic()
+            self._say_once(f"Slurm takes no more jobs at once ({reason}); the others are submitted as these end", "full")
         except Away as reason:
             self._tried = time.monotonic()
             if not self._is_away:
@@ -144,11 +150,15 @@ class SlurmWatch:
             if ended := self.slurm.end(self.prefix, self.run_prefix, say=self._say):
                 self._say(f"{ended} jobs that an earlier run had left were cancelled")
             self._orphans_ended = True
+        if time.monotonic() - self._full_at >= self._poll:
+            self._most = math.inf
+        count = len(self._submitted())
         for job in waiting:
-            if self._is_stopped:
+            if self._is_stopped or count >= self._most:
                 break
             self._submit(job)
             self._answers()
+            count += job.id is not None
 
     def _submit(self, job: ClusterJob) -> None:
         if self._broken:
@@ -171,6 +181,8 @@ class SlurmWatch:
                 job.state, job.missing, job.ended_at = "PENDING", 0, None
                 self._note(job, "submitted", cpus=job.cpus, memory_mib=job.memory_mib, minutes=job.minutes, log=str(job.log))
                 return
+            except Full:
+                raise
             except Away:
                 self._told.add(f"lost {name}")
                 raise
