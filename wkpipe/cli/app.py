@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import typer
 
 from wkpipe.cli.convert import convert
+from wkpipe.cli.download import download
 from wkpipe.cli.downsample import downsample
 from wkpipe.cli.info import info
 from wkpipe.cli.profile import profile
@@ -44,7 +45,7 @@ def _options(
         os.environ["WKPIPE_DEBUG"] = "1"
 
 
-for command in (convert, downsample, remote_convert, upload, verify, info, snakefile):
+for command in (convert, downsample, remote_convert, upload, download, verify, info, snakefile):
     app.command()(command)
 app.add_typer(profile, name="profile")
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wkpipe.server.remote import FoundDataset
     from wkpipe.server.token import Token
     from wkpipe.server.upload import Uploaded
 
@@ -34,11 +35,13 @@ def work(
     done: str,
     nothing: str,
     token: Token | None = None,
+    found: FoundDataset | None = None,
 ) -> Uploaded | None:
     """Plan and run what the options ask for; print a summary; return what is on a server then.
 
     `values` are those of a config; `spellings` names the options that are not spelled like their key. `done` and
-    `nothing` are the last line's words, for work that was done and where there was none. `token` is for an upload.
+    `nothing` are the last line's words, for work that was done and where there was none. `token` is for an upload or a
+    download; `found` is the dataset to download.
 
     Raises:
         WkpipeError: with the exit code of the command.
@@ -62,7 +65,7 @@ def work(
     start = time.monotonic()
     if options.leave_jobs and not options.dry_run:
         await_orphans(Locations.of(config.target, config.state_dir), say)
-    plan = make_plan(config, strategy.sizing)
+    plan = make_plan(config, strategy.sizing, found=found)
     for note in (*plan.notes, *strategy.notes(plan)):
         say(note)
     if options.dry_run:

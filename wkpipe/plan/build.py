@@ -11,10 +11,13 @@ from typing import Any
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
 from wkpipe.formats.base import Compression
 from wkpipe.geometry import Mag
+from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
-from wkpipe.plan.conversion import Conversion, plan_conversion
+from wkpipe.plan.conversion import plan_conversion
+from wkpipe.plan.download import plan_download
+from wkpipe.plan.download_space import sampled_rates
 from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
@@ -25,7 +28,9 @@ from wkpipe.plan.recipe import inherited_config, load_recipe
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.space import RECORD_BYTES, Free, Need, Stored, check_space, free_bytes, space_needed
 from wkpipe.plan.survey import LayerSurvey, survey_layer
+from wkpipe.plan.target import Target
 from wkpipe.plan.upload import upload_request, upload_task, uploaded_already
+from wkpipe.server.remote import FoundDataset, RemoteDataset
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.axes import spatial
@@ -34,22 +39,26 @@ from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
 
-def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
+def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
-    `free` tells the free bytes of the file system of a path, None where that is not known.
+    `free` tells the free bytes of the file system of a path, None where that is not known. `found` is the dataset to download.
 
     Raises:
         InputRefused: the source or the target can not be worked on, or the disk is too small.
         IntegrityError: a source has lost shards or is damaged.
     """
     epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
-    draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
+    assert (found is None) == (config.download_url is None)
+    if found is not None:
+        draft = _plan_download(config, found)
+    else:
+        draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     upload = upload_request(config, draft.locations, draft.name)
     if draft.layers:
         _check_writable(draft.locations.dataset)
     _check_writable(draft.locations.state)
-    space = None if config.ignore_disk_space else _check_space(draft, sizing, free)
+    space = None if config.ignore_disk_space else _check_space(draft, sizing, free, found)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
     publish = [
         layer.name for layer in draft.layers if layer.publish or layer.discarded or layer.new is not None or layer.name in converted_anew
@@ -72,6 +81,7 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes) -> Plan:
         space=space,
         upload=upload,
         uploaded=uploaded,
+        download=None if found is None else found.remote,
     )
 
 
@@ -279,30 +289,46 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
         draft.reset.append((plan.layer, plan.mag))
 
 
-# -- images ---------------------------------------------------------------------------------------------------------
+# -- new datasets ----------------------------------------------------------------------------------------------------
 
 
 def _plan_from_images(config: Config) -> _Draft:
     conversion = plan_conversion(config)
-    name = config.name or conversion.locations.dataset.name
-    draft = _Draft(conversion.locations, name, remove_target=conversion.remove_target, conversion=conversion.identity)
-    draft.new_dataset = conversion.new_dataset
+    draft = _new_dataset(conversion.target, config.name, conversion.new_dataset)
     made: list[Mag] = []
-    for index in range(len(conversion.stacks)):
-        _plan_converted_layer(config, conversion, index, made, draft)
+    for stack, layer, finest in zip(conversion.stacks, conversion.layers, conversion.finest, strict=True):
+        plans = [finest]
+        if config.downsample:
+            ladder = ladder_of(config, layer, conversion.voxel_size_nm, [finest.mag], made)
+            draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
+            plans += chain(config, layer, ladder.from_mag, ladder.mags, config)
+        made += [plan.mag for plan in plans]
+        _plan_new_layer(config, conversion.target, layer, plans, stack, draft)
     return draft
 
 
-def _plan_converted_layer(config: Config, conversion: Conversion, index: int, made: list[Mag], draft: _Draft) -> None:
-    stack, layer, finest = conversion.stacks[index], conversion.layers[index], conversion.finest[index]
-    plans = [finest]
-    if config.downsample:
-        ladder = ladder_of(config, layer, conversion.voxel_size_nm, [finest.mag], made)
-        draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
-        plans += chain(config, layer, ladder.from_mag, ladder.mags, config)
-    made += [plan.mag for plan in plans]
-    registered = conversion.registered(layer.name)
-    if not conversion.remove_target and load_swap(conversion.locations, layer.name) is not None:
+def _plan_download(config: Config, found: FoundDataset) -> _Draft:
+    download = plan_download(config, found)
+    draft = _new_dataset(download.target, config.name or found.properties.name, download.new_dataset)
+    draft.notes += download.notes
+    for layer, plans in download.layers:
+        _plan_new_layer(config, download.target, layer, plans, found.remote, draft)
+    return draft
+
+
+def _new_dataset(target: Target, name: str | None, new_dataset: Mapping[str, Any] | None) -> _Draft:
+    locations = target.locations
+    draft = _Draft(locations, name or locations.dataset.name, remove_target=target.remove_target, conversion=target.identity)
+    draft.new_dataset = new_dataset
+    return draft
+
+
+def _plan_new_layer(
+    config: Config, target: Target, layer: LayerProperties, plans: Sequence[MagPlan], origin: ImageStack | RemoteDataset, draft: _Draft
+) -> None:
+    """Plan the mags of a layer, from fine to coarse, in a dataset that is new or that an earlier run of the same has begun."""
+    registered = target.registered(layer.name)
+    if not target.remove_target and load_swap(target.locations, layer.name) is not None:
         raise AlreadyExists(
             f"layer {layer.name} of {config.target}: a run was stopped while its mags took the place of the old ones; "
             "end that with `wkpipe downsample` first"
@@ -315,29 +341,22 @@ def _plan_converted_layer(config: Config, conversion: Conversion, index: int, ma
                 "choose the sampling mode that it was made with, or pass --no-downsample"
             )
         if plan.mag not in registered:
-            if not conversion.remove_target:
-                _clear_way(plan, conversion.locations, config.overwrite_existing, draft)
-        elif (recipe := load_recipe(conversion.locations, layer.name, plan.mag)) is None or recipe.params != plan.params:
+            if not target.remove_target:
+                _clear_way(plan, target.locations, config.overwrite_existing, draft)
+        elif (recipe := load_recipe(target.locations, layer.name, plan.mag)) is None or recipe.params != plan.params:
             raise AlreadyExists(
                 f"layer {layer.name}: mag {plan.mag} of {config.target} was made with other parameters; "
                 "choose another target, or pass --overwrite-existing"
             )
-    removed = [plan.mag for plan in plans] if conversion.remove_target else [mag for name, mag in draft.reset if name == layer.name]
-    survey = survey_layer(
-        config,
-        conversion.locations,
-        plans,
-        layer,
-        None,
-        images=stack,
-        discarded=removed,
-    )
+    removed = [plan.mag for plan in plans] if target.remove_target else [mag for name, mag in draft.reset if name == layer.name]
+    survey = survey_layer(config, target.locations, plans, layer, None, origin=origin, discarded=removed)
     publish = tuple(plan.mag for plan in plans if plan.mag not in registered)
     new = None if registered else layer_to_json(layer)
-    draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack.to_json()), survey)
+    stack = origin.to_json() if isinstance(origin, ImageStack) else None
+    draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack), survey)
 
 
-def _check_space(draft: _Draft, sizing: Sizing, free: Free) -> Need:
+def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset | None) -> Need:
     """Return what the pending units will take on the dataset's disk; note where that is tight.
 
     Raises:
@@ -346,7 +365,8 @@ def _check_space(draft: _Draft, sizing: Sizing, free: Free) -> Need:
     if not any(draft.pending.values()):
         return Need()
     locations = draft.locations
-    need = space_needed(draft.pending, draft.stored, sizing.cores)
+    known = None if found is None else sampled_rates(found, draft.pending)
+    need = space_needed(draft.pending, draft.stored, sizing.cores, known)
     records = sum(len(mag.units) for mags in draft.pending.values() for mag in mags) + sum(map(len, draft.adopted.values()))
     state = Need(RECORD_BYTES * records, 2 * RECORD_BYTES * records)  # twice while the ledger is folded
     if _existing(locations.state).stat().st_dev == _existing(locations.dataset).stat().st_dev:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from wkpipe.errors import UsageError, one_line
-from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.geometry import BoundingBox, Mag, Vec3Int
 from wkpipe.server.request import DEFAULT_CHUNK_BYTES, DEFAULT_JOBS
 
 
@@ -67,18 +67,29 @@ def _mag_text(value: Any) -> Any:
     return None if value is None else str(Mag(value))
 
 
+def _box(value: Any) -> tuple[int, ...] | None:
+    """Accept ``"0,0,0,512,512,128"`` and ``[0, 0, 0, 512, 512, 128]``."""
+    if value is None:
+        return None
+    box = BoundingBox.from_str(value if isinstance(value, str) else ",".join(map(str, value)) if isinstance(value, list | tuple) else "")
+    if box.is_empty():
+        raise ValueError("expected a box that is not empty, like 0,0,0,512,512,128 (x,y,z,width,height,depth)")
+    return (*box.topleft, *box.size)
+
+
 Shape = Annotated[tuple[int, int, int], BeforeValidator(_shape)]
 VoxelSizeFactor = Annotated[tuple[float, float, float], BeforeValidator(_voxel_size)]
 PathText = Annotated[Path, BeforeValidator(_path)]
 MagText = Annotated[str, BeforeValidator(_mag_text)]
+Box = Annotated[tuple[int, int, int, int, int, int], BeforeValidator(_box)]
 
 
 class Config(BaseModel):
     """What to do with which data.
 
     With `source`, images are converted into the dataset `target`; without, the layers of an existing dataset are
-    downsampled, unless `downsample` is off. With `webknossos_url`, the dataset is then uploaded. Shapes and sizes are
-    in the order x, y, z.
+    downsampled, unless `downsample` is off. With `webknossos_url`, the dataset is then uploaded. With `download_url`, the
+    dataset comes from a server as it is there. Shapes and sizes are in the order x, y, z.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -127,6 +138,14 @@ class Config(BaseModel):
     webknossos_url: str | None = Field(
         None, description="WEBKNOSSOS server to upload the finished dataset to, like https://webknossos.org; leave out to upload nothing."
     )
+    download_url: str | None = Field(
+        None, description="Address of the page of a dataset on a WEBKNOSSOS server, to download it into the target, with its own mags."
+    )
+    download_layers: list[str] = Field([], description="Download: names of the layers to download; default: all.")
+    download_mags: list[MagText] = Field([], description="Download: mags to download, like [1, 2-2-1]; default: all.")
+    download_bbox: Box | None = Field(
+        None, description="Download: box to download, in voxels of mag 1, as x, y, z, width, height, depth; default: all."
+    )
     dataset_name: str | None = Field(None, description="Name of the dataset on the server; default: its name here.")
     folder: str | None = Field(
         None, description="Folder of the server's dashboard to put the dataset in, like Datasets/mine; default: the root folder."
@@ -143,9 +162,9 @@ class Config(BaseModel):
     upload_jobs: int = Field(DEFAULT_JOBS, ge=1, le=64, description="Upload: requests at the same time.")
     upload_chunk_mib: int = Field(DEFAULT_CHUNK_BYTES >> 20, ge=1, le=100, description="Upload: MiB of a file in one request.")
     upload_again: bool = Field(False, description="Upload: forget an earlier one, finished or not, and begin anew.")
-    allow_http: bool = Field(False, description="Upload: send the token unencrypted to a server that is not this machine.")
-    ca_file: PathText | None = Field(None, description="Upload: file with certificates to trust besides the usual ones.")
-    proxy: str | None = Field(None, description="Upload: proxy to go through; default: none, whatever the environment says.")
+    allow_http: bool = Field(False, description="Send the token unencrypted to a server that is not this machine.")
+    ca_file: PathText | None = Field(None, description="Servers: file with certificates to trust besides the usual ones.")
+    proxy: str | None = Field(None, description="Servers: proxy to go through; default: none, whatever the environment says.")
 
     @property
     def chunk(self) -> Vec3Int | None:
@@ -154,6 +173,10 @@ class Config(BaseModel):
     @property
     def shard(self) -> Vec3Int | None:
         return None if self.shard_shape is None else Vec3Int(self.shard_shape)
+
+    @property
+    def box_to_download(self) -> BoundingBox | None:
+        return None if self.download_bbox is None else BoundingBox(self.download_bbox[:3], self.download_bbox[3:])
 
     @property
     def coarsest(self) -> Mag | None:

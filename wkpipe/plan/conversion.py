@@ -6,22 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, InputRefused, UsageError
+from wkpipe.errors import InputRefused, UsageError
 from wkpipe.formats import make_spec
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import Mag, NDBoundingBox, Vec3Int
 from wkpipe.images import ImageStack, inspect_source
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 from wkpipe.plan.config import Config
 from wkpipe.plan.mag_plan import CONVERT, MagPlan
 from wkpipe.plan.pyramid import compression_of
-from wkpipe.plan.recipe import conversion_of, load_conversion
+from wkpipe.plan.recipe import conversion_of
 from wkpipe.plan.shapes import Shapes, default_shapes
-from wkpipe.stored.locations import STATE_NAME, Locations
+from wkpipe.plan.target import Target
+from wkpipe.stored.locations import Locations
 
 FINEST = Mag(1)
 
@@ -30,21 +30,12 @@ FINEST = Mag(1)
 class Conversion:
     """What a source makes: for every stack of images its layer and the plan of its finest mag, in this order."""
 
-    locations: Locations
-    identity: Mapping[str, Any]
+    target: Target
     voxel_size_nm: Sequence[float]
     stacks: Sequence[ImageStack]
     layers: Sequence[LayerProperties]
     finest: Sequence[MagPlan]
     new_dataset: Mapping[str, Any] | None
-    published: DatasetProperties | None
-    remove_target: bool
-
-    def registered(self, name: str) -> list[Mag]:
-        """Return the mags of a layer that an earlier run of this conversion has published."""
-        if self.published is None or not self.published.has_layer(name):
-            return []
-        return [entry.mag for entry in self.published.layer(name).mags]
 
 
 def plan_conversion(config: Config) -> Conversion:
@@ -61,8 +52,7 @@ def plan_conversion(config: Config) -> Conversion:
     voxel_size = VoxelSize(config.voxel_size, config.unit)
     locations = Locations.of(config.target, config.state_dir)
     _check_apart(config, locations)
-    identity = conversion_of(config)
-    published, remove_target = _earlier(config, locations, identity)
+    target = Target.found(config, locations, conversion_of(config))
     stacks = inspect_source(config.source, config.layer_name, config.category)
     layers, finest = [], []
     for stack in stacks:
@@ -73,15 +63,12 @@ def plan_conversion(config: Config) -> Conversion:
         _check_batch_size(config, shapes)
     new = DatasetProperties(config.name or locations.dataset.name, voxel_size)
     return Conversion(
-        locations=locations,
-        identity=identity,
+        target=target,
         voxel_size_nm=voxel_size.nm,
         stacks=stacks,
         layers=layers,
         finest=finest,
-        new_dataset=new.to_json() if published is None else None,
-        published=published,
-        remove_target=remove_target,
+        new_dataset=new.to_json() if target.published is None else None,
     )
 
 
@@ -90,33 +77,6 @@ def _check_apart(config: Config, locations: Locations) -> None:
     source, target = config.source.resolve(), locations.dataset
     if source == target or target in source.parents:
         raise InputRefused(f"the source {config.source} lies in the target {config.target}; choose a target elsewhere")
-
-
-def _earlier(config: Config, locations: Locations, identity: Mapping[str, Any]) -> tuple[DatasetProperties | None, bool]:
-    """Return the properties that an earlier run of this conversion published, and whether the target is to be deleted."""
-    root = locations.dataset
-    if root.exists() and not root.is_dir():
-        raise AlreadyExists(f"{config.target} is a file; choose a directory for the dataset")
-    earlier = load_conversion(locations)
-    file = PropertiesFile(root, locations.state)
-    if earlier == identity:
-        return (file.read() if file.exists() else None), False
-    if not root.is_dir() or not any(entry.name != STATE_NAME for entry in root.iterdir()):
-        return None, earlier is not None
-    if not config.overwrite_existing:
-        how = "exists and is not empty" if earlier is None else f"was converted with other parameters ({_differences(earlier, identity)})"
-        raise AlreadyExists(f"{config.target} {how}; choose another target, or pass --overwrite-existing to delete it first")
-    if earlier is None and not file.exists():
-        raise AlreadyExists(f"{config.target} is not a dataset and is not deleted; choose another target or remove it yourself")
-    return None, True
-
-
-def _differences(earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
-    """Name what an earlier conversion and this one have different, with both values."""
-    before = {"source": earlier.get("source")} | dict(earlier.get("params", {}))
-    now = {"source": identity["source"]} | dict(identity["params"])
-    keys = [key for key in sorted(before.keys() | now.keys()) if before.get(key) != now.get(key)]
-    return ", ".join(f"{key}: {before.get(key, 'default')}, now {now.get(key, 'default')}" for key in keys)
 
 
 def _layer(config: Config, stack: ImageStack) -> LayerProperties:

@@ -11,8 +11,7 @@ from dataclasses import dataclass, field
 
 from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag
-from wkpipe.images import ImageStack
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan, Source
 from wkpipe.plan.memory import task_bytes
 from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
@@ -27,11 +26,11 @@ SHARED_PER_CORE = 2
 
 @dataclass(frozen=True)
 class PendingMag:
-    """A mag with what is still to be made of it, and the array or the images that it is made from."""
+    """A mag with what is still to be made of it, and what it is made from."""
 
     plan: MagPlan
     units: Sequence[Position]
-    source: ArraySpec | ImageStack
+    source: Source
     least_slices: int = 1
 
     @property
@@ -124,7 +123,7 @@ def _own(owner: dict[tuple[str, Mag], dict[Position, int]], drafts: list[_Draft]
 def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Position, int]], sizing: Sizing) -> list[Task]:
     for index, draft in enumerate(drafts):
         for mag, part in zip(draft.pending, draft.parts, strict=True):
-            if isinstance(mag.source, ImageStack) or mag.plan.from_mag is None:
+            if not isinstance(mag.source, ArraySpec) or mag.plan.from_mag is None:
                 continue
             owners = owner.get((part.layer, mag.plan.from_mag), {})
             for unit in part.units if owners else ():
@@ -135,7 +134,8 @@ def _finished(drafts: list[_Draft], owner: Mapping[tuple[str, Mag], Mapping[Posi
     wanted = _threads(drafts, sizing.cores) if sizing.threads is None else [sizing.threads] * len(drafts)
     for index, draft in enumerate(drafts):
         threads, mem_mb = _fitted(draft, wanted[index], sizing.memory_mb)
-        rule = CONVERT if any(mag.plan.kind == CONVERT for mag in draft.pending) else DOWNSAMPLE
+        kinds = {mag.plan.kind for mag in draft.pending}
+        rule = next(kind for kind in (CONVERT, DOWNLOAD, DOWNSAMPLE) if kind in kinds)
         tasks.append(
             Task(
                 name=names[index],

@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from wkpipe.errors import InputRefused
 from wkpipe.formats import open_array
@@ -19,13 +19,18 @@ from wkpipe.geometry.grid import morton_order
 from wkpipe.images import ImageStack
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.sampling import InterpolationMode, halo
+from wkpipe.server.remote import RemoteDataset
 from wkpipe.stored.axes import spatial, with_spatial
 from wkpipe.stored.locations import Locations
 
 CONVERT = "convert"
 DOWNSAMPLE = "downsample"
+DOWNLOAD = "download"
 
 Corners = tuple[Vec3Int, Vec3Int]
+
+Source: TypeAlias = ArraySpec | ImageStack | RemoteDataset
+"""What a mag is made from: a finer mag's array, images, or a dataset on a server."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +39,7 @@ class MagPlan:
 
     `box` is the region to be written, in voxels of `mag`. For a downsampled mag, `source_box` is the region of the
     finer mag `from_mag` whose voxels are trusted, in voxels of `from_mag`; what lies outside is mirrored. For a
-    converted mag, `source` describes how the images are laid out.
+    converted mag, `source` describes how the images are laid out; for a downloaded one it names server and dataset.
     """
 
     layer: str
@@ -64,7 +69,7 @@ class MagPlan:
         """Return all units that the box touches, in the order in which they are worked on.
 
         Converted mags go slice by slice (z, then y, then x), as the images lie; downsampled ones in Morton order,
-        so that neighbours stay together and a run of units needs few units of the finer mag.
+        so that neighbours stay together and a run of units needs few units of the finer mag; downloaded ones likewise.
         """
         shape = spatial(self.spec, self.spec.unit_shape)
         first, last = self.box[0] // shape, self.box[1].ceildiv(shape)
@@ -192,6 +197,12 @@ def check_count(where: str, grid: Vec3Int) -> None:
 def identity_of(tokens: Sequence[str]) -> str:
     """Return the identity of a unit's inputs from the tokens of what it is made from, in their order."""
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16]
+
+
+def download_identity(plan: MagPlan) -> str:
+    """Return the identity of what a mag is downloaded from. A server tells no more of it: it has no checksums and no versions."""
+    assert plan.source is not None
+    return identity_of([*(f"{key}={value}" for key, value in sorted(plan.source.items())), plan.layer, str(plan.mag)])
 
 
 def image_identity(plan: MagPlan, stack: ImageStack, unit: Position) -> str:

@@ -23,7 +23,7 @@ from wkpipe.formats.zarr3 import WRITE_BYTES
 from wkpipe.geometry import Vec3Int
 from wkpipe.geometry.grid import morton_bits
 from wkpipe.images import ImageStack
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import MagPlan, Source
 from wkpipe.plan.resources import (
     BASE_BYTES,
     CHUNK_BYTES,
@@ -33,6 +33,7 @@ from wkpipe.plan.resources import (
     INDEX_CACHE_BYTES,
     LEAST_CUBES,
     SLAB_BYTES,
+    connections_of,
     in_flight,
     index_bytes,
     most_ahead,
@@ -54,11 +55,17 @@ SLACK_BYTES = 4 << 20
 IMAGES_BYTES = 8 << 20
 """The image readers."""
 
+HTTP_BYTES = 24 << 20
+"""The client of servers."""
+
+BOXES_PER_REQUEST = 4
+"""How often a cube that is being downloaded is in memory: as it comes, as a whole, by chunks, and encoded."""
+
 LOADING = 3
 """How often a shard's index is in memory while it is read and checked."""
 
 
-def task_bytes(parts: Sequence[tuple[MagPlan, ArraySpec | ImageStack]], threads: int) -> int:
+def task_bytes(parts: Sequence[tuple[MagPlan, Source]], threads: int) -> int:
     """Predict the peak memory (bytes) of a task that makes units of these mags, one mag after the other."""
     handed = [0, *(_handed_over(finer[0], coarser[0]) for finer, coarser in itertools.pairwise(parts)), 0]
     each = [part_bytes(plan, source, threads) for plan, source in parts]
@@ -75,11 +82,21 @@ def _handed_over(finer: MagPlan, coarser: MagPlan) -> int:
     return size if size <= HANDOVER_BYTES else 0
 
 
-def part_bytes(plan: MagPlan, source: ArraySpec | ImageStack, threads: int) -> int:
+def part_bytes(plan: MagPlan, source: Source, threads: int) -> int:
     """Predict the peak memory (bytes) of a task's share in one mag, beyond what every job takes."""
     if isinstance(source, ImageStack):
         return IMAGES_BYTES + convert_bytes(plan, source, threads)
-    return downsample_bytes(plan, source, threads)
+    if isinstance(source, ArraySpec):
+        return downsample_bytes(plan, source, threads)
+    return HTTP_BYTES + download_bytes(plan, threads)
+
+
+def download_bytes(plan: MagPlan, threads: int) -> int:
+    """Predict the peak of downloading units of one mag: a few cubes for each request, and those that wait to be appended."""
+    connections = connections_of(threads)
+    cube = _cubes(plan)[0].prod() * plan.spec.chunk_bytes
+    collected = WRITE_BYTES if plan.spec.data_format is DataFormat.ZARR3 else 0
+    return connections * BOXES_PER_REQUEST * cube + in_flight(connections) * cube + 2 * (collected + cube) + writer_bytes(plan)
 
 
 def downsample_bytes(plan: MagPlan, source: ArraySpec, threads: int) -> int:

@@ -17,6 +17,7 @@ from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.plan.task import PUBLISH, Task
 from wkpipe.plan.upload import request_from_json, request_to_json
+from wkpipe.server.remote import RemoteDataset
 from wkpipe.server.request import Uploaded, UploadRequest
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.locations import Locations
@@ -47,7 +48,7 @@ class LayerPlan:
     """What becomes of one layer.
 
     `found` are the mags that are only read. `new` holds the layer's properties (JSON of datasource-properties.json,
-    without mags) where it is converted now, else None; `stack` the images that it is converted from. `publish` names
+    without mags) where it is made now, else None; `stack` the images that it is converted from. `publish` names
     the mags to be made visible. Where there are `discarded` ones, these are made beside them and then take their place;
     with nothing to publish, an earlier run has begun with that and it is only to be ended.
     """
@@ -107,7 +108,8 @@ class Plan:
     newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
     was loaded for a single task has just the layers of that task; `layer_order` names them all. `reasons` tell why units are
     pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored. `upload` tells what is
-    uploaded where; `uploaded` that it is there already, as it is now, so that nothing is to be done.
+    uploaded where; `uploaded` that it is there already, as it is now, so that nothing is to be done. `download` is the dataset that
+    mags are downloaded from.
     """
 
     dataset: Path
@@ -124,6 +126,7 @@ class Plan:
     space: Need | None = None
     upload: UploadRequest | None = None
     uploaded: Uploaded | None = None
+    download: RemoteDataset | None = None
 
     def __post_init__(self) -> None:
         if not self.layer_order:
@@ -165,6 +168,7 @@ class Plan:
             "conversion": self.conversion,
             "notes": list(self.notes),
             "upload": None if self.upload is None else request_to_json(self.upload),
+            "download": None if self.download is None else self.download.to_json(),
         }
         layers = b"".join(_line(layer.name, layer.to_json()) for layer in self.layers)
         tasks = b"".join(_line(task.name, task.to_json()) for task in self.tasks)
@@ -210,6 +214,7 @@ def load_plan(directory: Path, only_task: str | None = None) -> Plan:
         notes=tuple(head["notes"]),
         layer_order=tuple(head["layer_order"]),
         upload=None if head["upload"] is None else request_from_json(head["upload"]),
+        download=None if head["download"] is None else RemoteDataset.from_json(head["download"]),
     )
 
 

@@ -11,7 +11,7 @@ from wkpipe.formats.creation import DEFAULT_LEVEL
 from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.plan.config import Config, load_config
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.stored.locations import Locations
 
 CONVERSION_KEYS = (
@@ -25,8 +25,11 @@ CONVERSION_KEYS = (
     "shard_shape",
     "compress",
     "compression_level",
+    "download_layers",
+    "download_mags",
+    "download_bbox",
 )
-"""What of a config makes a conversion the same one."""
+"""What of a config makes a conversion, or a download, the same one."""
 
 LAYOUT_KEYS = ("chunk_shape", "shard_shape", "compress")
 
@@ -86,8 +89,8 @@ def _check_types(node: JsonNode) -> None:
     if level.value is not None:
         _integer(level, -(1 << 20))
     node.child("layer").text()
-    if node.child("kind").text() not in (CONVERT, DOWNSAMPLE):
-        raise node.child("kind").error(f"{CONVERT} or {DOWNSAMPLE}")
+    if node.child("kind").text() not in (CONVERT, DOWNSAMPLE, DOWNLOAD):
+        raise node.child("kind").error(f"{CONVERT}, {DOWNSAMPLE} or {DOWNLOAD}")
     if (node.child("kind").text() == DOWNSAMPLE) != ("from_mag" in node.value):
         raise node.child("from_mag").error(f"a mag where the kind is {DOWNSAMPLE}, and none else")
     for key in ("box", "source_box") if "from_mag" in node.value else ("box",):
@@ -105,16 +108,16 @@ def _integer(node: JsonNode, low: int) -> None:
 
 
 def conversion_of(config: Config) -> dict[str, Any]:
-    """Return what identifies a conversion: the source and the parameters that define voxels and layout."""
-    assert config.source is not None
+    """Return what identifies a conversion, or a download: the source and the parameters that define voxels and layout."""
     values = config.to_json()
+    source = config.download_url if config.source is None else str(config.source.resolve())
     if config.compression_level == DEFAULT_LEVEL:
         del values["compression_level"]  # the same conversion, whether it was given or not
-    return {"source": str(config.source.resolve()), "params": {key: values[key] for key in CONVERSION_KEYS if key in values}}
+    return {"source": source, "params": {key: values[key] for key in CONVERSION_KEYS if key in values}}
 
 
 def load_conversion(locations: Locations) -> dict[str, Any] | None:
-    """Return what a dataset was converted from: source and params; None where it was not.
+    """Return what a dataset was converted or downloaded from: source and params; None where it was not.
 
     Raises:
         MetadataError: the file can not be read, or holds what no conversion has.

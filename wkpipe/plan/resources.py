@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wkpipe.formats.base import ArraySpec
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan
 from wkpipe.stored.axes import spatial
 
 CUBE_BYTES = 4 << 20
@@ -41,6 +41,12 @@ FILE_BYTES = 1100
 
 READ_RATE = 250e6
 """Bytes of decoded source per second and thread (decode, kernel, encode together); only used to size tasks."""
+
+DOWNLOAD_RATE = 30e6
+"""Bytes of voxels per second that a download job gets from a server; only used to size tasks."""
+
+CONNECTIONS = 4
+"""Requests at once of a download job: they wait for the server most of the time."""
 
 UNIT_SECONDS = 0.01
 """The fixed cost of a unit: opening, syncing, recording."""
@@ -127,6 +133,11 @@ def available_memory_mb() -> int:
     return int(min(limits) * 0.8 / 1e6)
 
 
+def connections_of(threads: int) -> int:
+    """Return how many requests at once a download job with so many cores has."""
+    return max(CONNECTIONS, threads)
+
+
 def in_flight(threads: int) -> int:
     """Return how many cubes may be in work or waiting to be appended at once."""
     return 1 if threads == 1 else 2 * threads
@@ -182,7 +193,8 @@ def unit_seconds(plan: MagPlan) -> float:
     """Predict how long one thread takes for one whole unit."""
     first, end = plan.box
     voxels = (end - first).pairmin(spatial(plan.spec, plan.spec.unit_shape)).prod()
-    return UNIT_SECONDS + voxels * voxel_bytes(plan.spec) * plan.factors.prod() / READ_RATE
+    rate = DOWNLOAD_RATE if plan.kind == DOWNLOAD else READ_RATE
+    return UNIT_SECONDS + voxels * voxel_bytes(plan.spec) * plan.factors.prod() / rate
 
 
 def index_bytes(spec: ArraySpec) -> int:

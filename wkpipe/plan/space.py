@@ -104,22 +104,28 @@ def free_bytes(path: Path) -> int | None:
     return found.f_bavail * found.f_frsize if found.f_blocks else None
 
 
-def space_needed(pending: Mapping[str, Sequence[PendingMag]], stored: Mapping[tuple[str, Mag], Stored], cores: int) -> Need:
+def space_needed(
+    pending: Mapping[str, Sequence[PendingMag]],
+    stored: Mapping[tuple[str, Mag], Stored],
+    cores: int,
+    known: Mapping[tuple[str, Mag], Need] | None = None,
+) -> Need:
     """Return what a run will add to the target's file system, with the temporary space that exists beside it.
 
     Args:
         pending: for every layer its pending mags, from fine to coarse.
         stored: what there is of every mag that is made or read.
         cores: how many tasks may write at the same time.
+        known: the bytes for a voxel of some mags.
     """
-    rates = _image_rates([mag for mags in pending.values() for mag in mags])
+    rates = _image_rates([mag for mags in pending.values() for mag in mags]) | dict(known or {})
     total, beside = Need(), Need()
     for mags in pending.values():
         for mag in mags:
             plan, there = mag.plan, stored[mag.plan.layer, mag.plan.mag]
             key = (plan.layer, plan.mag)
             if key not in rates:
-                rates[key] = _coarser_rate(mag, rates, stored)
+                rates[key] = _unsampled(plan) if plan.from_mag is None else _coarser_rate(mag, rates, stored)
             voxels = _voxels(plan.box)
             total += rates[key] * (voxels * len(mag.units) / there.units) - there.replaced
             unit = min(voxels, spatial(plan.spec, plan.spec.unit_shape).prod())
@@ -212,10 +218,13 @@ def _image_rates(pending: Sequence[PendingMag]) -> dict[tuple[str, Mag], Need]:
     rates = {}
     for index, (plan, stack) in enumerate(stacks):
         rate = _sampled_rate(plan, stack, max(1, SAMPLES // count), SAMPLE_BYTES // count) if index < count else None
-        raw = _raw_rate(plan.spec)
-        unsampled = Need(0.0, raw * UNSAMPLED if plan.spec.compression.is_on else raw)
-        rates[plan.layer, plan.mag] = unsampled if rate is None else rate
+        rates[plan.layer, plan.mag] = _unsampled(plan) if rate is None else rate
     return rates
+
+
+def _unsampled(plan: MagPlan) -> Need:
+    raw = _raw_rate(plan.spec)
+    return Need(0.0, raw * UNSAMPLED if plan.spec.compression.is_on else raw)
 
 
 def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: int) -> Need | None:
@@ -228,7 +237,7 @@ def _sampled_rate(plan: MagPlan, stack: ImageStack, samples: int, most_bytes: in
     if depth == 0:
         return None
     samples = max(1, min(samples, most_bytes // (depth * slice_bytes)))
-    codec = _codec(plan.spec.compression)
+    codec = codec_of(plan.spec.compression)
     grid = -(-sizes.x // chunk.x)
     count = max(1, min(grid, ENCODED_BYTES // (SAMPLES * chunk.prod() * sizes.c * stack.dtype.itemsize)))
     columns = [i * grid // count * chunk.x for i in range(count)]
@@ -262,7 +271,8 @@ def _aligned(step: int, last: int, share: float) -> int:
     return max(0, int(share * (last + 1))) // step * step
 
 
-def _codec(compression: Compression) -> Codec:
+def codec_of(compression: Compression) -> Codec:
+    """Return what encodes samples."""
     if compression.kind == "zstd":
         return Zstd(min(compression.level or MOST_LEVEL, MOST_LEVEL), checksum=True)
     return Lz4(high=compression.kind == "lz4hc") if compression.is_on else NoCodec()

@@ -12,11 +12,12 @@ from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
 from wkpipe.plan.grouping import PendingMag
-from wkpipe.plan.mag_plan import MagPlan, check_count, image_identity, planned_array, units_at
+from wkpipe.plan.mag_plan import MagPlan, Source, check_count, download_identity, image_identity, planned_array, units_at
 from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
 from wkpipe.plan.reasons import MagReasons, Reason, reasons_of
 from wkpipe.plan.space import Stored
+from wkpipe.server.remote import RemoteDataset
 from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
@@ -42,12 +43,13 @@ def survey_layer(
     layer: LayerProperties,
     dataset: StoredDataset | None,
     *,
-    images: ImageStack | None = None,
+    origin: ImageStack | RemoteDataset | None = None,
     discarded: Sequence[Mag] = (),
 ) -> LayerSurvey:
     """Find out what of `plans` (from fine to coarse) is still to be made.
 
-    Mags that are read and not planned are looked up in `dataset`. What lies in `discarded` mags does not count.
+    Mags that are made from no other come from `origin`. Mags that are read and not planned are looked up in `dataset`. What lies
+    in `discarded` mags does not count.
 
     Raises:
         IntegrityError: a source has lost a shard, or one is damaged.
@@ -55,10 +57,10 @@ def survey_layer(
     survey = LayerSurvey()
     states: dict[Mag, tuple[ArraySpec, MagState]] = {}
     for plan in plans:
-        source: ArraySpec | ImageStack
+        source: Source
         if plan.from_mag is None:
-            assert images is not None, "a mag without a finer one is converted from images"
-            source, source_state = images, MagState()
+            assert origin is not None, "a mag without a finer one is converted from images, or downloaded"
+            source, source_state = origin, MagState()
         else:
             if plan.from_mag not in states:
                 assert dataset is not None, "only planned mags have no dataset to be found in"
@@ -90,13 +92,13 @@ class _Causes:
     """Tells which units of the finer mag make a unit pending, as far as that is known."""
 
     plan: MagPlan
-    source: ArraySpec | ImageStack
+    source: Source
     state: MagState
     ledger: Ledger
 
     def __call__(self, unit: Position) -> Sequence[Position]:
         record = self.ledger.get(unit)
-        if isinstance(self.source, ImageStack) or record is None:
+        if not isinstance(self.source, ArraySpec) or record is None:
             return ()
         state = self.state
         return [
@@ -110,12 +112,12 @@ def _stored(state: MagState, of_units: int) -> Stored:
     return Stored(state.stored_bytes, len(state.tokens), state.filled, of_units, state.replaced_bytes)
 
 
-def _made(
-    plan: MagPlan, locations: Locations, source: ArraySpec | ImageStack, source_state: MagState, discarded: bool
-) -> tuple[MagState, Ledger]:
+def _made(plan: MagPlan, locations: Locations, source: Source, source_state: MagState, discarded: bool) -> tuple[MagState, Ledger]:
     def identity(unit: Position) -> str | None:
         if isinstance(source, ImageStack):
             return image_identity(plan, source, unit)
+        if isinstance(source, RemoteDataset):
+            return download_identity(plan)
         return source_identity(plan, unit, source, source_state.tokens)
 
     path = locations.array(plan.layer, plan.mag)

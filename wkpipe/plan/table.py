@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wkpipe.formats.base import Compression
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
 from wkpipe.plan.plan import Plan
 from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import voxel_bytes
 from wkpipe.plan.space import size_text
+
+ORIGINS = {CONVERT: "images", DOWNLOAD: "server"}
 
 
 def plan_table(plan: Plan) -> str:
@@ -26,7 +29,7 @@ def plan_table(plan: Plan) -> str:
             units = mag.units()
             shape = mag.box[1] - mag.box[0]
             size = shape.prod() * voxel_bytes(mag.spec)
-            source = "images" if mag.from_mag is None else f"{mag.from_mag} {mag.interpolation}"
+            source = ORIGINS.get(mag.kind, "") if mag.from_mag is None else f"{mag.from_mag} {mag.interpolation}"
             todo = sum(len(part.units) for _, part in parts)
             memory = max((task.mem_mb for task, _ in parts), default=0)
             rows.append(

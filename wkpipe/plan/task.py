@@ -33,7 +33,7 @@ class Part:
 class Task:
     """The unit of scheduling: one Snakemake job with one marker file.
 
-    `rule` is the Snakemake rule that runs it (convert, downsample, publish, upload). `inputs` are the names of the tasks that
+    `rule` is the Snakemake rule that runs it (convert, downsample, download, publish, upload). `inputs` are the names of the tasks that
     must be done before; `layers` the layers that a publish task makes visible. `mem_mb` is the predicted peak of the
     process (MB = 10^6 bytes), `runtime_s` the predicted duration with `threads` threads.
     """

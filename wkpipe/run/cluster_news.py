@@ -7,14 +7,13 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from wkpipe.steps.job_note import NOTICES_FILE
+
 JOBS_FILE: Final = "slurm-jobs.jsonl"
 """What became of each job, line by line."""
 
 STATUS_FILE: Final = "slurm.json"
 """How many jobs there are now, and how often Slurm was called."""
-
-NOTICES_FILE: Final = "notices.txt"
-"""What the user is to know, line by line."""
 
 LOOK_SECONDS: Final = 1.0
 

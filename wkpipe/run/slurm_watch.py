@@ -19,9 +19,9 @@ from typing import Final
 
 from wkpipe.errors import UsageError, WkpipeError
 from wkpipe.run.cluster_job import Cause, ClusterJob, cause_of
-from wkpipe.run.cluster_news import JOBS_FILE, NOTICES_FILE, STATUS_FILE
+from wkpipe.run.cluster_news import JOBS_FILE, STATUS_FILE
 from wkpipe.run.slurm import Away, Full, Limits, Refused, Seen, Slurm
-from wkpipe.steps.job_note import note_error
+from wkpipe.steps.job_note import NOTICES_FILE, note_error
 from wkpipe.storage import disk
 
 POLL_SECONDS: Final = 15.0

@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 from wkpipe.errors import InputRefused, UsageError, WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.download import dataset_to_download, only_here
+from wkpipe.plan.mag_plan import DOWNLOAD
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
@@ -83,12 +85,20 @@ class WorkflowRun:
             if "target" not in given and "--lint" in sys.argv:
                 return cls(Plan(Path.cwd(), Path.cwd(), (), ()), Path.cwd(), None)
             config = load_config(given, "config")
+
+            def token() -> Token:
+                # A file that the config names is meant for this run; the variable may be there for all of a user's work.
+                return take_token(None if config.token_file else secret, config.token_file)
+
             if not workflow.is_main_process:
                 directory = current_run(Locations.of(config.target, config.state_dir))
                 return cls(load_plan(directory), directory, None)
             if set("{}") & set(str(Locations.of(config.target, config.state_dir).state)):
                 raise InputRefused(f"{config.target}: Snakemake takes braces in a path for wildcards; rename the directory, or use wkpipe")
-            plan = make_plan(config, _sizing(workflow.resource_settings))
+            if config.download_url is not None and _is_cluster(workflow.resource_settings):
+                raise UsageError(only_here("jobs on other hosts"))
+            found = dataset_to_download(config, token)
+            plan = make_plan(config, _sizing(workflow.resource_settings), found=found)
         except WkpipeError as error:
             refuse(error)
         memory = memory_note(plan, announced_resources()) if is_announced() else None
@@ -99,8 +109,7 @@ class WorkflowRun:
         for line in upload_lines(plan):
             print(f"wkpipe: {line}", file=sys.stderr)
         run = Run(plan)
-        # A file that the config names is meant for this run; the variable may be there for all of a user's work.
-        return cls(plan, run.directory, run, take=lambda: take_token(None if config.token_file else secret, config.token_file))
+        return cls(plan, run.directory, run, take=token)
 
     # -- file targets -------------------------------------------------------------------------------------------
 
@@ -154,7 +163,8 @@ class WorkflowRun:
         if self._run is None or self.plan.is_empty:
             return
         try:
-            token = self._take_token() if self._take_token is not None and self.plan.of_rule(UPLOAD) else None
+            is_needed = self.plan.of_rule(UPLOAD) or self.plan.of_rule(DOWNLOAD)
+            token = self._take_token() if self._take_token is not None and is_needed else None
             self._epoch = self._lease.enter_context(self._run.begun(token=token))
         except WkpipeError as error:
             refuse(error)
@@ -175,13 +185,20 @@ class WorkflowRun:
         refuse(error)
 
 
+def _cores(settings: Any) -> int | None:
+    return settings.cores if isinstance(settings.cores, int) and settings.cores < sys.maxsize else None
+
+
+def _is_cluster(settings: Any) -> bool:
+    return is_announced() or (settings.nodes is not None and _cores(settings) is None)
+
+
 def _sizing(settings: Any) -> Sizing:
     """Return how work is cut: for cores of this machine, or for the jobs of a cluster, of whatever executor."""
-    cores = settings.cores if isinstance(settings.cores, int) and settings.cores < sys.maxsize else None
-    if is_announced() or (settings.nodes is not None and cores is None):
+    if _is_cluster(settings):
         resources = announced_resources()
         return cluster_sizing(settings.nodes or DEFAULT_JOBS, resources, slurm_limits(resources, must_answer=False))
-    return Sizing.local(cores or available_cores())
+    return Sizing.local(_cores(settings) or available_cores())
 
 
 def refuse(error: WkpipeError) -> NoReturn:

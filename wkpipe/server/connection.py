@@ -27,6 +27,7 @@ from wkpipe.server.token import Token
 
 MOST_ANSWER_BYTES = 10 << 20
 MOST_TEXT = 600
+_TEXT = re.compile(r"text/|application/(json|xml|xhtml)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
 
@@ -54,12 +55,17 @@ class Body(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer: status, body (without the token), what Retry-After asks for, the origin that Location points to."""
+    """An answer: status, body (without the token), what Retry-After asks for, the origin that Location points to.
+
+    Where `is_raw`, the body is data as they came, not a text; `missing` is what the server says of boxes that it has no voxels for.
+    """
 
     status: int
     body: bytes = b""
     retry_after: str | None = None
     location: str | None = None
+    is_raw: bool = False
+    missing: str | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -90,7 +96,7 @@ def _reason(content: Any) -> str:
 
 
 class Network:
-    """All connections of one upload: how they are made and how they end. Thread-safe."""
+    """All connections of one transfer: how they are made and how they end. Thread-safe."""
 
     def __init__(self, token: Token, policy: Policy, connections: int, ca_file: Path | None = None, proxy: str | None = None) -> None:
         self.token = token
@@ -136,11 +142,20 @@ class Network:
             raise Stopped
 
     def request(
-        self, method: str, url: str, headers: Mapping[str, str], content: Any, is_open: bool, idle: float, deadline: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: Any,
+        is_open: bool,
+        idle: float,
+        deadline: float,
+        raw_bytes: int | None = None,
     ) -> Answer:
         """Send one request, with the token unless `is_open`, and read its answer.
 
-        `content` is bytes, or an iterator whose length `headers` tell.
+        `content` is bytes, or an iterator whose length `headers` tell. With `raw_bytes`, an answer that is no text is raw: all of
+        it up to one byte more than so many.
 
         Raises:
             NoAnswer: there was none in time.
@@ -153,7 +168,7 @@ class Network:
         try:
             response = self._client.send(request, stream=True, auth=None if is_open else self._sign)
             try:
-                return self._answer(response, deadline)
+                return self._answer(response, deadline, raw_bytes)
             finally:
                 response.close()
         except WkpipeError:  # of the body's maker
@@ -173,18 +188,22 @@ class Network:
             self.check()
             raise NoAnswer(_said(error, self.token, "the connection broke off"), was_sent=True) from None
 
-    def _answer(self, response: httpx.Response, deadline: float) -> Answer:
+    def _answer(self, response: httpx.Response, deadline: float, raw_bytes: int | None) -> Answer:
+        is_raw = raw_bytes is not None and response.status_code == 200 and not _TEXT.match(response.headers.get("content-type", ""))
+        most = raw_bytes + 1 if raw_bytes is not None and is_raw else MOST_ANSWER_BYTES
         body = bytearray()
         for piece in response.iter_raw():
             body += piece
-            if len(body) > MOST_ANSWER_BYTES or time.monotonic() > deadline:
+            if len(body) > most or time.monotonic() > deadline:
                 break
-        location = response.headers.get("location")
+        location, content = response.headers.get("location"), bytes(body[:most])
         return Answer(
             response.status_code,
-            self.token.redacted(bytes(body[:MOST_ANSWER_BYTES])),
+            content if is_raw else self.token.redacted(content),
             response.headers.get("retry-after"),
             None if location is None else _origin_of(location),
+            is_raw,
+            response.headers.get("missing-buckets"),
         )
 
     def _sign(self, request: httpx.Request) -> httpx.Request:
@@ -221,8 +240,11 @@ class Connection:
         body: Body | None = None,
         is_open: bool = False,
         seconds: float | None = None,
+        raw_bytes: int | None = None,
     ) -> Answer:
         """Send one request, once. `path` is percent-encoded. `is_open`: without the token. `seconds` to wait for the answer.
+
+        `raw_bytes`: how long the answer is to be, which is data (`Answer.is_raw`).
 
         Raises:
             NoAnswer: there was none in time.
@@ -230,7 +252,7 @@ class Connection:
         policy = self.network.policy
         headers: dict[str, str] = {}
         content: Any = None
-        size = 0
+        size = raw_bytes or 0
         if body is not None:
             headers |= {"Content-Type": body.content_type, "Content-Length": str(body.size)}
             size = body.size
@@ -243,7 +265,7 @@ class Connection:
         if body is not None:
             content = _until(body.pieces(), deadline)
         url = self.base + path + (f"?{httpx.QueryParams(dict(query))}" if query else "")
-        return self.network.request(method, url, headers, content, is_open, seconds or policy.idle, deadline)
+        return self.network.request(method, url, headers, content, is_open, seconds or policy.idle, deadline, raw_bytes)
 
     def ask(self, what: str, method: str, path: str, **more: Any) -> Answer:
         """Send one request that may be repeated, until there is an answer that will not change.

@@ -157,6 +157,35 @@ class WkApi:
         reason = source.get("status")
         return DatasetState(True, reason is None, one_line(reason or "", 300))
 
+    def place(self, dataset_id: str) -> tuple[str, object]:
+        """Return the name of a dataset that can be looked at, and the address of its datastore as the server tells it.
+
+        Raises:
+            ServerError: there is none, it can not be looked at, or the server does not tell.
+        """
+        what = f"asking for dataset {dataset_id}"
+        answer = self._get(what, f"datasets/{dataset_id}")
+        if answer.status == 404:
+            raise ServerError(f"{self.connection.base} has no dataset {dataset_id} that this token's user may see; check address and token")
+        content = answer.json() if answer.is_ok else None
+        if not isinstance(content, dict):
+            raise self.connection.refusal(what, answer)
+        source, store = content.get("dataSource"), content.get("dataStore")
+        if not isinstance(source, dict) or not isinstance(store, dict) or not isinstance(content.get("name"), str):
+            raise ServerError(f"{what}: {self.connection.base} answers with something else than expected; is it a WEBKNOSSOS server?")
+        if source.get("status") is not None:
+            raise ServerError(f"dataset {dataset_id} of {self.connection.base} can not be read: {one_line(source['status'], 300)}")
+        return content["name"], store.get("url")
+
+    def named_datasets(self, name: str) -> frozenset[str]:
+        """Return the ids of all usable datasets of exactly this name that the user may see."""
+        query = {"searchQuery": name, "isActive": "true"}
+        if self.versions.api <= 15:
+            query["compact"] = "true"
+        listed = self._json("asking for datasets", "datasets", list, query)
+        found = [entry.get("id") for entry in listed if isinstance(entry, dict) and entry.get("name") == name]
+        return frozenset(each for each in found if isinstance(each, str) and DATASET_ID.fullmatch(each))
+
     def page(self, dataset_id: str) -> str:
         """Return where a dataset is looked at: on the server that the user named."""
         return page_of(self.connection.base, dataset_id)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
-from wkpipe.formats.base import ArraySpec
-from wkpipe.geometry import Vec3Int
-from wkpipe.geometry.grid import morton_bits
-from wkpipe.stored.axes import spatial
+import numpy as np
+
+from wkpipe.formats.base import ArraySpec, Ints, Position, Voxels
+from wkpipe.geometry import SPATIAL_AXES, Vec3Int
+from wkpipe.geometry.grid import morton_bits, morton_order
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.stored.axes import spatial, xyz_restored
 
 
 @dataclass(frozen=True)
@@ -48,3 +52,51 @@ def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int, fi
         yield from descend(corner + half, level - 1)
 
     return descend(Vec3Int.zeros(), len(bits))
+
+
+class UnitGrid:
+    """The cubes of one unit that is made: where they lie in the unit and in the mag."""
+
+    def __init__(self, plan: MagPlan, spec: ArraySpec, unit: Position) -> None:
+        self._spec = spec
+        self.chunk = spatial(spec, spec.chunk_shape)
+        self.origin = spatial(spec, unit) * spatial(spec, spec.unit_shape)
+        self.first, self.end = plan.unit_box(unit)
+        self._spatial_axes = [spec.axes.index(axis) for axis in SPATIAL_AXES]
+
+    def cubes(self, source_bytes_per_chunk: int, target_bytes: int) -> Iterator[Cube]:
+        """Yield the unit's cubes that hold some of the box, in file order; see `cubes_of`."""
+        first, end = (self.first - self.origin) // self.chunk, (self.end - self.origin).ceildiv(self.chunk)
+        return cubes_of(self._spec, source_bytes_per_chunk, target_bytes, first, end)
+
+    def positions(self, cube: Cube) -> Ints:
+        """Return the positions (chunks, axes) of a cube's chunks within the unit, in file order."""
+        chunks = morton_order(cube.grid.to_tuple())
+        positions = np.zeros((len(chunks), len(self._spec.axes)), np.int64)
+        positions[:, self._spatial_axes] = chunks + np.array(cube.first)
+        return positions
+
+    def region(self, cube: Cube) -> tuple[Vec3Int, Vec3Int]:
+        """Return first corner and shape of the part of a cube that lies in the box, in voxels of the mag."""
+        start = self.origin + cube.first * self.chunk
+        first = start.pairmax(self.first)
+        return first, (start + cube.grid * self.chunk).pairmin(self.end) - first
+
+    def whole_chunks(self, cube: Cube, voxels: Voxels) -> Voxels:
+        """Return the voxels (..., x, y, z) of a cube's region as whole chunks in the array's axis order, zero outside of the box.
+
+        The result is Fortran-contiguous.
+        """
+        first, shape = self.region(cube)
+        whole = cube.grid * self.chunk
+        if shape != whole:
+            padded = np.zeros((*voxels.shape[:-3], *whole), dtype=voxels.dtype, order="F")
+            padded[spatial_slices(first - self.origin - cube.first * self.chunk, shape)] = voxels
+            voxels = padded
+        chunks: Voxels = np.asfortranarray(xyz_restored(self._spec, voxels), dtype=self._spec.dtype)
+        return chunks
+
+
+def spatial_slices(first: Vec3Int, shape: Vec3Int) -> Any:
+    """Return the index of a box on the last three axes."""
+    return (..., *(slice(a, a + n) for a, n in zip(first, shape, strict=True)))

@@ -5,24 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from wkpipe.formats.base import EncodedChunks, Fetched, Ints, Position, StoredArray, UnitProof, Voxels
-from wkpipe.geometry import SPATIAL_AXES, Vec3Int
-from wkpipe.geometry.grid import morton_order
+from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, SLAB_BYTES, most_ahead, slot_bytes, source_bytes_per_chunk
 from wkpipe.sampling import sample_box
 from wkpipe.sampling.borders import Read
-from wkpipe.steps.cubes import Cube, cubes_of
+from wkpipe.steps.cubes import Cube, UnitGrid, spatial_slices
 from wkpipe.steps.handover import Handover
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.read_ahead import ReadAhead
 from wkpipe.steps.workers import forked_map
 from wkpipe.storage.commit import Scratch
-from wkpipe.stored.axes import spatial, with_spatial, xyz_last, xyz_restored
+from wkpipe.stored.axes import with_spatial, xyz_last
 
 
 @dataclass(frozen=True)
@@ -125,10 +123,7 @@ class _UnitSampler:
         self._plan, self._source, self.spec, self._unit = plan, source, target.spec, unit
         self._sampled, self._coarser = sampled, coarser
         self._mode, self._bounds = plan.interpolation, plan.source_box
-        self._chunk = spatial(self.spec, self.spec.chunk_shape)
-        self._origin = spatial(self.spec, unit) * spatial(self.spec, self.spec.unit_shape)
-        self._first, self._end = plan.unit_box(unit)
-        self._spatial_axes = [self.spec.axes.index(axis) for axis in SPATIAL_AXES]
+        self._grid = UnitGrid(plan, self.spec, unit)
 
     @property
     def most_ahead(self) -> int:
@@ -136,29 +131,19 @@ class _UnitSampler:
 
     @property
     def chunk_voxels(self) -> int:
-        return self._chunk.prod()
+        return self._grid.chunk.prod()
 
     def cubes(self) -> Iterator[Cube]:
         """Yield the unit's cubes that hold some of the box, in file order."""
-        first, end = (self._first - self._origin) // self._chunk, (self._end - self._origin).ceildiv(self._chunk)
-        return cubes_of(self.spec, source_bytes_per_chunk(self._plan), CUBE_BYTES, first, end)
+        return self._grid.cubes(source_bytes_per_chunk(self._plan), CUBE_BYTES)
 
     def positions(self, cube: Cube) -> Ints:
         """Return the positions (chunks, axes) of a cube's chunks within the unit, in file order."""
-        chunks = morton_order(cube.grid.to_tuple())
-        positions = np.zeros((len(chunks), len(self.spec.axes)), np.int64)
-        positions[:, self._spatial_axes] = chunks + np.array(cube.first)
-        return positions
-
-    def _region(self, cube: Cube) -> tuple[Vec3Int, Vec3Int]:
-        """Return first corner and shape of the part of a cube that lies in the box, in target voxels."""
-        start = self._origin + cube.first * self._chunk
-        first = start.pairmax(self._first)
-        return first, (start + cube.grid * self._chunk).pairmin(self._end) - first
+        return self._grid.positions(cube)
 
     def fetch(self, cube: Cube) -> FetchedCube | None:
         """Read what a cube is computed from; None where all of it is absent: zero in, zero out, in every mode."""
-        first, shape = self._region(cube)
+        first, shape = self._grid.region(cube)
         depth = self._slab_depth(shape)
         if self._sampled is not None:
             return FetchedCube(depth, first)
@@ -170,7 +155,7 @@ class _UnitSampler:
 
     def voxels(self, cube: Cube, fetched: FetchedCube) -> Voxels:
         """Compute a cube: whole chunks in the array's axis order, Fortran-contiguous, zero outside of the box."""
-        first, shape = self._region(cube)
+        first, shape = self._grid.region(cube)
         if self._sampled is not None:
             voxels = self._sampled.get(first, shape)
         elif fetched.depth >= shape.z:
@@ -181,13 +166,7 @@ class _UnitSampler:
             voxels = np.concatenate([self._sample(start, size, self._read) for start, size in parts], axis=-1)
         if self._coarser is not None:
             self._coarser.put(voxels, first)
-        whole = cube.grid * self._chunk
-        if shape != whole:
-            padded = np.zeros((*voxels.shape[:-3], *whole), dtype=voxels.dtype, order="F")
-            padded[_spatial_slices(first - self._origin - cube.first * self._chunk, shape)] = voxels
-            voxels = padded
-        whole_chunks: Voxels = np.asfortranarray(xyz_restored(self.spec, voxels), dtype=self.spec.dtype)
-        return whole_chunks
+        return self._grid.whole_chunks(cube, voxels)
 
     def _slab_depth(self, shape: Vec3Int) -> int:
         """Return how many target slices are computed at once: fewer where a single chunk has more source voxels than a cube may hold."""
@@ -205,7 +184,7 @@ class _UnitSampler:
         if fetched.region is None:
             return self._read(start, shape)
         region = xyz_last(self._source.spec, fetched.region.voxels())
-        wanted: Voxels = region[_spatial_slices(Vec3Int(start) - fetched.first, Vec3Int(shape))]
+        wanted: Voxels = region[spatial_slices(Vec3Int(start) - fetched.first, Vec3Int(shape))]
         return wanted
 
     def _source_region(self, start: Sequence[int], shape: Sequence[int]) -> tuple[Position, Position]:
@@ -220,8 +199,3 @@ class _UnitSampler:
             return False
         low, high = self._plan.hull(first, first + shape)
         return self._source.is_fill(*self._source_region(low, high - low))
-
-
-def _spatial_slices(first: Vec3Int, shape: Vec3Int) -> Any:
-    """Return the index of a box on the last three axes."""
-    return (..., *(slice(a, a + n) for a, n in zip(first, shape, strict=True)))

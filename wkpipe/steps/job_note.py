@@ -15,10 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from wkpipe.errors import WkpipeError
 from wkpipe.storage import disk
 
 DIRECTORY = "jobs"
 ERRORS = "errors"
+
+NOTICES_FILE = "notices.txt"
+"""What the user is to know while the run goes on, line by line."""
 
 
 class JobNote:
@@ -58,6 +62,16 @@ def note_error(run: Path, task: str, exit_code: int, message: str, is_final: boo
 def error_note(run: Path, task: str) -> dict[str, Any]:
     """Return the error of a task; nothing where there is none."""
     return _read(run / ERRORS / f"{task}.json")
+
+
+def add_notice(run: Path, text: str) -> None:
+    """Tell the user of a run something; a disk that can not take it must not stop the job."""
+    print(text, flush=True)
+    path = run / NOTICES_FILE
+    with contextlib.suppress(WkpipeError):
+        descriptor = disk.open_append(path)
+        disk.write(descriptor, f"{text}\n".encode(), path)
+        disk.close(descriptor, path)
 
 
 def forget_error(run: Path, task: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -13,16 +13,23 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def ordered_map(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[Result]:
+def ordered_map(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int, stop: Callable[[], None] = lambda: None
+) -> Generator[Result, None, None]:
     """Yield ``function(item)`` for every item, in order, computed by `threads` threads.
 
-    At most `in_flight` results exist at a time. The first exception ends the work and is raised.
+    At most `in_flight` results exist at a time. The first exception ends the work and is raised. `stop` is called where the work
+    ends early, so that calls under way need not be waited for to their end.
     """
     if threads == 1:
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from _in_order((pool.submit(function, item) for item in items), in_flight(threads))
+        try:
+            yield from _in_order((pool.submit(function, item) for item in items), in_flight(threads))
+        except BaseException:
+            stop()
+            raise
 
 
 def _in_order(submitted: Iterator[Future[Result]], most: int) -> Iterator[Result]:

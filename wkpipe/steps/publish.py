@@ -101,6 +101,8 @@ def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Re
             return replace(entry, largest_segment_id=max(entry.largest_segment_id, int(max(highest))))  # images may have changed
         return entry
     entry = layer_from_json(JsonNode.parse(json.dumps(layer.new).encode(), "plan"))
+    if layer.stack is None:  # downloaded: the server has told these facts
+        return entry
     if entry.category == LayerCategory.SEGMENTATION:
         return replace(entry, largest_segment_id=int(max(highest, default=0)))
     if not highest:

@@ -18,17 +18,17 @@ from wkpipe.errors import ProcessKilled, TryAgain, UsageError, WkpipeError
 from wkpipe.formats import new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
-from wkpipe.plan.mag_plan import MagPlan, planned_array
+from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
 from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
-from wkpipe.steps.job_note import JobNote, forget_error, note_error
+from wkpipe.steps.job_note import JobNote, add_notice, forget_error, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
-from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
+from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
 from wkpipe.steps.upload import check_beforehand, upload_dataset
-from wkpipe.steps.work import run_task
+from wkpipe.steps.work import Server, run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
@@ -56,14 +56,14 @@ class Run:
 
     @contextlib.contextmanager
     def begun(self, break_lock: bool = False, token: Token | None = None) -> Iterator[Epoch]:
-        """Hold the lease and have everything prepared for the jobs; the block is where they run. `token` is for the upload.
+        """Hold the lease and have everything prepared for the jobs; the block is where they run. `token` is for an upload or a download.
 
         Raises:
             InputRefused, ServerError: the server that is to be uploaded to does not take the token, the name or the folder.
             TryAgain: another run works on the dataset, or did since the plan was made.
             NotWritable: the dataset can not be written.
         """
-        if token is not None and len(self.plan.tasks) > 1:  # the upload alone finds out soon enough
+        if token is not None and self.plan.upload is not None and len(self.plan.tasks) > 1:  # the upload alone finds out soon enough
             check_beforehand(self.plan, token)
         with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
             if lease.epoch.number != self.plan.epoch + 1:
@@ -118,7 +118,10 @@ def run_stored_task(directory: Path, name: str) -> None:
             result = json.dumps(asdict(upload_dataset(plan, directory))).encode()
         else:
             progress = ProgressNote(directory, name)
-            run_task(plan, task, epoch, progress.add, fork=True)
+            server = None
+            if task.rule == DOWNLOAD:
+                server = Server(token_handed_over(directory), lambda text: add_notice(directory, text))
+            run_task(plan, task, epoch, progress.add, fork=True, server=server)
             progress.write()
         note.end()
         disk.make_directory(directory / task.rule)

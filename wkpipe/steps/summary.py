@@ -12,7 +12,7 @@ from wkpipe.formats.base import StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan, planned_array
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan, planned_array
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.summary_model import (
     STALE,
@@ -173,6 +173,8 @@ def _origin(recipe: MagPlan | None, ledger: Ledger) -> str:
     """Return where a mag comes from, in words."""
     if recipe is not None and recipe.kind == CONVERT:
         return "converted"
+    if recipe is not None and recipe.kind == DOWNLOAD:
+        return "downloaded"
     if recipe is not None and recipe.kind == DOWNSAMPLE and recipe.interpolation is not None:
         return f"downsampled from {recipe.from_mag} by {recipe.interpolation.value}"
     if any(record.origin in (WRITTEN, DIRTY) for record in ledger.records.values()):

@@ -1,4 +1,4 @@
-"""Hand the token to the upload job: it stays in the memory of the run's main process, where only that job looks for it.
+"""Hand the token to the jobs of an upload or a download: it stays in the memory of the run's main process, where only these look.
 
 A variable would be inherited by every job, an argument stands in the process list, a file on the disk outlives a crash. So
 the main process keeps the token in a file without a name that lies in memory (`memfd_create`), and vanishes with it. The job,
@@ -31,7 +31,7 @@ def kept_in_memory(token: Token) -> Iterator[str]:
 
 
 def token_handed_over(run: Path) -> Token:
-    """Return the token that the main process of a run keeps for its upload job.
+    """Return the token that the main process of a run keeps for its jobs.
 
     Raises:
         ServerError: it is not there, as that process has ended, runs on another host, or has none.
@@ -42,6 +42,6 @@ def token_handed_over(run: Path) -> Token:
         if str(place.readlink()) == f"/memfd:{NAME} (deleted)":
             return read_token(place)
     raise ServerError(
-        "the upload has no token: the process that started the run keeps it, and is gone or on another host; "
+        "the job has no token: the process that started the run keeps it, and is gone or on another host; "
         "set WK_TOKEN and run the same command again"
     )

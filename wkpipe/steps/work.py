@@ -12,10 +12,11 @@ from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
-from wkpipe.plan.mag_plan import CONVERT, MagPlan, image_identity, planned_array
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, MagPlan, download_identity, image_identity, planned_array
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.task import PUBLISH, Part, Task
+from wkpipe.server.token import Token
 from wkpipe.steps.convert import convert_units
 from wkpipe.steps.downsample import downsample_unit
 from wkpipe.steps.handover import Handover
@@ -25,10 +26,18 @@ from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_to
 from wkpipe.stored.locations import Locations
 
 
-def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], None] = lambda _: None, fork: bool = False) -> None:
+def run_task(
+    plan: Plan,
+    task: Task,
+    epoch: Epoch,
+    on_voxels: Callable[[int], None] = lambda _: None,
+    fork: bool = False,
+    server: Server | None = None,
+) -> None:
     """Do a task; what is proven already is left as it is. `on_voxels` is told how many voxels were made since its last call.
 
-    With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone.
+    With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone. `server` is
+    what a download needs.
 
     Raises:
         TryAgain: another run has taken the dataset over since.
@@ -41,7 +50,7 @@ def run_task(plan: Plan, task: Task, epoch: Epoch, on_voxels: Callable[[int], No
         return
     shared = _Shared()
     for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared).run()
+        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run()
 
 
 def _allow_many_files() -> None:
@@ -49,6 +58,14 @@ def _allow_many_files() -> None:
     if soft < hard:
         with contextlib.suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+@dataclass(frozen=True)
+class Server:
+    """How a job reads from a server: with the token of its user, who is told of trouble that lasts by `say`."""
+
+    token: Token
+    say: Callable[[str], None]
 
 
 @dataclass
@@ -71,6 +88,7 @@ class _PartRunner:
     on_voxels: Callable[[int], None]
     fork: bool
     shared: _Shared
+    server: Server | None
 
     def run(self) -> None:
         layer = self.plan.layer(self.part.layer)
@@ -78,7 +96,7 @@ class _PartRunner:
         directory = self.locations.ledger(self.part.layer, self.part.mag)
         target = planned_array(mag_plan, self.locations)
         with LedgerWriter(directory, self.epoch.number, self.task.name) as writer:
-            work = self._convert if mag_plan.kind == CONVERT else self._downsample
+            work = {CONVERT: self._convert, DOWNLOAD: self._download}.get(mag_plan.kind, self._downsample)
             for record in work(layer, mag_plan, target, Ledger.load(directory, only=self.part.units)):
                 self.epoch.check()
                 writer.add(record)
@@ -92,6 +110,17 @@ class _PartRunner:
         for done in convert_units(plan, stack, target, pending, self.task.threads, scratch, self.on_voxels):
             stats = {} if done.lowest is None or done.highest is None else {"lowest": done.lowest, "highest": done.highest}
             yield _made(plan, done.unit, done.proof, inputs[done.unit], stats)
+
+    def _download(self, _: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
+        from wkpipe.steps.download import downloader  # other jobs need none of what this loads
+
+        assert self.plan.download is not None
+        assert self.server is not None
+        inputs, scratch = download_identity(plan), self.locations.data_scratch(self.epoch)
+        with downloader(self.plan.download, plan, self.task.threads, self.server.token, self.server.say) as download:
+            for unit in self.part.units:
+                if not _is_proven(plan, target, ledger, unit, inputs):
+                    yield _made(plan, unit, download.unit(target, unit, scratch, self.on_voxels), inputs, {})
 
     def _downsample(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
         assert plan.from_mag is not None

@@ -15,7 +15,7 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.emptiness import finer_that_shows_loss
-from wkpipe.plan.mag_plan import CONVERT
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.verify.deep import DeepCheck, deep_check
@@ -167,7 +167,7 @@ class _Verification:
         ledger = mag.load_ledger()
         self.newest_epoch = max([self.newest_epoch, *(record.epoch for record in ledger.records.values())])
         self.is_ours |= mag.recipe is not None
-        self.is_converted |= mag.recipe is not None and mag.recipe.kind == CONVERT
+        self.is_converted |= mag.recipe is not None and mag.recipe.kind in (CONVERT, DOWNLOAD)
         self.all_units += len(mag.units)
         units, neighbours = list(mag.units), None
         if not mag.is_made(ledger):

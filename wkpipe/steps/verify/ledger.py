@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wkpipe.errors import MetadataError
 from wkpipe.geometry import Mag
-from wkpipe.plan.mag_plan import CONVERT
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.report import Kind
@@ -72,7 +72,7 @@ def ledger_damage(mag: MagOnDisk, ledger: Ledger) -> Iterator[StateDamage]:
     params = {record.params for record in ledger.records.values() if record.params}
     if mag.recipe is None and params:
         yield StateDamage(Kind.RECIPE, where, f"found no recipe {where}, expected the one that its storage shards were made by")
-    elif mag.recipe is not None and mag.recipe.kind == CONVERT and params and mag.recipe.params not in params:
+    elif mag.recipe is not None and mag.recipe.kind in (CONVERT, DOWNLOAD) and params and mag.recipe.params not in params:
         yield StateDamage(Kind.RECIPE, where, f"found another recipe in {where} than the one that its storage shards were made by")
     if mag.recipe is None and not ledger and (made := _made_from(mag)):
         what = f"found no ledger in {directory}, expected one because mag {', '.join(map(str, made))} was made from it"
@@ -95,7 +95,7 @@ def _made_from(mag: MagOnDisk) -> list[Mag]:
 def state_damage(locations: Locations, newest: int, is_converted: bool) -> Iterator[StateDamage]:
     """Yield what is wrong with the files that hold for the whole dataset.
 
-    `newest` is the highest number of a run among all records; `is_converted` tells that a mag's recipe is a conversion's.
+    `newest` is the highest number of a run among all records; `is_converted` tells that a mag's recipe is a conversion's, or a download's.
     """
     path = locations.locks / EPOCH_NAME
     if newest and read_epoch(locations.locks) < newest:

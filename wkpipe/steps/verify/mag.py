@@ -13,7 +13,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.plan.survey import units_in_box
 from wkpipe.storage.ledger import MADE, Ledger
@@ -100,6 +100,8 @@ class MagOnDisk:
             return repair_command(self.dataset, self.layer.name, self.entry.mag)
         if self.recipe is not None and self.recipe.kind == CONVERT:
             return "its images are no longer where they were: restore its files from a copy"
+        if self.recipe is not None and self.recipe.kind == DOWNLOAD:
+            return "delete its file and run the same `wkpipe download` command again, or restore it from a copy"
         if any(entry.mag < self.entry.mag for entry in self.layer.mags):
             again = refresh_command(self.dataset, self.layer, overwrite=True)
             return f"restore its files from a copy; or, if the finest mag is good, make the coarser ones anew: {again}"

@@ -18,8 +18,8 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import refresh_group_files
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import properties_copy
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
-from wkpipe.plan.recipe import load_recipe
+from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
+from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.sampling import InterpolationMode
 from wkpipe.steps.verify.metadata import array_file
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
@@ -152,6 +152,8 @@ class _Rebuild:
             for first in range(_MOST_CHANNELS):
                 channels = list(range(first, first + layer.num_channels))
                 yield replace(base, kind=CONVERT, source={"sizes": [times, len(channels), z, y, x], "channels": channels})
+            server, _, dataset = str((load_conversion(self.locations) or {}).get("source", "")).rpartition("/datasets/")
+            yield replace(base, kind=DOWNLOAD, source={"server": server, "dataset": dataset})
 
     def _specs(self, layer: LayerProperties, mag: Mag) -> Iterator[ArraySpec]:
         """Yield the layouts that the mag's array may have: its own; if that is broken too, those of the layer's other mags."""

@@ -203,7 +203,7 @@ class _UnitRepair:
             return None
         at = next((i for i, finest in enumerate(conversion.finest) if finest.params == plan.params), None)
         if at is None:
-            self._say(f"{where}: not repaired: the images in {conversion.identity['source']} make another layer now")
+            self._say(f"{where}: not repaired: the images in {conversion.target.identity['source']} make another layer now")
             return None
         stack, ledger = conversion.stacks[at], mag.load_ledger()
         records = [record for record in ledger.records.values() if record.is_made_by(plan.params) and record.inputs]
@@ -212,7 +212,7 @@ class _UnitRepair:
             self._say(f"{where}: not repaired: no record is left to tell that the images are the same; {mend}")
             return None
         if any(record.inputs != image_identity(plan, stack, record.unit) for record in records):
-            self._say(f"{where}: not repaired: the images in {conversion.identity['source']} changed since they were converted")
+            self._say(f"{where}: not repaired: the images in {conversion.target.identity['source']} changed since they were converted")
             return None
         wanted = set(units)
         return PendingMag(plan, [unit for unit in plan.units() if unit in wanted], stack)

@@ -1,0 +1,176 @@
+"""RemoteDataset: a dataset on a server: where a user says it is, how it is reached, what the server says of it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from wkpipe.errors import InputRefused, ServerError, UsageError, one_line
+from wkpipe.geometry import Mag
+from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.server.address import datastore_address, server_address
+from wkpipe.server.token import Token
+from wkpipe.server.versions import Versions, negotiate
+from wkpipe.server.wk_api import WkApi, page_of
+
+if TYPE_CHECKING:
+    from wkpipe.server.boxes import BoxReader
+    from wkpipe.server.connection import Network
+    from wkpipe.server.policy import Policy
+
+ASK_SECONDS = 60.0
+"""For how long a server is asked that does not answer, while its user waits."""
+
+_ID = re.compile(r"(?:.*-)?([0-9a-f]{24})")
+_EXPECTED = "expected that of a dataset's page, like https://webknossos.org/datasets/my_data-0123456789abcdef01234567"
+
+
+@dataclass(frozen=True)
+class DatasetAddress:
+    """Where a user says a dataset is: on which server, and its id there or its name."""
+
+    server: str
+    dataset_id: str | None
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, server: str, allow_http: bool) -> DatasetAddress:
+        """Read the address of a dataset's page; or an id or a name, of a dataset of `server`.
+
+        Raises:
+            UsageError: it is none of these, or has a secret in it.
+        """
+        if "://" not in text:
+            return cls._named(server_address(server, allow_http), text)
+        shown = one_line(text, 200).partition("?")[0].split("@")[-1]
+        try:
+            parts = urlsplit(text.strip())
+            origin = f"{parts.scheme}://{parts.netloc}"
+        except ValueError:
+            raise UsageError(f"{shown} is not an address; {_EXPECTED}") from None
+        if "token=" in parts.query:
+            raise UsageError(f"{shown}: the address has a token in it; give the page's address without it, and your own token as WK_TOKEN")
+        kind, *names = [unquote(part) for part in parts.path.split("/") if part] or [""]
+        if kind == "annotations":
+            raise UsageError(f"{shown} is an annotation, which is not downloaded; give the address of its dataset")
+        if names[-1:] == ["view"]:
+            names.pop()
+        if kind != "datasets" or not 1 <= len(names) <= 2:
+            raise UsageError(f"{shown} is not the address of a dataset; {_EXPECTED}")
+        return cls._named(server_address(origin, allow_http), names[-1])
+
+    @classmethod
+    def _named(cls, server: str, name: str) -> DatasetAddress:
+        if not name.strip():
+            raise UsageError(f"a dataset's name must not be empty; {_EXPECTED}")
+        found = _ID.fullmatch(name)
+        return cls(server, None if found is None else found[1], name)
+
+
+@dataclass(frozen=True)
+class RemoteDataset:
+    """A dataset on a server, and how it is reached; without a token."""
+
+    server: str
+    datastore: str
+    api: int
+    dataset_id: str
+    ca_file: Path | None = None
+    proxy: str | None = None
+
+    @property
+    def page(self) -> str:
+        """Where the dataset is looked at."""
+        return page_of(self.server, self.dataset_id)
+
+    @contextlib.contextmanager
+    def connected(self, token: Token, connections: int, policy: Policy | None = None) -> Iterator[Network]:
+        """Have a network for up to so many requests at once."""
+        from wkpipe.server.connection import Network  # who only plans needs nothing of HTTP
+        from wkpipe.server.policy import Policy
+
+        with Network(token, policy or Policy(), connections, self.ca_file, self.proxy) as network:
+            yield network
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON."""
+        return asdict(self) | {"ca_file": None if self.ca_file is None else str(self.ca_file)}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> RemoteDataset:
+        """Return what `to_json` described."""
+        return cls(**(dict(values) | {"ca_file": None if values["ca_file"] is None else Path(values["ca_file"])}))
+
+
+@dataclass(frozen=True)
+class FoundDataset:
+    """A dataset that was found on a server: what the server says of it, and the token by which it says so."""
+
+    remote: RemoteDataset
+    properties: DatasetProperties
+    token: Token
+
+    @contextlib.contextmanager
+    def reader(self, layer: str, mag: Mag) -> Iterator[BoxReader]:
+        """Have boxes of a mag read, one at a time."""
+        from wkpipe.server.boxes import BoxReader
+        from wkpipe.server.connection import Connection
+        from wkpipe.server.policy import Policy
+
+        properties = self.properties.layer(layer)
+        with self.remote.connected(self.token, 1, Policy(without_progress=ASK_SECONDS)) as network:
+            connection, versions = Connection(network, self.remote.datastore), Versions(self.remote.api)
+            yield BoxReader(connection, versions, self.remote.dataset_id, layer, mag, properties.dtype, properties.num_channels)
+
+
+def find_dataset(
+    address: DatasetAddress, token: Token, allow_http: bool, ca_file: Path | None = None, proxy: str | None = None
+) -> FoundDataset:
+    """Ask a server for a dataset, with a few requests.
+
+    Raises:
+        UsageError: the proxy's address has a secret in it.
+        ServerError: the server has no such dataset, refuses the token, or fails.
+        InputRefused: several datasets have that name.
+        MetadataError: what the server says of the dataset can not be.
+    """
+    from wkpipe.server.connection import Connection, Network
+    from wkpipe.server.policy import Policy
+
+    if proxy is not None and "@" in proxy:
+        raise UsageError("the proxy's address has a user or a password in it, which would be stored with the run's plan; leave it out")
+    with Network(token, Policy(without_progress=ASK_SECONDS), 1, ca_file, proxy) as network:
+        connection = Connection(network, address.server)
+        versions = negotiate(connection)
+        wk = WkApi(connection, versions)
+        dataset_id = address.dataset_id or _id_of(wk, address)
+        name, url = wk.place(dataset_id)
+        datastore = Connection(network, datastore_address(url, address.server, allow_http))
+        properties = _properties(datastore, versions, dataset_id, name)
+    ca_file = None if ca_file is None else ca_file.absolute()
+    return FoundDataset(RemoteDataset(address.server, datastore.base, versions.api, dataset_id, ca_file, proxy), properties, token)
+
+
+def _id_of(wk: WkApi, address: DatasetAddress) -> str:
+    found = sorted(wk.named_datasets(address.name))
+    if not found:
+        raise ServerError(f"{address.server} has no dataset {one_line(address.name, 100)} that this token's user may see; check the name")
+    if len(found) > 1:
+        pages = ", ".join(page_of(address.server, dataset_id) for dataset_id in found[:10])
+        raise InputRefused(f"{address.server} has {len(found)} datasets {one_line(address.name, 100)}; give the address of one: {pages}")
+    return found[0]
+
+
+def _properties(datastore: Any, versions: Versions, dataset_id: str, name: str) -> DatasetProperties:
+    """Return what the datastore says of a dataset: layers as they can be read from it."""
+    what = f"asking for the layers of dataset {dataset_id}"
+    answer = datastore.ask(what, "GET", f"/data/v{versions.data}/zarr/{dataset_id}/datasource-properties.json")
+    if not answer.is_ok:
+        raise datastore.refusal(what, answer)
+    properties = DatasetProperties.from_bytes(answer.body, f"dataset {dataset_id} of {datastore.base}")
+    return DatasetProperties(one_line(name, 200), properties.voxel_size, properties.layers)

@@ -1,0 +1,97 @@
+"""Download units from a server, streaming: cubes of voxels come by several requests at once and are appended in Morton order."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, Voxels
+from wkpipe.formats.chunk_coder import has_any
+from wkpipe.geometry import Vec3Int
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.resources import CUBE_BYTES, connections_of
+from wkpipe.server.boxes import BoxReader
+from wkpipe.server.connection import Connection, Network, Stopped
+from wkpipe.server.policy import Policy
+from wkpipe.server.progress import OneAtATime, Progress
+from wkpipe.server.remote import RemoteDataset
+from wkpipe.server.token import Token
+from wkpipe.server.versions import Versions
+from wkpipe.steps.cubes import Cube, UnitGrid
+from wkpipe.steps.ordered import ordered_map
+from wkpipe.storage.commit import Scratch
+
+
+class Downloader:
+    """Downloads units of one mag, with several requests at once."""
+
+    def __init__(self, network: Network, remote: RemoteDataset, plan: MagPlan, connections: int) -> None:
+        self._network, self._plan = network, plan
+        channels = plan.spec.shape[plan.spec.axes.index("c")]
+        connection, versions = Connection(network, remote.datastore), Versions(remote.api)
+        self._reader = BoxReader(connection, versions, remote.dataset_id, plan.layer, plan.mag, plan.spec.dtype, channels)
+        self._connections = connections
+        self._lock = threading.Lock()
+        self._failure: BaseException | None = None
+
+    def unit(self, target: StoredArray, unit: Position, scratch: Scratch, on_voxels: Callable[[int], None] = lambda _: None) -> UnitProof:
+        """Make one unit of `target` and commit it; `on_voxels` is told how many voxels of it came since the last call.
+
+        Raises:
+            ServerError: the server refuses, fails for too long, or answers with something else than voxels.
+            NotWritable: the disk is full or read-only.
+        """
+        grid = UnitGrid(self._plan, target.spec, unit)
+        with target.unit_writer(unit, scratch) as writer:
+
+            def encoded(cube: Cube) -> EncodedChunks:
+                positions = grid.positions(cube)
+                voxels = self._read(*grid.region(cube))
+                if not has_any(voxels):
+                    return EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
+                return writer.encode_grid(grid.whole_chunks(cube, voxels), positions - positions[0], positions)
+
+            cubes = grid.cubes(target.spec.chunk_bytes, CUBE_BYTES)
+            with contextlib.closing(ordered_map(encoded, cubes, self._connections, self._network.abort)) as each:
+                try:
+                    for chunks in each:
+                        writer.append_all(chunks)
+                        on_voxels(len(chunks.sizes) * grid.chunk.prod())
+                except Stopped:
+                    assert self._failure is not None, "only a failure stops the others"
+                    raise self._failure from None
+            return writer.commit()
+
+    def _read(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
+        """Read a box; the first failure of any thread ends the requests of the others, which may be waiting for minutes."""
+        try:
+            return self._reader.read(first, shape)
+        except Stopped:
+            raise
+        except BaseException as error:
+            with self._lock:
+                self._failure = self._failure or error
+            self._network.abort()
+            raise
+
+
+@contextlib.contextmanager
+def downloader(
+    remote: RemoteDataset, plan: MagPlan, threads: int, token: Token, say: Callable[[str], None], policy: Policy | None = None
+) -> Iterator[Downloader]:
+    """Have the units of a mag downloaded within the block; `say` is told of trouble that lasts."""
+    connections = connections_of(threads)
+    with remote.connected(token, connections, policy) as network:
+        network.on_trouble = OneAtATime(_Trouble(say)).trouble
+        yield Downloader(network, remote, plan, connections)
+
+
+class _Trouble(Progress):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def trouble(self, text: str) -> None:
+        self._say(text)
