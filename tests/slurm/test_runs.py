@@ -120,8 +120,15 @@ def test_wrong_account(slurm_accounting: Cluster, dataset: Path, tmp_path: Path)
     _assert_refused(slurm_accounting, dataset, tmp_path, "account=nobody", "account")
 
 
-def test_more_than_any_node_has(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
-    _assert_refused(slurm, dataset, tmp_path, "cpus-per-task=64", "node configuration")
+@pytest.mark.parametrize("resources, word", [("cpus-per-task=64", "more than 2"), ("mem=6000M", "more than 5000")])
+def test_more_than_any_node_has(resources: str, word: str, slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
+    _assert_refused(slurm, dataset, tmp_path, resources, word)
+
+
+def test_as_much_as_the_largest_node_has(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
+    with started(slurm, downsample(dataset, "--job-resources", "mem=5000M"), tmp_path / "out") as run:
+        run.ends_with(0)
+    assert {job.node for job in jobs_of(slurm, dataset)} == {slurm.names[-1]}
 
 
 def test_more_time_than_the_partition_gives(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
@@ -130,7 +137,8 @@ def test_more_time_than_the_partition_gives(slurm: Cluster, dataset: Path, tmp_p
 
 def _assert_refused(slurm: Cluster, dataset: Path, tmp_path: Path, resources: str, word: str) -> None:
     begin = time.monotonic()
-    with started(slurm, downsample(dataset, "--job-resources", resources), tmp_path / "out", **MANY_JOBS) as run:
+    command = downsample(dataset, "--job-resources", resources, "--jobs", "50")
+    with started(slurm, command, tmp_path / "out", WKPIPE_RANGE_SECONDS="0.01") as run:
         output = run.ends_with(2, 60)
     assert time.monotonic() - begin < 45
     errors = [line for line in output.splitlines() if word in line.lower() and "--job-resources" in line]

@@ -79,17 +79,29 @@ def slurm_limits(resources: JobResources, must_answer: bool) -> Limits | None:
 
     Raises:
         TryAgain: it must answer, and does not.
-        UsageError: it must, and this host has no Slurm.
+        UsageError: it must, and this host has no Slurm; or no node has what is asked for.
     """
+    limits = None
     try:
-        return Slurm().limits(resources.options.get("partition"))
+        limits = Slurm().limits(resources.options.get("partition"))
     except Away as reason:
         if must_answer:
             raise TryAgain(f"Slurm does not answer: {reason}; nothing was submitted, try again later") from None
     except Refused as reason:
         if must_answer:
             raise UsageError(f"the strategy slurm can not be used here: {reason}") from None
-    return None
+    if limits is not None:
+        _check_fits(resources, limits)
+    return limits
+
+
+def _check_fits(resources: JobResources, limits: Limits) -> None:
+    """Refuse what no node has: Slurm may take such a job, and let it wait for ever."""
+    cpus = resources.cpus or 1
+    memory = resources.memory_of(cpus) or 0
+    for what, asked, most, unit in (("cpus-per-task", cpus, limits.cpus, "cores"), ("mem", memory, limits.memory_mib, "MiB")):
+        if asked > most:
+            raise UsageError(f"--job-resources: {what}: {asked} {unit} for each job, but no node of the partition has more than {most}")
 
 
 def memory_note(plan: Plan, resources: JobResources) -> str | None:

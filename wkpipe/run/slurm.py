@@ -152,15 +152,18 @@ class Slurm:
         return _accounted(output)
 
     def limits(self, partition: str | None) -> Limits | None:
-        """Return the most that one job can get in a partition (None: the default one); None where there is no such partition.
+        """Return the most that one job can get in a partition (None: the default one); None where there is no such
+        partition, or no node in it.
 
         Raises:
             Away: as `submit`.
             Refused: what sinfo says.
         """
-        output = self._run(["sinfo", "--noheader", "--format=%R|%P|%m|%c|%l", *([f"--partition={partition}"] if partition else [])])
-        lines = [line.split("|") for line in output.splitlines() if line.count("|") == 4]
-        found = [_limits(*fields[2:]) for fields in lines if partition or fields[1].endswith("*")]
+        # Not exactly, nodes that differ were one line with the least of them.
+        asked = ["sinfo", "--noheader", "--exact", "--format=%R|%P|%m|%c|%l", *([f"--partition={partition}"] if partition else [])]
+        lines = [line.split("|") for line in self._run(asked).splitlines() if line.count("|") == 4]
+        # A partition may have no nodes yet.
+        found = [_limits(*fields[2:]) for fields in lines if (partition or fields[1].endswith("*")) and fields[3] != "0"]
         if not found:
             return None
         times = [limits.minutes for limits in found]
@@ -258,7 +261,7 @@ def _limits(memory: str, cpus: str, limit: str) -> Limits:
     longest = None
     with contextlib.suppress(ValueError):
         longest = minutes(limit)
-    return Limits(int(memory.rstrip("+")), int(cpus.rstrip("+")), longest)
+    return Limits(int(memory), int(cpus), longest)
 
 
 def _accounted(output: str) -> dict[str, Used]:

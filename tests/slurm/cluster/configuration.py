@@ -14,6 +14,7 @@ PARTITION = "debug"
 SMALL_PARTITION = "small"
 ACCOUNT = "lab"
 NODE_MEMORY_MB = 4000
+LAST_NODE_MEMORY_MB = 5000
 NODE_CPUS = 2
 
 
@@ -121,9 +122,8 @@ def slurm_conf(directory: Path, nodes: Sequence[str], ports: Ports, accounting: 
     else:
         lines += ["AccountingStorageType=accounting_storage/none"]
     for node, port in zip(nodes, ports.nodes, strict=True):
-        lines.append(
-            f"NodeName={node} NodeHostname={host_name()} NodeAddr=127.0.0.1 Port={port} CPUs={NODE_CPUS} RealMemory={NODE_MEMORY_MB}"
-        )
+        memory = LAST_NODE_MEMORY_MB if node == nodes[-1] else NODE_MEMORY_MB
+        lines.append(f"NodeName={node} NodeHostname={host_name()} NodeAddr=127.0.0.1 Port={port} CPUs={NODE_CPUS} RealMemory={memory}")
     lines += [
         f"PartitionName={PARTITION} Nodes=ALL Default=YES DefMemPerCPU=100 MaxTime=INFINITE State=UP",
         f"PartitionName={SMALL_PARTITION} Nodes={nodes[0]} DefMemPerCPU=100 MaxTime=10 State=UP",

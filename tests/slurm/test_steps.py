@@ -1,0 +1,80 @@
+"""The other commands that make something run their tasks as jobs of Slurm, too; what needs the token does not."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.server.wk_server.server import WkServer
+from tests.server.workflow.watched import TOKEN, Server, no_token_in
+from tests.slurm.cluster.cluster import Cluster
+from tests.slurm.slurm_helpers import LAYER, MANY_JOBS, ON_SLURM, assert_same, copy_of, damage, jobs_of, started
+from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, VOXEL_SIZE, WKPIPE, data_files, identities
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture
+def shared() -> Iterator[Path]:
+    """A directory that is none of the places which every host has for itself."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wkpipe"
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache, prefix="shared-") as directory:
+        yield Path(directory)
+
+
+def test_verify_repairs_by_jobs(slurm: Cluster, pyramid: Path, tmp_path: Path) -> None:
+    """The finest mag is made again from the images, the others from their finer ones."""
+    dataset = copy_of(pyramid, tmp_path / "work")
+    before = identities(dataset)
+    shards = [sorted(path for path in (dataset / LAYER / mag).rglob("c/*/*/*/*") if path.is_file()) for mag in ("1", "2-2-1", "4-4-2")]
+    finest, lost, damaged = shards[0][0], shards[1][1], shards[2][0]
+    damage(finest)
+    lost.unlink()
+    damage(damaged)
+    command = [*WKPIPE, "verify", str(dataset), *ON_SLURM]
+    with started(slurm, [*command, "--repair"], tmp_path / "out", **MANY_JOBS) as run:
+        output = run.ends_with(0)
+    assert output.count("found: ") == 3
+    assert_same(dataset, pyramid)
+    after = identities(dataset)
+    assert {dataset / name for name in before if before[name] != after[name]} == {finest, lost, damaged}
+    jobs = jobs_of(slurm, dataset)
+    assert len(jobs) >= 2
+    assert {job.state for job in jobs} == {"COMPLETED"}
+
+
+def test_remote_convert_uploads_from_here(slurm: Cluster, stack: Path, expected: Path, shared: Path, tmp_path: Path) -> None:
+    """Jobs make the dataset, this host sends it; no job gets to see the token, though Slurm hands on the environment."""
+    seen = shared / "seen"
+    seen.mkdir()
+    profile = shutil.copytree(REPOSITORY / "profiles" / "slurm", shared / "profile") / "config.yaml"
+    profile.write_text(f"{profile.read_text()}\nwkpipe-slurm-setup: env > {seen}/$SLURM_JOB_ID\n")
+    command = [
+        *(*WKPIPE, "remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, *SHARDS, "--work-dir", str(shared / "work")),
+        *(*ON_SLURM, "--profile", str(profile.parent)),
+    ]
+    (shared / "work").mkdir()
+    arrays = {name: found for name, found in data_files(expected).items() if name.count("/") > 1}
+    with WkServer(tmp_path / "server", TOKEN) as wk:
+        server = Server(wk)
+        with started(
+            slurm, [*command, "--webknossos-url", server.url], tmp_path / "out", WK_TOKEN=TOKEN, PROBE="handed-on", **MANY_JOBS
+        ) as run:
+            output = run.ends_with(0)
+        assert server.trees() == [arrays]
+        assert f"uploaded: {server.page}" in output
+        wk.check()
+    jobs = jobs_of(slurm, shared)
+    assert len(jobs) >= 4
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    assert not [job for job in jobs if "upload" in job.name]
+    assert {path.name for path in seen.iterdir()} == {job.id for job in jobs}
+    assert all("PROBE=handed-on" in path.read_text() for path in seen.iterdir())
+    no_token_in(seen, output)
+    assert not any((shared / "work").iterdir())
