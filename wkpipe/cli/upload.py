@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wkpipe.cli import options as o
-from wkpipe.errors import UsageError
+from wkpipe.errors import UnreadableInput, UsageError, one_line
 
 if TYPE_CHECKING:
     from wkpipe.geometry import Mag
@@ -151,12 +151,14 @@ def _cancel(request: UploadRequest, token: str | None, token_file: Path | None, 
 def _show_status(request: UploadRequest, as_json: bool) -> None:
     from wkpipe.server.upload import statuses
 
+    if not request.dataset.is_dir():
+        raise UnreadableInput(f"{request.dataset} is not a directory; give the path of a dataset")
     found = statuses(request.state)
     if as_json:
         print(json.dumps([asdict(each) for each in found]))
         return
     for each in found:
-        print(_status_line(each))
+        print(one_line(_status_line(each)))
     if not found:
         print(f"no upload of {request.dataset} has begun")
 
@@ -175,8 +177,9 @@ def _status_line(status: UploadStatus) -> str:
 
 def _show_files(request: UploadRequest, as_json: bool) -> None:
     from wkpipe.plan.space import size_text
-    from wkpipe.server.upload import select_files
+    from wkpipe.server.upload import select_files, where_to
 
+    url = where_to(request)
     selection = select_files(request)
     for text in selection.notices:
         print(f"wkpipe: {text}", file=sys.stderr)
@@ -185,4 +188,4 @@ def _show_files(request: UploadRequest, as_json: bool) -> None:
         return
     for file in selection.files:
         print(f"{file.size:>14,}  {file.path}")
-    print(f"{selection.size:>14,}  bytes in {len(selection.files)} files ({size_text(selection.size)}) would be sent to {request.url}")
+    print(f"{selection.size:>14,}  bytes in {len(selection.files)} files ({size_text(selection.size)}) would be sent to {url}")

@@ -21,6 +21,7 @@ import google_crc32c
 
 from wkpipe.errors import MetadataError, TryAgain
 from wkpipe.server.selection import SourceFile
+from wkpipe.server.wk_api import DATASET_ID
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lock import Holder, MetadataLock
@@ -30,6 +31,7 @@ VERSION = 1
 
 _MOST_CHUNKS = 1 << 32
 _UPLOAD_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_KINDS = {"is_reserved": bool, "finish": int, "expected_id": str, "dataset_id": str, "is_usable": bool, "dead": str}
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ class Events:
     dataset_id: str | None = None
     is_usable: bool = False
     dead: str | None = None
+
+    def apply(self, events: Mapping[str, Any]) -> None:
+        """Take in what is of the right kind, and nothing else: the journal came with the dataset, and its ids become parts of addresses."""
+        for name, value in events.items():
+            kind = _KINDS.get(name)
+            is_good = kind is not None and (isinstance(value, kind) or (kind is str and value is None))
+            if is_good and (not name.endswith("_id") or value is None or DATASET_ID.fullmatch(value)):
+                setattr(self, name, value)
 
 
 class UploadLock(MetadataLock):
@@ -177,9 +187,7 @@ class Journal:
     def _apply(self, content: Mapping[str, Any]) -> None:
         (kind, value), *_ = content.items()
         if kind == "event":
-            for name, each in value.items():
-                if hasattr(self.events, name):
-                    setattr(self.events, name, each)
+            self.events.apply(value)
             return
         file, number = map(int, value)
         if not 0 <= file < len(self.files) or number < 1:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from wkpipe.errors import UsageError
+from wkpipe.errors import MetadataError, UsageError
 from wkpipe.geometry import Mag
 from wkpipe.server.address import server_address
-from wkpipe.server.journal import Journal
+from wkpipe.server.journal import FILE_NAME, Journal
 from wkpipe.server.token import Token
 from wkpipe.server.wk_api import check_name, page_of
 from wkpipe.stored.dataset import StoredDataset
-from wkpipe.stored.locations import STATE_NAME, Locations, uploads_directory
+from wkpipe.stored.locations import STATE_NAME, Locations, upload_directory
 
 if TYPE_CHECKING:
     from wkpipe.server.connection import Network
@@ -108,8 +108,19 @@ class Target:
         mags = [None if mag is None else mag.to_list() for mag in (request.finest_mag, request.coarsest_mag)]
         root = str(request.dataset.resolve())
         key = json.dumps([root, url, name, request.folder, request.datastore, sorted(set(request.layers)), mags])
-        directory = uploads_directory(request.state) / hashlib.sha256(key.encode()).hexdigest()[:16]
+        directory = upload_directory(request.state, hashlib.sha256(key.encode()).hexdigest()[:16])
         return cls(url, name, directory, request)
+
+    def journal(self) -> Journal | None:
+        """Return what an earlier run knew of this upload; None where there is nothing.
+
+        Raises:
+            MetadataError: it is damaged, or that of another upload: a dataset comes from who knows where, and its journal with it.
+        """
+        found = Journal.load(self.directory)
+        if found is not None and (found.head.url, found.head.name) != (self.url, self.name):
+            raise MetadataError(f"{self.directory / FILE_NAME}: this is the journal of another upload; upload anew with --again")
+        return found
 
     def network(self, token: Token, policy: Policy | None) -> Network:
         from wkpipe.server.connection import Network  # who only plans an upload needs nothing of HTTP

@@ -6,7 +6,6 @@ import datetime as dt
 import itertools
 import time
 import uuid
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from wkpipe.errors import InputRefused, MetadataError, ServerError
@@ -90,11 +89,10 @@ class UploadSession:
             InputRefused: other files.
             ServerError: the earlier one has failed for good.
         """
-        directory = self._target.directory
         if self._request.again:
-            self._forget(directory)
+            self._forget()
             return None
-        journal = Journal.load(directory)
+        journal = self._target.journal()
         if journal is None:
             return None
         difference = difference_of(journal.files, self._selection.files)
@@ -108,11 +106,11 @@ class UploadSession:
         journal.files = self._selection.files  # the same, with the content of the properties
         return journal
 
-    def _forget(self, directory: Path) -> None:
+    def _forget(self) -> None:
         try:
-            journal = Journal.load(directory)
+            journal = self._target.journal()
         except MetadataError:
-            remove_journal(directory)
+            remove_journal(self._target.directory)
             return
         if journal is None:
             return

@@ -41,6 +41,7 @@ __all__ = [
     "statuses",
     "upload",
     "uploaded_before",
+    "where_to",
 ]
 
 
@@ -74,6 +75,15 @@ def select_files(request: UploadRequest) -> Selection:
     return select(opened(request), part)
 
 
+def where_to(request: UploadRequest) -> str:
+    """Return the address of the server that a request goes to.
+
+    Raises:
+        UsageError, InputRefused: a part of the request can not be.
+    """
+    return Target.of(request).url
+
+
 def check_server(request: UploadRequest, token: Token, policy: Policy | None = None) -> None:
     """Ask the server what can be asked before there is a dataset: whether it takes the token, the name, the folder, the datastore.
 
@@ -90,7 +100,7 @@ def difference(request: UploadRequest) -> str | None:
     Raises:
         InputRefused, IntegrityError: as `upload`.
     """
-    journal = Journal.load(Target.of(request).directory)
+    journal = Target.of(request).journal()
     return None if journal is None else difference_of(journal.files, select_files(request).files)
 
 
@@ -100,7 +110,7 @@ def uploaded_before(request: UploadRequest) -> Uploaded | None:
     Raises:
         InputRefused, IntegrityError: as `upload`.
     """
-    journal = Journal.load(Target.of(request).directory)
+    journal = Target.of(request).journal()
     if journal is None or journal.events.dataset_id is None or not journal.events.is_usable or difference(request) is not None:
         return None
     return Uploaded(journal.events.dataset_id, page_of(journal.head.url, journal.events.dataset_id), was_there=True)
@@ -108,7 +118,7 @@ def uploaded_before(request: UploadRequest) -> Uploaded | None:
 
 def status(request: UploadRequest) -> UploadStatus | None:
     """Return how far an upload is; None where it has not begun."""
-    journal = Journal.load(Target.of(request).directory)
+    journal = Target.of(request).journal()
     return None if journal is None else status_of(journal)
 
 
@@ -127,7 +137,7 @@ def cancel(request: UploadRequest, token: Token, policy: Policy | None = None) -
     """
     target = Target.of(request)
     with UploadLock(target.directory):
-        journal = Journal.load(target.directory)
+        journal = target.journal()
         if journal is None or journal.events.dataset_id is not None:
             what = "no upload" if journal is None else "no unfinished upload (what is done is deleted on the server)"
             raise InputRefused(f"{request.dataset}: there is {what} of {target.name} to {target.url}")

@@ -70,9 +70,9 @@ def create(path: Path) -> int:
 
 
 def open_append(path: Path) -> int:
-    """Open a file for appending, making it where it is missing, and return its descriptor."""
+    """Open a file for appending, making it where it is missing, and return its descriptor; a link is not followed."""
     with explained(path):
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
 def write(descriptor: int, data: bytes | bytearray | memoryview, path: Path) -> None:

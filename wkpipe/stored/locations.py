@@ -146,6 +146,17 @@ def uploads_directory(state: Path) -> Path:
     return state / UPLOADS
 
 
+def upload_directory(state: Path, key: str) -> Path:
+    """Return where a state directory keeps the journal of one upload.
+
+    Raises:
+        InputRefused: it is a link.
+    """
+    directory = uploads_directory(state) / key
+    _refuse_links(directory)
+    return directory
+
+
 def _refuse_links(*paths: Path) -> None:
     """Refuse links where wkpipe writes and removes: they would lead its hand out of the dataset."""
     for path in paths:

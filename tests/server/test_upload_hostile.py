@@ -1,0 +1,104 @@
+"""Who means ill: a dataset that brings a journal of its own, and a server that answers with what no server would."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import google_crc32c
+import pytest
+
+from tests.server.upload_helpers import FAST, Stage
+from tests.server.wk_server import WkServer
+from wkpipe.cli.app import run_app
+from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError
+from wkpipe.server.journal import FILE_NAME
+from wkpipe.server.request import Target
+from wkpipe.server.upload import cancel, status
+
+# -- a dataset ------------------------------------------------------------------------------------------------------
+
+
+def signed(content: object) -> bytes:
+    """Return a line as it stands in journals."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    return b"%s %08x\n" % (text, google_crc32c.value(text))
+
+
+def begun(stage: Stage) -> Path:
+    """Begin an upload that breaks off, and return its journal's directory."""
+    stage.fail("chunk", skip=3, count=None, status=404)
+    stage.refused(ServerError, "injected 404")
+    stage.clear_faults()
+    return Target.of(stage.request()).directory
+
+
+def change_head(directory: Path, **changes: str) -> None:
+    first, _, rest = (directory / FILE_NAME).read_bytes().partition(b"\n")
+    head = json.loads(first.rpartition(b" ")[0])
+    (directory / FILE_NAME).write_bytes(signed(head | changes) + rest)
+
+
+def test_the_token_does_not_go_to_a_server_that_a_journal_names(stage: Stage, tmp_path: Path) -> None:
+    directory = begun(stage)
+    with WkServer(tmp_path / "other", "another") as other:
+        change_head(directory, url=other.url)
+        stage.refused(MetadataError, "journal of another upload; upload anew with --again")
+        with pytest.raises(MetadataError, match="journal of another upload"):
+            cancel(stage.request(), stage.token, FAST)
+        assert stage.succeeds(again=True)
+        assert not other.log
+
+
+def test_a_journal_in_a_linked_directory_is_refused(stage: Stage, tmp_path: Path) -> None:
+    directory = Target.of(stage.request()).directory
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/precious.log").write_text("x")
+    directory.parent.mkdir()
+    directory.symlink_to(tmp_path / "elsewhere")
+    stage.refused(InputRefused, "is a link that leads out")
+    assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["precious.log"]
+    assert not stage.server.log
+
+
+def test_a_journal_is_not_written_through_a_link(stage: Stage, tmp_path: Path) -> None:
+    (log,) = begun(stage).glob("*.log")
+    log.rename(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").read_bytes()
+    log.symlink_to(tmp_path / "elsewhere")
+    stage.refused(NotWritable, r"\.log")
+    assert (tmp_path / "elsewhere").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{"dataset_id": "../../x\x1b"}, {"dataset_id": [1]},
+     {"expected_id": "../x"}, {"finish": "x"}, {"dead": ["x"]}, {"is_usable": "x"}, {"x": 1}],
+)  # fmt: skip
+def test_events_of_another_kind_are_none(stage: Stage, event: dict[str, object]) -> None:
+    (log,) = begun(stage).glob("*.log")
+    with log.open("ab") as file:
+        file.write(signed({"event": event}))
+    found = status(stage.request())
+    assert found is not None
+    assert found.state == "sending"
+    stage.goes_on()
+
+
+def test_what_a_journal_says_is_shown_in_one_line(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    change_head(begun(stage), name="a\x1b[31m\nb")
+    assert run_app(["upload", str(stage.dataset), "--status"]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.isprintable()
+    assert line.startswith(r"a\x1b[31m b to ")
+
+
+def test_a_dry_run_refuses_what_the_upload_would(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
+    for url, name in (("https://user:secret@wk.example", "abc"), (stage.url + "/x", "abc"), (stage.url, "a b")):
+        assert run_app(["upload", str(stage.dataset), "--dry-run", "--webknossos-url", url, "--dataset-name", name]) in (2, 3)
+    assert "secret" not in "".join(capsys.readouterr())
+
+
+def test_the_status_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_app(["upload", str(tmp_path / "nowhere"), "--status"]) == 3
+    assert "nowhere is not a directory" in capsys.readouterr().err
