@@ -8,10 +8,10 @@ from pathlib import Path
 import google_crc32c
 import pytest
 
-from tests.server.upload_helpers import FAST, Stage
+from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer
 from wkpipe.cli.app import run_app
-from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError
+from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError, WkpipeError
 from wkpipe.server.journal import FILE_NAME
 from wkpipe.server.request import Target
 from wkpipe.server.upload import cancel, status
@@ -102,3 +102,49 @@ def test_a_dry_run_refuses_what_the_upload_would(stage: Stage, capsys: pytest.Ca
 def test_the_status_of_nothing_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_app(["upload", str(tmp_path / "nowhere"), "--status"]) == 3
     assert "nowhere is not a directory" in capsys.readouterr().err
+
+
+# -- a server -------------------------------------------------------------------------------------------------------
+
+ESCAPED = SECRET.replace("t", r"\u0074")
+ODD_ANSWERS = [
+    ("buildinfo", '{"httpApiVersioning": {"currentApiVersion": 1e999, "oldestSupportedApiVersion": 10}}'),
+    ("user", r'{"id": "\ud800", "organization": "o"}'),
+    ("user", r'{"id": "e", "organization": "\u001b[31m"}'),
+    ("folders", '[{"id": [], "name": "A", "parent": null}]'),
+    ("folders", '[{"id": "x", "name": "B", "parent": []}, {"id": "y", "name": 1, "parent": {}}]'),
+    ("folders", '[{"id": "x", "name": "B", "parent": "y"}, {"id": "y", "name": "C", "parent": "x"}]'),
+    ("datastores", r'[{"name": "d", "url": "http://127.0.0.1:1/\u0007", "allowsUpload": true}]'),
+    ("datastores", r'[{"name": "d", "url": "http://a\ud800.localhost", "allowsUpload": true}]'),
+    ("datastores", '[{"name": "d", "url": "https://xn--zz", "allowsUpload": true}]'),
+    ("name", rf'{{"isValid": false, "errors": "{ESCAPED} is no name"}}'),
+    *((route, "[" * depth + "]" * depth) for route in ("buildinfo", "user", "datastores", "name") for depth in (900, 100_000)),
+]
+
+
+@pytest.mark.parametrize("route, body", ODD_ANSWERS)
+def test_odd_answers_are_refused_in_one_line(stage: Stage, route: str, body: str) -> None:
+    stage.fail(route, status=200, body=body, count=None)
+    text = stage.refused(WkpipeError, ".", folder="A" if route == "folders" else None)
+    assert text.isprintable()
+    assert SECRET not in text
+    assert not stage.rows()
+
+
+@pytest.mark.parametrize("depth", range(900, 1000, 7))
+def test_no_depth_of_an_answer_is_too_deep_for_its_refusal(stage: Stage, depth: int) -> None:
+    stage.fail("reserve", status=400, body='{"a":' * depth + "1" + "}" * depth)
+    stage.refused(ServerError, "answers 400: ")
+
+
+@pytest.mark.parametrize("where", ["https://{}.example/x", "https://{}@elsewhere.example", "https://elsewhere.example/{}?token={}"])
+def test_a_redirect_that_holds_the_token_does_not_show_it(stage: Stage, where: str) -> None:
+    stage.fail("user", redirect=where.format(SECRET, SECRET))
+    text = stage.refused(ServerError, "a redirect to https://")
+    assert SECRET.lower() not in text.lower()
+
+
+def test_a_retry_after_beyond_all_calendars_is_none(stage: Stage) -> None:
+    for asked in ("Mon, 01 Jan 2024 00:00:00 +99999999999999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"):
+        stage.fail("user", status=503, headers={"Retry-After": asked})
+    stage.succeeds()

@@ -201,7 +201,7 @@ class Network:
             response.status_code,
             content if is_raw else self.token.redacted(content),
             response.headers.get("retry-after"),
-            None if location is None else _origin_of(location),
+            None if location is None else _origin_of(self.token.redacted(location.encode()).decode()),
             is_raw,
             response.headers.get("missing-buckets"),
         )
@@ -227,6 +227,8 @@ class Connection:
     def __init__(self, network: Network, base: str) -> None:
         self.network = network
         self.base = base
+        if not _is_address(base):
+            raise ServerError(f"{one_line(base, 200)} is no address that requests can be sent to")
         if network.proxy is not None and network.proxy.startswith("http:") and base.startswith("http:"):
             raise UsageError(f"{base}: the token would go unencrypted through the proxy; use https, or no proxy")
 
@@ -326,6 +328,13 @@ class Patience:
         if idle + pause >= policy.tell:
             self._network.on_trouble(f"{why}; trying again in {pause:.0f} s")
         self._network.wait(pause)
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(httpx.URL(url).host)
+    except (httpx.InvalidURL, UnicodeError):
+        return False
 
 
 def _until(pieces: Iterator[bytes], deadline: float) -> Iterator[bytes]:

@@ -61,7 +61,7 @@ def asked_pause(retry_after: str | None) -> float | None:
         return float(retry_after.strip()[:9])
     try:
         date = parsedate_to_datetime(retry_after)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return None
     if date.tzinfo is None:
         date = date.replace(tzinfo=dt.UTC)

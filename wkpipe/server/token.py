@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import ctypes
-import json
 import os
 import re
 import stat
 from pathlib import Path
-from urllib.parse import quote
 
 from wkpipe.errors import ServerError, UsageError
 from wkpipe.storage.disk import read_small
@@ -36,8 +34,7 @@ class Token:
         if not _TOKEN.fullmatch(secret):
             raise UsageError(f"the token is not one: expected a word of printable ASCII characters; {_WHERE_FROM}")
         self.__secret = secret
-        spellings = {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]}
-        self.__spellings = sorted((text.encode() for text in spellings), key=len, reverse=True)
+        self.__spellings = re.compile("".join(map(_spellings, secret)).encode())
 
     def reveal(self) -> str:
         """Return the secret: for the one header that needs it."""
@@ -45,8 +42,7 @@ class Token:
 
     def redacted(self, data: bytes) -> bytes:
         """Return what a server has said without the secret, and without whatever stands behind ``token=``."""
-        for spelling in self.__spellings:
-            data = data.replace(spelling, HIDDEN.encode())
+        data = self.__spellings.sub(HIDDEN.encode(), data)
         return _IN_QUERIES.sub(rb"\1" + HIDDEN.encode(), data)
 
     def __repr__(self) -> str:
@@ -59,6 +55,12 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not to be pickled")
+
+
+def _spellings(character: str) -> str:
+    """Return a pattern of how JSON, addresses and HTML spell a character, one by one: part of a secret may be escaped."""
+    code = f"{ord(character):02x}"
+    return rf"(?:\\?{re.escape(character)}|(?i:\\u00{code}|%{code}|&#x0*{code};|&#0*{ord(character)};))"
 
 
 def take_token(token: str | None = None, token_file: Path | None = None) -> Token:
@@ -114,4 +116,7 @@ def read_token(file: Path) -> Token:
         data = file.read_bytes() if stat.S_ISFIFO(mode) else read_small(file)
     except OSError as error:
         raise ServerError(f"{file}: {error.strerror or error}; expected a file with the token of the server") from None
-    return Token(data.decode(errors="replace").strip())
+    try:
+        return Token(data.decode(errors="replace").strip())
+    except UsageError as error:
+        raise UsageError(f"{file}: {error}") from None

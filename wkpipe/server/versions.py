@@ -60,7 +60,7 @@ def negotiate(server: Connection) -> Versions:
     try:
         versioning = content["httpApiVersioning"]
         oldest, newest = int(versioning["oldestSupportedApiVersion"]), int(versioning["currentApiVersion"])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise ServerError(
             f"{what}: {server.base} answers {answer.status} without versions, as a WEBKNOSSOS server of today would; check the address"
         ) from None

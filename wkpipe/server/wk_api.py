@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 DATASET_ID = re.compile(r"[0-9a-f]{24}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
 _LEAST_NAME = 3
+_DEEPEST_FOLDER = 100
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class WkApi:
         """Return whose token it is."""
         content = self._json("asking for the token's user", "user", dict)
         found = content.get("id"), content.get("organization")
-        if not all(isinstance(value, str) and value for value in found):
+        if not all(isinstance(value, str) and value and value.isprintable() for value in found):
             raise ServerError(f"asking for the token's user: {self.connection.base} names none")
         return User(*map(str, found))
 
@@ -204,15 +205,20 @@ class _Folder:
 
 
 def _folders(entries: list[Any]) -> list[_Folder]:
-    known = {entry["id"]: entry for entry in entries if isinstance(entry, dict) and "id" in entry and "name" in entry}
+    known = {
+        entry["id"]: entry
+        for entry in entries
+        if isinstance(entry, dict) and isinstance(entry.get("id"), str) and isinstance(entry.get("name"), str)
+    }
     folders = []
     for folder_id, entry in known.items():
         path: list[str] = []
         above: Any = entry
-        while above is not None and len(path) <= len(known):
-            path.insert(0, str(above["name"]))
-            above = known.get(above.get("parent"))
-        folders.append(_Folder(str(folder_id), tuple(path), entry.get("isEditable") is not False))
+        while above is not None and len(path) < _DEEPEST_FOLDER:
+            path.insert(0, above["name"])
+            parent = above.get("parent")
+            above = known.get(parent) if isinstance(parent, str) else None
+        folders.append(_Folder(folder_id, tuple(path), entry.get("isEditable") is not False))
     return folders
 
 
