@@ -1,6 +1,6 @@
 """Measure how planning scales: a layer of up to a petabyte, of which only the metadata and the names of files are there.
 
-    python bench/planning.py [--edges 24 49 98] [--filled 0.02]
+    python bench/planning.py [--edges 24 49 98] [--filled 0.02] [--strategy slurm]
 
 A layer of N³ storage shards of 1024³ one-byte voxels is made of metadata and, for a part of its shards, of files without
 data: planning looks at names, sizes and times alone. `adopt` is the first run on a dataset of another tool, `again` the
@@ -11,7 +11,8 @@ second one, with a ledger that knows every shard. Each stage runs in a process o
     dag     what Snakemake loads of it
     job     what one job loads before its first voxel: its task, and its share of both ledgers
 
-Times are those of the CPU, on which other work on the machine has little influence.
+For slurm the work is cut for 100 jobs at once, for multiprocessing for 64 cores. `ranges` are what is worth a job on a cluster;
+a job does up to 50 of them. Times are those of the CPU, on which other work on the machine has little influence.
 """
 
 from __future__ import annotations
@@ -47,6 +48,7 @@ from wkpipe.plan.config import Config
 from wkpipe.plan.plan import load_plan
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.task import PUBLISH
+from wkpipe.run.cluster import DEFAULT_JOBS
 from wkpipe.steps.run import Run
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
@@ -54,7 +56,7 @@ from wkpipe.stored.locations import Locations
 
 SHARD: Final = 1024
 LAYER: Final = "em"
-SIZING: Final = Sizing(cores=100, least_seconds=60.0, target_seconds=60.0)
+SIZINGS: Final = {"slurm": Sizing.cluster(DEFAULT_JOBS), "multiprocessing": Sizing.local(64)}
 STAGES: Final = ("plan", "begin", "dag", "job")
 
 
@@ -83,13 +85,15 @@ def make_dataset(root: Path, edge: int, filled: float) -> None:
 # -- the stages, each in a process of its own -----------------------------------------------------------------------
 
 
-def plan(root: Path) -> dict[str, Any]:
-    made = make_plan(Config(target=root), SIZING)
-    return {"tasks": len(made.tasks), "units": made.units_to_do}
+def plan(root: Path, sizing: Sizing) -> dict[str, Any]:
+    made = make_plan(Config(target=root), sizing)
+    seconds = sum(task.runtime_s * task.threads for task in made.tasks if task.parts)
+    ranges = {"ranges": round(seconds / sizing.range_seconds)} if sizing.range_seconds else {}
+    return {"tasks": len(made.tasks), **ranges, "units": made.units_to_do}
 
 
-def begin(root: Path) -> Callable[[], dict[str, Any]]:
-    made = make_plan(Config(target=root), SIZING)
+def begin(root: Path, sizing: Sizing) -> Callable[[], dict[str, Any]]:
+    made = make_plan(Config(target=root), sizing)
     run = Run(made)
 
     def timed() -> dict[str, Any]:
@@ -104,11 +108,11 @@ def _run_directory(root: Path) -> Path:
     return runs / (runs / "current").read_text()
 
 
-def dag(root: Path) -> dict[str, Any]:
+def dag(root: Path, _: Sizing) -> dict[str, Any]:
     return {"tasks": len(load_plan(_run_directory(root)).tasks)}
 
 
-def job(root: Path) -> dict[str, Any]:
+def job(root: Path, _: Sizing) -> dict[str, Any]:
     directory = _run_directory(root)
     names = [task.name for task in load_plan(directory).tasks if task.rule != PUBLISH]
     middle = names[len(names) // 3]
@@ -129,10 +133,10 @@ def job(root: Path) -> dict[str, Any]:
     return timed
 
 
-def _stage(name: str, root: Path) -> None:
+def _stage(name: str, root: Path, sizing: Sizing) -> None:
     """Run a stage and print seconds of CPU and peak memory."""
     start = time.process_time()
-    outcome = {"plan": plan, "begin": begin, "dag": dag, "job": job}[name](root)
+    outcome = {"plan": plan, "begin": begin, "dag": dag, "job": job}[name](root, sizing)
     if callable(outcome):
         start = time.process_time()
         outcome = outcome()
@@ -141,8 +145,8 @@ def _stage(name: str, root: Path) -> None:
     print(json.dumps({"seconds": seconds, "megabytes": peak / 1e6, **outcome}))
 
 
-def measured(name: str, root: Path) -> dict[str, Any]:
-    command = [sys.executable, str(Path(__file__).resolve()), "--stage", name, str(root)]
+def measured(name: str, root: Path, strategy: str) -> dict[str, Any]:
+    command = [sys.executable, str(Path(__file__).resolve()), "--strategy", strategy, "--stage", name, str(root)]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     result: dict[str, Any] = json.loads(output)
     return result
@@ -152,11 +156,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edges", type=int, nargs="+", default=[24, 49, 98], help="shards along each edge; 98 make a petabyte")
     parser.add_argument("--filled", type=float, default=0.02, help="part of the shards that have files")
+    parser.add_argument("--strategy", choices=SIZINGS, default="slurm", help="how the work is cut")
     parser.add_argument("--directory", type=Path, help="where the datasets are made; default: the system's temporary directory")
     parser.add_argument("--stage", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.stage:
-        _stage(arguments.stage[0], Path(arguments.stage[1]))
+        _stage(arguments.stage[0], Path(arguments.stage[1]), SIZINGS[arguments.strategy])
         return
     print(f"{'shards':>8} {'bytes':>8} {'run':>6} {'stage':>6} {'CPU s':>8} {'MB peak':>8} {'µs/shard':>9}  what")
     with contextlib.ExitStack() as stack:
@@ -166,7 +171,7 @@ def main() -> None:
             make_dataset(root, edge, arguments.filled)
             for run in ("adopt", "again"):
                 for name in STAGES:
-                    found = measured(name, root)
+                    found = measured(name, root, arguments.strategy)
                     seconds, megabytes = found.pop("seconds"), found.pop("megabytes")
                     what = ", ".join(f"{value} {key}" for key, value in found.items())
                     print(

@@ -95,6 +95,11 @@ def test_extra_arguments_stay_apart() -> None:
         ('{"partition": "a\\nb"}', "is not valid"),
         ("extra=--output=x", "--output is set by wkpipe itself"),
         ("extra=--mem=5", "mem has a key of its own"),
+        ("extra=--outp=x", "--outp is set by wkpipe itself"),
+        ("extra=--part=x", "part has a key of its own"),
+        ("extra=-J name", "'-J' is not of the form --option=value"),
+        ("extra=--hint nomultithread", "'nomultithread' is not of the form"),
+        ('{"extra": ["--hint=a\\nb"]}', "is not of the form"),
         ("exclusive=maybe", "expected true or false"),
     ],
 )

@@ -168,9 +168,14 @@ def _count(value: Any) -> int:
 def _arguments(value: Any) -> tuple[str, ...]:
     arguments = tuple(str(part) for part in value) if isinstance(value, list) else tuple(shlex.split(str(value)))
     for argument in arguments:
-        name = argument.partition("=")[0].removeprefix("--")
-        if name in OWNED or name in KNOWN:
-            raise ValueError(f"--{name} is set by wkpipe itself" if name in OWNED else f"{name} has a key of its own")
+        found = re.fullmatch(r"--([a-z][\w-]*)(=.*)?", argument)
+        if found is None:
+            raise ValueError(f"{one_line(argument, 40)!r} is not of the form --option=value or --option")
+        # sbatch takes the beginning of a name for the name.
+        if any(option.startswith(found[1]) for option in OWNED):
+            raise ValueError(f"--{found[1]} is set by wkpipe itself")
+        if any(option.startswith(found[1]) for option in KNOWN):
+            raise ValueError(f"{found[1]} has a key of its own")
     return arguments
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,8 @@ LOCAL_STRATEGIES: Final = ("multiprocessing", "sequential")
 SLURM: Final = "slurm"
 STRATEGIES: Final = (*LOCAL_STRATEGIES, SLURM, "kubernetes")
 RESOURCES_KEY: Final = "wkpipe-slurm-job-resources"
+RESOURCES_VARIABLE: Final = "SNAKEMAKE_WKPIPE_SLURM_JOB_RESOURCES"
+"""By which Snakemake takes it from the environment."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +74,14 @@ class Strategy:
     @classmethod
     def _slurm(cls, jobs: int | None, job_resources: str | None, directory: Path, leave_jobs: bool, may_run: bool) -> Strategy:
         values = profile_values(directory)
-        asked = parse_job_resources(values.get(RESOURCES_KEY)) | parse_job_resources(job_resources)
+        of_profile = values.get(RESOURCES_KEY, "")
+        if not isinstance(of_profile, str):  # Snakemake passes over it
+            raise UsageError(f'{directory}: {RESOURCES_KEY} must be one text like "account=mylab,partition=long"')
+        texts = (os.path.expandvars(of_profile), os.environ.get(RESOURCES_VARIABLE), job_resources)
+        asked = {key: value for text in texts for key, value in parse_job_resources(text).items()}
         resources = JobResources.of(asked)
-        of_profile = values.get("jobs")
-        jobs = jobs or (of_profile if isinstance(of_profile, int) and of_profile > 0 else DEFAULT_JOBS)
+        most = values.get("jobs")
+        jobs = jobs or (most if isinstance(most, int) and most > 0 else DEFAULT_JOBS)
         return cls(SLURM, jobs, cluster_sizing(jobs, resources, slurm_limits(resources, must_answer=may_run)), directory, asked, leave_jobs)
 
     @property
