@@ -148,8 +148,10 @@ def uploaded_by(run: Run) -> Uploaded | None:
     return None
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> None:
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> None:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
+
+    `server` is what a download needs.
 
     Raises:
         WkpipeError: as the first task that fails.
@@ -159,7 +161,7 @@ def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None) -> No
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             try:
-                run_task(plan, task, epoch)
+                run_task(plan, task, epoch, server=server)
             except WkpipeError as error:
                 raise epoch.cause_of(error) from error
             on_task(task)

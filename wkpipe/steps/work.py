@@ -16,6 +16,7 @@ from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, MagPlan, download_identity, 
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.task import PUBLISH, Part, Task
+from wkpipe.server.policy import Policy
 from wkpipe.server.token import Token
 from wkpipe.steps.convert import convert_units
 from wkpipe.steps.downsample import downsample_unit
@@ -62,10 +63,11 @@ def _allow_many_files() -> None:
 
 @dataclass(frozen=True)
 class Server:
-    """How a job reads from a server: with the token of its user, who is told of trouble that lasts by `say`."""
+    """How a job reads from a server: with the token of its user, who is told of trouble that lasts by `say`; how patiently."""
 
     token: Token
     say: Callable[[str], None]
+    policy: Policy | None = None
 
 
 @dataclass
@@ -117,7 +119,7 @@ class _PartRunner:
         assert self.plan.download is not None
         assert self.server is not None
         inputs, scratch = download_identity(plan), self.locations.data_scratch(self.epoch)
-        with downloader(self.plan.download, plan, self.task.threads, self.server.token, self.server.say) as download:
+        with downloader(self.plan.download, plan, self.task.threads, self.server.token, self.server.say, self.server.policy) as download:
             for unit in self.part.units:
                 if not _is_proven(plan, target, ledger, unit, inputs):
                     yield _made(plan, unit, download.unit(target, unit, scratch, self.on_voxels), inputs, {})

@@ -19,6 +19,7 @@ from tests.server.wk_server.state import Dataset, State, User
 from tests.server.wk_server.wire import Answer, Request
 
 CUBE = 32
+MOST_EDGE = 512
 
 Vector = tuple[int, int, int]
 
@@ -33,7 +34,7 @@ def zarr_file(state: State, owner: User, dataset_id: str, path: str) -> Answer:
     dataset = _readable(state, owner, dataset_id)
     assert dataset.properties is not None
     if path == "datasource-properties.json":
-        return Answer.json(_streamed_properties(dataset.data_source))
+        return Answer.json(streamed_properties(dataset.data_source))
     *names, file = path.split("/")
     layer = _layer(dataset, names[0]) if names else {}
     if file == ".zgroup" and len(names) < 2:
@@ -58,7 +59,8 @@ def zarr_file(state: State, owner: User, dataset_id: str, path: str) -> Answer:
 def data(state: State, owner: User, dataset_id: str, layer_name: str, request: Request) -> Answer:
     """Return a box of voxels: x, y, z are in voxels of mag 1, width, height and depth in those of the mag.
 
-    A box that is one cube of the server and holds nothing is an empty answer; a header says so.
+    A box that is one cube of the server and holds nothing is an empty answer; a header says so. A box that is too large is answered
+    likewise: the server takes every failure for a missing cube.
     """
     query = {name: values[0] for name, values in request.query.items()}
     dataset = _readable(state, owner, dataset_id)
@@ -68,10 +70,12 @@ def data(state: State, owner: User, dataset_id: str, layer_name: str, request: R
         raise Refused(400, "x, y and z must be whole numbers")
     corner = [int(query[axis]) // factor for axis, factor in zip("xyz", mag, strict=True)]
     size = [whole(query, name, INT32) for name in ("width", "height", "depth")]
-    voxels = _read(dataset, layer, mag, corner, size)
-    one_cube = size == [CUBE] * 3 and all(position % CUBE == 0 for position in corner)
-    missing = one_cube and not voxels.any()
-    answer = Answer(200, b"") if missing else _raw(voxels)
+    missing = max(size) > MOST_EDGE
+    if not missing:
+        voxels = _read(dataset, layer, mag, corner, size)
+        one_cube = size == [CUBE] * 3 and all(position % CUBE == 0 for position in corner)
+        missing = one_cube and not voxels.any()
+    answer = Answer(200, b"", "application/octet-stream") if missing else _raw(voxels)
     answer.headers = {"MISSING-BUCKETS": "[0]" if missing else "[]"}
     return answer
 
@@ -125,14 +129,22 @@ def _header(layer: dict[str, Any], mag: Vector) -> dict[str, Any]:
     }
 
 
-def _streamed_properties(properties: dict[str, Any]) -> dict[str, Any]:
+def streamed_properties(properties: dict[str, Any]) -> dict[str, Any]:
     """Return the properties as the routes of streaming give them: paths of the routes, all layers as Zarr 2."""
     layers = []
     for layer in properties["dataLayers"]:
         kept = {
-            key: layer[key] for key in ("name", "category", "boundingBox", "elementClass", "largestSegmentId", "mappings") if key in layer
+            key: layer[key]
+            for key in (
+                *("name", "category", "boundingBox", "elementClass", "largestSegmentId", "mappings"),
+                *("defaultViewConfiguration", "coordinateTransformations", "additionalAxes"),
+            )
+            if key in layer
         }
-        order = {"c": 0, "x": 1, "y": 2, "z": 3}
+        others = kept.get("additionalAxes", [])
+        order = {"c": 0, **{axis: len(others) + index for index, axis in enumerate("xyz", 1)}}
+        if others:
+            kept["additionalAxes"] = [axis | {"index": index} for index, axis in enumerate(others, 1)]
         mags = [
             {"mag": entry["mag"], "path": f"./{layer['name']}/{_mag_name(entry['mag'])}", "axisOrder": order} for entry in layer["mags"]
         ]
