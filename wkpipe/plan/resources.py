@@ -92,13 +92,23 @@ class Sizing:
         return cls(cores=cores, least_seconds=1.0, target_seconds=10.0)
 
     @classmethod
-    def cluster(cls, jobs: int, threads: int = JOB_THREADS, memory_mb: int | None = None, range_seconds: float = RANGE_SECONDS) -> Sizing:
-        """Few and long jobs, as long as all `jobs` slots stay busy; a range takes `range_seconds` of `threads` at least."""
-        seconds = range_seconds * threads
+    def cluster(
+        cls,
+        jobs: int,
+        threads: int = JOB_THREADS,
+        memory_mb: int | None = None,
+        range_seconds: float = RANGE_SECONDS,
+        job_seconds: float = math.inf,
+    ) -> Sizing:
+        """Few and long jobs, as long as all `jobs` slots stay busy; a range takes `range_seconds` of `threads` at least.
+
+        No job is to take more than `job_seconds`.
+        """
+        seconds = min(range_seconds, job_seconds) * threads
         return cls(
             cores=jobs,
             least_seconds=seconds,
-            target_seconds=RANGES_PER_JOB * seconds,
+            target_seconds=min(RANGES_PER_JOB * seconds, job_seconds * threads),
             waves=JOB_WAVES,
             range_seconds=seconds,
             threads=threads,

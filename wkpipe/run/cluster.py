@@ -17,6 +17,9 @@ from wkpipe.run.slurm import Away, Limits, Refused, Slurm
 
 DEFAULT_JOBS: Final = 100
 
+RUNTIME_MARGIN: Final = 4.0
+"""Requested over predicted runtime: predictions are rough, and a job that is cut off costs more than a long request."""
+
 RANGE_VARIABLE: Final = "WKPIPE_RANGE_SECONDS"
 
 _RESOURCE_NAMES: Final = {
@@ -55,7 +58,8 @@ def cluster_sizing(jobs: int, resources: JobResources, limits: Limits | None) ->
     threads = resources.cpus or min(JOB_THREADS, limits.cpus if limits is not None else JOB_THREADS)
     memory = resources.memory_of(threads)
     memory_mb = None if memory is None else max(1, predicted_mb(memory, threads))
-    return Sizing.cluster(jobs, threads, memory_mb, _range_seconds())
+    minutes = resources.minutes or (limits.minutes if limits is not None else None) or math.inf
+    return Sizing.cluster(jobs, threads, memory_mb, _range_seconds(), 60 * minutes / RUNTIME_MARGIN)
 
 
 def _range_seconds() -> float:

@@ -20,7 +20,7 @@ from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import Sizing, available_cores, available_memory_mb
 from wkpipe.plan.table import upload_lines
 from wkpipe.plan.task import UPLOAD, Task
-from wkpipe.run.cluster import DEFAULT_JOBS, announced_resources, cluster_sizing, is_announced, memory_note, slurm_limits
+from wkpipe.run.cluster import DEFAULT_JOBS, RUNTIME_MARGIN, announced_resources, cluster_sizing, is_announced, memory_note, slurm_limits
 from wkpipe.run.failure import failure_of
 from wkpipe.run.job_resources import BYTES_PER_MIB, SNAKEMAKE_MIB, needed_mib
 from wkpipe.server.token import Token, take_token, take_variable
@@ -30,9 +30,6 @@ from wkpipe.stored.locations import Locations
 
 RUN_KEY = "wkpipe_run"
 """The config key by which `wkpipe` hands its plan to Snakemake."""
-
-RUNTIME_MARGIN = 4.0
-"""Requested over predicted runtime: predictions are rough, and a job that is cut off costs more than a long request."""
 
 LEAST_MINUTES = 10
 """Requested for the shortest task: a slow file system may take that long for a start."""
