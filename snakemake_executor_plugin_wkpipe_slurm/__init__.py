@@ -195,7 +195,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from wkpipe.run.cluster import slurm_job
 
         setup = f"{self._settings.setup}\n" if self._settings.setup else ""
-        script = f"#!/bin/sh\n{setup}{command}\n"
+        script = f"#!/bin/bash\n{setup}{command}\n"  # whose functions, as `module`, go along with the environment
         return slurm_job(name, script, log, records, dict(job.resources), job.threads, self._resources, besides_mib)
 
     def _begin(self, run: Path) -> None:

@@ -255,7 +255,8 @@ class SlurmWatch:
         elif cause is Cause.CANCELLED:
             self._settle(job, "cancelled", f"{which} was cancelled; the same command goes on from there")
         elif cause is Cause.NOT_STARTED and not self._has_begun:  # and so will none
-            self._broken = f"{which} {cause.value}{': ' + said if said else ''}; its log is {job.log}"
+            where = f"its log is {job.log}" if job.log.exists() else f"it has no log: all nodes must see {self._run} and may write there"
+            self._broken = f"{which} {cause.value}{': ' + said if said else ''}; {where}"
             self._settle(job, "not_started", self._broken)
         elif cause in (Cause.ERROR, Cause.DEADLINE):
             self._settle(job, cause.name.lower(), f"{which} {cause.value}{': ' + said if said else ''}; its log is {job.log}")
