@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.run.cluster_news import JOBS_FILE, ClusterNews
+from wkpipe.run.job_resources import BYTES_PER_MIB
 from wkpipe.run.slurm import Slurm, Used
 from wkpipe.steps.job_note import job_note
 from wkpipe.steps.summary_table import aligned
@@ -39,7 +40,10 @@ def cluster_report(run: Path, slurm: Slurm | None = None) -> list[str]:
     for each in tries:
         groups[each.task.partition("-")[2]].append(each)
     header = ("jobs of", "tasks", "submitted", "median time", "longest", "CPU used", "memory", "of asked")
-    lines = aligned(header, [_row(name, group, run, accounted) for name, group in groups.items()])
+    rows = [_row(name, group, run, accounted) for name, group in groups.items()]
+    lines = aligned(header, rows)
+    if any(row[-2].endswith("*") for row in rows):
+        lines.append("  * the largest process of a job; Slurm has not measured them")
     failed = [each for each in tries if each.outcome.get("event") != "done"]
     for each in failed[:MOST_FAILURES]:
         lines.append(
@@ -57,12 +61,15 @@ def _row(name: str, group: list[_Tries], run: Path, accounted: dict[str, Used]) 
     seconds = [note["seconds"] for _, note in notes]
     had = sum(note["seconds"] * each.submitted[-1]["cpus"] for each, note in notes)
     efficiency = f"{100 * sum(note['cpu_seconds'] for _, note in notes) / had:.0f} %" if had else "-"
+    # Slurm looks now and then: of a short job it may have seen no more than its beginning.
+    largest = {each.task: note["largest_mb"] * 1e6 / BYTES_PER_MIB for each, note in notes}
     measured = [(used.memory_mib, entry["memory_mib"]) for each in group for entry in each.submitted
-                if (used := accounted.get(str(entry["job"]))) is not None and used.memory_mib]  # fmt: skip
+                if (used := accounted.get(str(entry["job"]))) is not None and used.memory_mib
+                and used.memory_mib >= largest.get(each.task, 0)]  # fmt: skip
     memory, of_asked = "-", "-"
     if measured:
         memory, of_asked = f"{max(used for used, _ in measured)} MiB", _share(measured)
-    elif notes:  # without accounting: what each job's largest process had
+    elif notes:
         memory = f"{max(note['largest_mb'] for _, note in notes)} MB*"
     submitted = sum(len(each.submitted) for each in group)
     times = (_time(statistics.median(seconds)), _time(max(seconds))) if seconds else ("-", "-")
