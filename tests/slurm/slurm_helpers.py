@@ -9,18 +9,21 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from tests.slurm.cluster.cluster import Cluster, Job
-from tests.workflow.workflow_helpers import WKPIPE, data_files, identities, proven, registered_mags
+from tests.workflow.workflow_helpers import REPOSITORY, WKPIPE, data_files, identities, proven, registered_mags
 
 ON_SLURM = ["--distribution-strategy", "slurm"]
 MANY_JOBS = {"WKPIPE_RANGE_SECONDS": "0.1"}
 """Ranges so short that even these datasets make some."""
+
+IMPATIENT = {"wkpipe-slurm-status-seconds": "3", "latency-wait": "5"}
+"""Values of the profile for a cluster whose jobs are short and whose file system shows files at once."""
 
 LAYER = "em"
 
@@ -78,6 +81,15 @@ def end_by_force(process: psutil.Popen) -> None:
 def downsample(dataset: Path, *more: str) -> list[str]:
     """The command that makes the coarser mags of a dataset on the cluster, slowly enough to be caught."""
     return [*WKPIPE, "downsample", str(dataset), "--compression-level", "19", *ON_SLURM, *more]
+
+
+def profile_with(directory: Path, values: Mapping[str, str]) -> list[str]:
+    """Write the profile with other values into a directory, and return the option for it."""
+    shutil.copytree(REPOSITORY / "profiles" / "slurm", directory)
+    file = directory / "config.yaml"
+    kept = [line for line in file.read_text().splitlines() if line.partition(":")[0] not in values]
+    file.write_text("\n".join([*kept, *(f"{key}: {json.dumps(value)}" for key, value in values.items())]) + "\n")
+    return ["--profile", str(directory)]
 
 
 def copy_of(dataset: Path, target: Path) -> Path:

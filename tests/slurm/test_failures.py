@@ -12,6 +12,7 @@ import pytest
 from tests.slurm.cluster.cluster import Cluster
 from tests.slurm.cluster.configuration import CGROUP
 from tests.slurm.slurm_helpers import (
+    IMPATIENT,
     MANY_JOBS,
     Frozen,
     assert_kept,
@@ -24,10 +25,12 @@ from tests.slurm.slurm_helpers import (
     freeze_a_job,
     jobs_of,
     live,
+    profile_with,
     start,
     started,
     wait_until,
 )
+from tests.workflow.workflow_helpers import proven
 
 pytestmark = pytest.mark.timeout(420)
 ONE_CORE = ["--job-resources", "cpus-per-task=1"]
@@ -143,16 +146,21 @@ def test_controller_away(accounting: bool, request: pytest.FixtureRequest, datas
     assert_same(dataset, pyramid)
 
 
+def test_controller_away_from_the_beginning(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
+    slurm.stop_controller()
+    with started(slurm, downsample(dataset), tmp_path / "out") as run:
+        output = run.ends_with(75, 60)
+    assert "Slurm does not answer" in output
+    assert "try again later" in output
+
+
 def test_controller_forgets_jobs(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     """It is killed before it has saved what it was told last: nobody knows the job then."""
-    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+    with started(slurm, downsample(dataset, *ONE_CORE, *profile_with(tmp_path / "profile", IMPATIENT)), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
-        slurm.stop_controller(signal.SIGKILL)
-        for state in (slurm.directory / "state").glob("job_state*"):
-            state.unlink()
-        slurm.start_controller()
+        slurm.lose_state()
         end_frozen(frozen)
-        run.ends_with(0, 360)
+        run.ends_with(0)
     assert_kept(frozen.proven, dataset)
     assert_same(dataset, pyramid)
 
@@ -206,6 +214,20 @@ def test_main_process_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path,
     assert_same(dataset, pyramid)
 
 
+def test_snakemake_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """The main process notices, and cancels the jobs."""
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        next(child for child in run.process.children() if "snakemake_process" in " ".join(child.cmdline())).kill()
+        run.ends_with(1, 60)
+    assert not live(slurm, dataset)
+    with started(slurm, command, tmp_path / "again") as run:
+        run.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
 @pytest.mark.parametrize("signals", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT,) * 3], ids=["Ctrl-C", "SIGTERM", "impatient"])
 def test_stopped(signals: tuple[signal.Signals, ...], slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     command = downsample(dataset, "--jobs", "2")
@@ -223,6 +245,24 @@ def test_stopped(signals: tuple[signal.Signals, ...], slurm: Cluster, dataset: P
     assert_same(dataset, pyramid)
 
 
+def test_stopped_while_the_controller_is_away(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """What can not be cancelled becomes an orphan, which the same command cancels."""
+    command = downsample(dataset, *ONE_CORE)
+    with started(slurm, command, tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.stop_controller()
+        run.process.send_signal(signal.SIGINT)
+        output = run.ends_with(130, 150)
+    assert "cancelled by the next run of this command" in output
+    slurm.start_controller()
+    assert [job.id for job in live(slurm, dataset)] == [frozen.job.id]
+    with started(slurm, command, tmp_path / "again") as run:
+        run.ends_with(0)
+    assert next(job for job in jobs_of(slurm, dataset) if job.id == frozen.job.id).state == "CANCELLED"
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
 def test_stopped_but_the_jobs_left(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     command = downsample(dataset, *ONE_CORE, "--leave-jobs-running")
     with started(slurm, command, tmp_path / "out") as run:
@@ -231,8 +271,10 @@ def test_stopped_but_the_jobs_left(slurm: Cluster, dataset: Path, pyramid: Path,
         run.ends_with(130, 60)
     assert [job.id for job in live(slurm, dataset)] == [frozen.job.id]
     with started(slurm, command, tmp_path / "again") as run:
-        time.sleep(3)
-        assert run.process.poll() is None, run.text
+        wait_until(lambda: f"waiting for Slurm job {frozen.job.id}" in run.text, "the run to find the job")
+        slurm.stop_controller()
+        wait_until(lambda: "Slurm does not answer" in run.text, "the run to notice")
+        slurm.start_controller()
         assert len(jobs_of(slurm, dataset)) == 1, "it waits for the job that is there"
         frozen.thaw()
         run.ends_with(0)
@@ -255,6 +297,35 @@ def test_a_tasks_own_error(slurm: Cluster, dataset: Path, pyramid: Path, tmp_pat
     others = [event for event in events(dataset) if event["event"] == "done"]
     assert len(others) >= 2
     assert coarse_files(dataset) >= coarse_files(pyramid) // 3
+
+
+def test_jobs_that_can_not_start(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
+    """What every job does first fails: none of them will do better, and it is said what the first has printed."""
+    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": "echo no module named python >&2; exit 3"})
+    with started(slurm, downsample(dataset, "--jobs", "2", *profile), tmp_path / "out", **MANY_JOBS) as run:
+        output = run.ends_with(1, 90)
+    assert "could not start: no module named python; its log is " in output
+    assert len(jobs_of(slurm, dataset)) <= 2, "those that were submitted together"
+    assert coarse_files(dataset) == 0
+
+
+def test_killed_every_time(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """Nobody says why: it is tried twice again with more of everything; what each try has finished is kept."""
+    notes = dataset / ".wkpipe" / "runs"
+    once_begun = f"(until grep -qs '\"'$SLURM_JOB_ID'\"' {notes}/*/jobs/*; do sleep 0.1; done; sleep 1; kill -9 $$) &"
+    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": once_begun})
+    with started(slurm, downsample(dataset, *ONE_CORE, *profile), tmp_path / "out") as run:
+        output = run.ends_with(1, 180)
+    assert "was killed" in output
+    assert "this was try 3 of 3" in output
+    jobs = jobs_of(slurm, dataset)
+    assert [job.state for job in jobs] == ["FAILED"] * 3
+    assert [job.time_limit for job in jobs] == ["10:00", "20:00", "40:00"]
+    kept = proven(dataset)
+    with started(slurm, downsample(dataset), tmp_path / "again") as run:
+        run.ends_with(0)
+    assert_kept(kept, dataset)
+    assert_same(dataset, pyramid)
 
 
 def test_two_runs_on_one_dataset(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:

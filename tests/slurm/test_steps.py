@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +12,8 @@ import pytest
 from tests.server.wk_server.server import WkServer
 from tests.server.workflow.watched import TOKEN, Server, no_token_in
 from tests.slurm.cluster.cluster import Cluster
-from tests.slurm.slurm_helpers import LAYER, MANY_JOBS, ON_SLURM, assert_same, copy_of, damage, jobs_of, started
-from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, VOXEL_SIZE, WKPIPE, data_files, identities
+from tests.slurm.slurm_helpers import LAYER, MANY_JOBS, ON_SLURM, assert_same, copy_of, damage, jobs_of, profile_with, started
+from tests.workflow.workflow_helpers import SHARDS, VOXEL_SIZE, WKPIPE, data_files, identities
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -44,20 +43,17 @@ def test_verify_repairs_by_jobs(slurm: Cluster, pyramid: Path, tmp_path: Path) -
     assert_same(dataset, pyramid)
     after = identities(dataset)
     assert {dataset / name for name in before if before[name] != after[name]} == {finest, lost, damaged}
-    jobs = jobs_of(slurm, dataset)
-    assert len(jobs) >= 2
-    assert {job.state for job in jobs} == {"COMPLETED"}
+    assert {job.state for job in jobs_of(slurm, dataset)} == {"COMPLETED"}
 
 
 def test_remote_convert_uploads_from_here(slurm: Cluster, stack: Path, expected: Path, shared: Path, tmp_path: Path) -> None:
     """Jobs make the dataset, this host sends it; no job gets to see the token, though Slurm hands on the environment."""
     seen = shared / "seen"
     seen.mkdir()
-    profile = shutil.copytree(REPOSITORY / "profiles" / "slurm", shared / "profile") / "config.yaml"
-    profile.write_text(f"{profile.read_text()}\nwkpipe-slurm-setup: env > {seen}/$SLURM_JOB_ID\n")
+    profile = profile_with(shared / "profile", {"wkpipe-slurm-setup": f"env > {seen}/$SLURM_JOB_ID"})
     command = [
         *(*WKPIPE, "remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, *SHARDS, "--work-dir", str(shared / "work")),
-        *(*ON_SLURM, "--profile", str(profile.parent)),
+        *(*ON_SLURM, *profile),
     ]
     (shared / "work").mkdir()
     arrays = {name: found for name, found in data_files(expected).items() if name.count("/") > 1}

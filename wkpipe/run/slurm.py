@@ -224,20 +224,23 @@ def prefix_of(state: Path) -> str:
 
 
 def await_orphans(locations: Locations, say: Callable[[str], None], poll: float = 15.0) -> None:
-    """Wait for jobs that a main process which died has left, as long as they hold the dataset's lease.
-
-    Raises:
-        Away: Slurm does not answer.
-    """
-    slurm, prefix, told = Slurm(), prefix_of(locations.state), False
+    """Wait for jobs that a main process which died has left, as long as they hold the dataset's lease."""
+    slurm, prefix = Slurm(), prefix_of(locations.state)
     lease = locations.locks / LEASE_NAME
+    was_away: bool | None = None
     while (holder := read_holder(lease)) is not None and not holder.is_surely_alive():
-        live = [job.id for job in slurm.jobs(prefix) if job.is_live]
-        if not live:
+        away = ""
+        live: list[str] = []
+        try:
+            live = [job.id for job in slurm.jobs(prefix) if job.is_live]
+        except Away as reason:
+            away = str(reason)
+        if not live and not away:
             return
-        if not told:
-            say(f"waiting for {_some(live)} that an earlier run has left ({holder})")
-            told = True
+        if was_away is not bool(away):
+            was_away = bool(away)
+            waiting = f"waiting for {_some(live)} that an earlier run has left ({holder})"
+            say(f"Slurm does not answer ({away}); waiting for it" if away else waiting)
         time.sleep(poll)
 
 

@@ -166,6 +166,17 @@ class Cluster:
         """End slurmctld; what runs goes on, and nothing can be asked or submitted. After SIGKILL it may not know the newest jobs."""
         self._end("slurmctld", number)
 
+    def lose_state(self) -> None:
+        """Have slurmctld die and come back without knowing any job; what runs goes on, and nobody has asked for it."""
+        highest = max((int(job.id) for job in self.jobs()), default=0)
+        self.stop_controller(signal.SIGKILL)
+        for state in (self.directory / "state").glob("job_state*"):
+            state.unlink()
+        # As administrators do then: nodes remember the ids that they had.
+        lines = [line for line in self.conf.read_text().splitlines() if not line.startswith("FirstJobId=")]
+        self.conf.write_text("\n".join([*lines, f"FirstJobId={highest + 100}"]) + "\n")
+        self.start_controller()
+
     def start_node(self, name: str) -> None:
         """Start slurmd of a node, unless it runs."""
         if not self._alive(name):
