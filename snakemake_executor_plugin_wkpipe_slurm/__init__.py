@@ -22,6 +22,9 @@ from snakemake_interface_executor_plugins.settings import CommonSettings, Execut
 TICK_SECONDS = 1.0
 """How often the records of jobs are looked for; Slurm itself is asked far less often."""
 
+JOBS_PER_TICK = 100
+"""More jobs than this are looked for less often: each costs the shared file system three lookups."""
+
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -156,7 +159,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
                 self.report_job_success(info)
 
     async def sleep(self) -> None:
-        await asyncio.sleep(TICK_SECONDS)
+        await asyncio.sleep(TICK_SECONDS * max(1.0, len(self.active_jobs) / JOBS_PER_TICK))
 
     # -- what is submitted --------------------------------------------------------------------------------------
 
