@@ -26,7 +26,7 @@ SOURCES := wkpipe demo tests $(wildcard bench snakemake_*_plugin_wkpipe*)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow torture test-fuzz test-workflow test-slurm test-reference bench bench-levels bench-upload clean distclean
+.PHONY: help venv demo test test-slow torture test-fuzz test-workflow test-slurm test-reference bench bench-levels bench-upload bench-slurm clean distclean
 .PHONY: lint lint-style lint-format lint-types lint-imports lint-rules lint-workflow
 
 help: ## print this list
@@ -88,6 +88,9 @@ bench-levels: $(READY) ## measure what the levels of compression cost and save
 
 bench-upload: $(READY) $(REFERENCE_READY) ## measure uploads over the loopback interface beside the reference client
 	WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" $(BIN)/python bench/upload.py $(ARGS)
+
+bench-slurm: $(READY) ## measure what Slurm costs, on a real one on this host (as root, on Debian)
+	$(BIN)/python bench/slurm.py $(ARGS)
 
 bench-kernels: $(READY) ## measure the kernels alone, for every combination of factors
 	$(BIN)/python bench/kernels.py $(ARGS)
