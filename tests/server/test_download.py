@@ -212,7 +212,7 @@ def test_random_faults_change_nothing(begin: Begin, noise: Path, tmp_path: Path,
     server.random_faults(0.3, seed, KINDS, ("data", "zarr", "dataset", "buildinfo"))
     faulty.run()
     assert data_files(faulty.target) == data_files(download.target)
-    assert len(server.faults.happened) > 10
+    assert len(server.faults.happened) >= 5
     server.check()
 
 

@@ -94,9 +94,11 @@ def part_bytes(plan: MagPlan, source: Source, threads: int) -> int:
 def download_bytes(plan: MagPlan, threads: int) -> int:
     """Predict the peak of downloading units of one mag: a few cubes for each request, and those that wait to be appended."""
     connections = connections_of(threads)
-    cube = _cubes(plan)[0].prod() * plan.spec.chunk_bytes
+    grid, cubes = _cubes(plan)
+    cube = grid.prod() * plan.spec.chunk_bytes
     collected = WRITE_BYTES if plan.spec.data_format is DataFormat.ZARR3 else 0
-    return connections * BOXES_PER_REQUEST * cube + in_flight(connections) * cube + 2 * (collected + cube) + writer_bytes(plan)
+    opened = (1 + math.ceil(in_flight(connections) / cubes)) * writer_bytes(plan)
+    return connections * BOXES_PER_REQUEST * cube + in_flight(connections) * cube + 2 * (collected + cube) + opened
 
 
 def downsample_bytes(plan: MagPlan, source: ArraySpec, threads: int) -> int:

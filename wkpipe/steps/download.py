@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
-from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, Voxels
+from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
@@ -25,6 +26,17 @@ from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage.commit import Scratch
 
 
+@dataclass(frozen=True)
+class _Item:
+    """A cube of a unit that is being written."""
+
+    unit: Position
+    grid: UnitGrid
+    writer: UnitWriter
+    cube: Cube
+    is_last: bool
+
+
 class Downloader:
     """Downloads units of one mag, with several requests at once."""
 
@@ -37,33 +49,50 @@ class Downloader:
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
 
-    def unit(self, target: StoredArray, unit: Position, scratch: Scratch, on_voxels: Callable[[int], None] = lambda _: None) -> UnitProof:
-        """Make one unit of `target` and commit it; `on_voxels` is told how many voxels of it came since the last call.
+    def download(
+        self, target: StoredArray, units: Iterable[Position], scratch: Scratch, on_voxels: Callable[[int], None] = lambda _: None
+    ) -> Generator[tuple[Position, UnitProof], None, None]:
+        """Make units of `target` and yield each when it is committed; `on_voxels` is told how many voxels came since the last call.
+
+        Requests go on from one unit to the next, so that small ones come as fast as large ones.
 
         Raises:
             ServerError: the server refuses, fails for too long, or answers with something else than voxels.
             NotWritable: the disk is full or read-only.
         """
-        grid = UnitGrid(self._plan, target.spec, unit)
-        with target.unit_writer(unit, scratch) as writer:
+        opened: dict[Position, UnitWriter] = {}
+        items = self._items(target, units, scratch, opened)
+        try:
+            with contextlib.closing(ordered_map(self._fetched, items, self._connections, self._network.abort)) as fetched:
+                for item, chunks in fetched:
+                    item.writer.append_all(chunks)
+                    on_voxels(len(chunks.sizes) * item.grid.chunk.prod())
+                    if item.is_last:
+                        yield item.unit, opened.pop(item.unit).commit()
+        except Stopped:
+            assert self._failure is not None, "only a failure stops the others"
+            raise self._failure from None
+        finally:
+            for writer in opened.values():
+                writer.discard()
 
-            def encoded(cube: Cube) -> EncodedChunks:
-                positions = grid.positions(cube)
-                voxels = self._read(*grid.region(cube))
-                if not has_any(voxels):
-                    return EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
-                return writer.encode_grid(grid.whole_chunks(cube, voxels), positions - positions[0], positions)
+    def _items(
+        self, target: StoredArray, units: Iterable[Position], scratch: Scratch, opened: dict[Position, UnitWriter]
+    ) -> Iterator[_Item]:
+        """Yield the cubes of all units in file order; each unit is opened when its turn comes."""
+        for unit in units:
+            grid = UnitGrid(self._plan, target.spec, unit)
+            writer = opened[unit] = target.unit_writer(unit, scratch)
+            cubes = list(grid.cubes(target.spec.chunk_bytes, CUBE_BYTES))
+            for cube in cubes:
+                yield _Item(unit, grid, writer, cube, cube is cubes[-1])
 
-            cubes = grid.cubes(target.spec.chunk_bytes, CUBE_BYTES)
-            with contextlib.closing(ordered_map(encoded, cubes, self._connections, self._network.abort)) as each:
-                try:
-                    for chunks in each:
-                        writer.append_all(chunks)
-                        on_voxels(len(chunks.sizes) * grid.chunk.prod())
-                except Stopped:
-                    assert self._failure is not None, "only a failure stops the others"
-                    raise self._failure from None
-            return writer.commit()
+    def _fetched(self, item: _Item) -> tuple[_Item, EncodedChunks]:
+        positions = item.grid.positions(item.cube)
+        voxels = self._read(*item.grid.region(item.cube))
+        if not has_any(voxels):
+            return item, EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
+        return item, item.writer.encode_grid(item.grid.whole_chunks(item.cube, voxels), positions - positions[0], positions)
 
     def _read(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
         """Read a box; the first failure of any thread ends the requests of the others, which may be waiting for minutes."""

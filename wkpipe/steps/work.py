@@ -120,9 +120,10 @@ class _PartRunner:
         assert self.server is not None
         inputs, scratch = download_identity(plan), self.locations.data_scratch(self.epoch)
         with downloader(self.plan.download, plan, self.task.threads, self.server.token, self.server.say, self.server.policy) as download:
-            for unit in self.part.units:
-                if not _is_proven(plan, target, ledger, unit, inputs):
-                    yield _made(plan, unit, download.unit(target, unit, scratch, self.on_voxels), inputs, {})
+            pending = [unit for unit in self.part.units if not _is_proven(plan, target, ledger, unit, inputs)]
+            with contextlib.closing(download.download(target, pending, scratch, self.on_voxels)) as units:
+                for unit, proof in units:
+                    yield _made(plan, unit, proof, inputs, {})
 
     def _downsample(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
         assert plan.from_mag is not None

@@ -101,8 +101,9 @@ class WkServer:
         """Add a folder, and those above it, by its path below the root."""
         return self.state.add_folder(path, is_editable)
 
-    def add_dataset(self, path: Path, name: str = "") -> Dataset:
+    def add_dataset(self, path: Path | str, name: str = "") -> Dataset:
         """Serve a dataset that lies on disk, in place."""
+        path = Path(path)
         dataset = Dataset(name or path.name, self.user.organization, self.state.root.id, self.user.id, path=path)
         dataset.properties = reading.properties_of(path)
         self.state.datasets[dataset.id] = dataset
