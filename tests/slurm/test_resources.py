@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.slurm.cluster.cluster import Cluster
-from tests.slurm.slurm_helpers import MANY_JOBS, ON_SLURM, Started, jobs_of, started
+from tests.slurm.cluster.configuration import ACCOUNT
+from tests.slurm.slurm_helpers import MANY_JOBS, ON_SLURM, Started, events, jobs_of, started
 from tests.workflow.workflow_helpers import WKPIPE
 
 VARIABLE = "SNAKEMAKE_WKPIPE_SLURM_JOB_RESOURCES"
@@ -73,6 +74,25 @@ def test_what_slurm_refuses_is_told_at_once(resources: str, word: str, slurm: Cl
     errors = [line for line in run.text.splitlines() if word in line]
     assert len(errors) == 1, run.text
     assert "change --job-resources" in errors[0]
+
+
+def test_a_limit_on_submitted_jobs(slurm_accounting: Cluster, dataset: Path, tmp_path: Path) -> None:
+    """What Slurm does not take yet is submitted as jobs end, without asking in vain and without a word for each."""
+    limit = ("sacctmgr", "--immediate", "modify", "account", ACCOUNT, "set")
+    slurm_accounting.client(*limit, "GrpSubmitJobs=2")
+    try:
+        run = _run(slurm_accounting, dataset, tmp_path / "out", f"account={ACCOUNT}", **MANY_JOBS)
+    finally:
+        slurm_accounting.client(*limit, "GrpSubmitJobs=-1")
+    assert run.text.count("Slurm takes no more jobs at once") == 1, run.text
+    assert "does not answer" not in run.text
+    happened = [event["event"] for event in events(dataset)]
+    assert happened.count("submitted") == happened.count("done") > 4
+    most = running = 0
+    for event in happened:
+        running += {"submitted": 1, "done": -1}[str(event)]
+        most = max(most, running)
+    assert most == 2
 
 
 def test_a_profile_with_a_mapping_is_refused(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:

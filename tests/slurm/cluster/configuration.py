@@ -117,7 +117,7 @@ def slurm_conf(directory: Path, nodes: Sequence[str], ports: Ports, accounting: 
             "AccountingStorageHost=127.0.0.1",
             f"AccountingStoragePort={ports.accounting}",
             f"AccountingStoragePass={socket_path}",
-            "AccountingStorageEnforce=associations",
+            "AccountingStorageEnforce=associations,limits,qos",
         ]
     else:
         lines += ["AccountingStorageType=accounting_storage/none"]
