@@ -180,7 +180,7 @@ def test_reboot_of_the_login_node(slurm: Cluster, dataset: Path, pyramid: Path, 
     assert [job.id for job in live(slurm, dataset)] == [frozen.job.id]
     with started(slurm, command, tmp_path / "again") as run:
         output = run.ends_with(0)
-    assert "1 jobs that an earlier run had left were cancelled" in output or "1 job that an earlier run had left was cancelled" in output
+    assert "cancelled 1 Slurm job of an earlier run" in output
     assert next(job for job in jobs_of(slurm, dataset) if job.id == frozen.job.id).state == "CANCELLED"
     assert_kept(frozen.proven, dataset)
     assert_same(dataset, pyramid)

@@ -132,12 +132,14 @@ def test_as_much_as_the_largest_node_has(slurm: Cluster, dataset: Path, tmp_path
 
 
 def test_more_time_than_the_partition_gives(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
-    _assert_refused(slurm, dataset, tmp_path, "partition=small,time=2:00:00", "time")
+    """Slurm takes such jobs, and never starts them: the first ones tell for those that have not been submitted yet."""
+    _assert_refused(slurm, dataset, tmp_path, "partition=small,time=2:00:00", "it can never start (partitiontimelimit)", jobs=4)
+    assert len(jobs_of(slurm, dataset)) == 4
 
 
-def _assert_refused(slurm: Cluster, dataset: Path, tmp_path: Path, resources: str, word: str) -> None:
+def _assert_refused(slurm: Cluster, dataset: Path, tmp_path: Path, resources: str, word: str, jobs: int = 50) -> None:
     begin = time.monotonic()
-    command = downsample(dataset, "--job-resources", resources, "--jobs", "50")
+    command = downsample(dataset, "--job-resources", resources, "--jobs", str(jobs))
     with started(slurm, command, tmp_path / "out", WKPIPE_RANGE_SECONDS="0.01") as run:
         output = run.ends_with(2, 60)
     assert time.monotonic() - begin < 45

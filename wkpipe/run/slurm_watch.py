@@ -148,7 +148,7 @@ class SlurmWatch:
         waiting = [job for job in self._jobs.values() if job.id is None]
         if waiting and not self._orphans_ended:
             if ended := self.slurm.end(self.prefix, self.run_prefix, say=self._say):
-                self._say(f"{ended} jobs that an earlier run had left were cancelled")
+                self._say(f"cancelled {ended} Slurm job{'s' if ended > 1 else ''} of an earlier run")
             self._orphans_ended = True
         if time.monotonic() - self._full_at >= self._poll:
             self._most = math.inf
@@ -188,7 +188,10 @@ class SlurmWatch:
                 raise
             except Refused as refusal:
                 self._refused[request] = str(refusal)
-        error = f"Slurm refuses the job: {self._refused[request]}; change --job-resources"
+        self._refuse(job)
+
+    def _refuse(self, job: ClusterJob) -> None:
+        error = f"Slurm refuses the job: {self._refused[job.request()]}; change --job-resources"
         self._settle(job, "refused", error, UsageError)
 
     # -- following ----------------------------------------------------------------------------------------------
@@ -231,8 +234,8 @@ class SlurmWatch:
         elif _NEVER.match(job.reason):
             if before == job.reason:  # Slurm may say so for a moment while it looks
                 self.slurm.cancel([str(job.id)])
-                error = f"Slurm job {job.id} can never start: {job.reason}; change --job-resources"
-                self._settle(job, "impossible", error, UsageError)
+                self._refused[job.request()] = f"it can never start ({job.reason})"  # nor can others like it
+                self._refuse(job)
         elif not _USUAL.fullmatch(job.reason):
             self._say_once(f"Slurm job {job.id} is pending: {job.reason}", job.reason)
 
