@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import google_crc32c
@@ -11,7 +18,7 @@ import pytest
 from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer
 from wkpipe.cli.app import run_app
-from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError, WkpipeError
+from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError, UsageError, WkpipeError
 from wkpipe.server.journal import FILE_NAME
 from wkpipe.server.request import Target
 from wkpipe.server.upload import cancel, status
@@ -104,6 +111,18 @@ def test_the_status_of_nothing_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert "nowhere is not a directory" in capsys.readouterr().err
 
 
+def test_ctrl_c_anywhere_ends_in_a_line(stage: Stage, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "token", 0o600)
+    command = stage.command("--cancel", "--token-file", str(tmp_path / "token"))
+    environment = {name: value for name, value in os.environ.items() if name != "WK_TOKEN"}
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    with (tmp_path / "token").open("wb"):  # it waits for the token now
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert errors.splitlines() == ["wkpipe: stopped"]
+
+
 # -- a server -------------------------------------------------------------------------------------------------------
 
 ESCAPED = SECRET.replace("t", r"\u0074")
@@ -148,3 +167,40 @@ def test_a_retry_after_beyond_all_calendars_is_none(stage: Stage) -> None:
     for asked in ("Mon, 01 Jan 2024 00:00:00 +99999999999999999", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT"):
         stage.fail("user", status=503, headers={"Retry-After": asked})
     stage.succeeds()
+
+
+@contextlib.contextmanager
+def answering(answer: bytes) -> Iterator[int]:
+    """Listen on a port that answers so to whatever comes first."""
+
+    def answer_all() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(1 << 16)
+                    connection.sendall(answer)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=answer_all)
+        thread.start()
+        try:
+            yield listening.getsockname()[1]
+        finally:
+            listening.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+def test_https_to_a_port_that_is_not_encrypted_is_not_tried_for_long(stage: Stage) -> None:
+    with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as port:
+        stage.refused(ServerError, "what answers there is not encrypted; check address and port", url=f"https://127.0.0.1:{port}")
+
+
+@pytest.mark.parametrize("proxy", ["http://a b\n", "http://", "socks5://127.0.0.1:1", "127.0.0.1:3128"])
+def test_a_proxy_that_is_no_address_is_refused(stage: Stage, proxy: str) -> None:
+    stage.refused(UsageError, "the proxy's address is none", proxy=proxy)
+
+
+def test_a_proxy_that_is_not_there_is_told(stage: Stage) -> None:
+    url = stage.url.replace("http:", "https:")
+    stage.refused(ServerError, "no connection through the proxy", url=url, proxy="http://127.0.0.1:1")

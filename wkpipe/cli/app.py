@@ -57,6 +57,8 @@ def run_app(arguments: Sequence[str]) -> int:
             stream.reconfigure(errors="replace")  # a terminal that can not show × is no reason to stop
     try:
         result = app(list(arguments) or ["--help"], prog_name="wkpipe", standalone_mode=False)
+        if result == Interrupted.exit_code:  # what Typer makes of Ctrl-C, without a word
+            return _explain("stopped", result)
         return result if isinstance(result, int) else 0
     except WkpipeError as error:
         return _explain(str(error), error.exit_code)

@@ -15,7 +15,7 @@ import typer
 
 from wkpipe.cli import options as o
 from wkpipe.cli.work import WorkOptions, work
-from wkpipe.errors import InputRefused, TryAgain, WkpipeError
+from wkpipe.errors import AlreadyExists, InputRefused, TryAgain, WkpipeError
 
 NOT_IDENTITY = {"batch_size", "ignore_disk_space", "upload_again", "allow_http", "ca_file", "proxy"}
 """What may be another in the command that goes on than it was in the one that was stopped."""
@@ -121,10 +121,15 @@ def remote_convert(
     how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet, profile, leave_jobs_running)
     try:
         uploaded = work({**values, "target": str(target)}, how, spellings, f"converted {source}", f"{source} is converted already", secret)
+    except AlreadyExists:
+        raise AlreadyExists(
+            f"{target}: what an earlier run of this command has begun there does not go with the images any more; delete that directory, "
+            "and run the same command again"
+        ) from None
     except WkpipeError as error:
         if not target.exists() or isinstance(error, TryAgain):
             raise
-        raise type(error)(f"{error} (the dataset is kept in {target}: the same command goes on; to give it up, delete that)") from error
+        raise type(error)(f"{error} (what is done is kept in {target}; to give it up, delete that)") from error
     if uploaded is not None:
         clean_up(target, uploaded.url)
 

@@ -180,7 +180,10 @@ class Network:
                 raise ServerError(
                     f"{url.partition('?')[0]}: {what}; if it is the right server, give its authority's with --ca-file"
                 ) from None
-            raise NoAnswer(_said(error, self.token, "no connection"), was_sent=False) from None
+            if "WRONG_VERSION_NUMBER" in str(error):
+                raise ServerError(f"{url.partition('?')[0]}: what answers there is not encrypted; check address and port") from None
+            way = "no connection" if self.proxy is None else "no connection through the proxy"
+            raise NoAnswer(_said(error, self.token, way), was_sent=False) from None
         except (httpx.TimeoutException, TimeoutError):
             self.check()
             raise NoAnswer("no answer in time", was_sent=True) from None
@@ -368,6 +371,6 @@ def _trust(ca_file: Path | None) -> Any:
 
 
 def _checked_proxy(proxy: str | None) -> str | None:
-    if proxy is not None and urlsplit(proxy).scheme not in ("http", "https"):
-        raise UsageError("the proxy's address must begin with http:// or https://")
+    if proxy is not None and (not proxy.startswith(("http://", "https://")) or not _is_address(proxy)):
+        raise UsageError("the proxy's address is none; expected one like http://proxy.example.org:3128")
     return proxy

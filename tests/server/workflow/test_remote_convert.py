@@ -7,6 +7,7 @@ import itertools
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 from pathlib import Path
@@ -130,6 +131,28 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     assert not any(work.iterdir())
 
 
+def test_images_of_another_shape_than_those_it_was_begun_with_are_told_with_the_way_out(
+    stack: Path, tmp_path: Path, server: Server
+) -> None:
+    images, work = Path(shutil.copytree(stack, tmp_path / "images")), tmp_path / "work"
+    command = remote_convert(images, work, server.url)
+    process = command.start()
+    until(process, in_phase("upload", work, server))
+    kill_tree(process)
+    for slices in images.iterdir():
+        shutil.copy(slices / "9.tif", slices / "9000.tif")
+    (kept,) = work.iterdir()
+    code, _, errors = command.run()
+    assert code == 3, errors
+    assert f"{kept.name}: " in errors
+    assert "delete that directory" in errors
+    assert "--overwrite-existing" not in errors
+    shutil.rmtree(kept)
+    code, _, errors = command.run()
+    assert code == 0, errors
+    assert len([dataset for dataset in server.wk.datasets if dataset.properties is not None]) == 1
+
+
 def test_a_wrong_token_is_told_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
     command = remote_convert(stack, tmp_path / "work", server.url)
     command.environment["WK_TOKEN"] = "another-secret"
@@ -182,6 +205,6 @@ def test_on_a_terminal_bytes_and_rate_are_shown(stack: Path, tmp_path: Path, ser
     os.close(reader)
     text = shown.decode()
     assert "storage shards" in text
-    assert re.search(r"sending: [0-9.]+ .?B of [0-9.]+ .?B, [0-9.]+ .?B/s, \d+ s left", text), text
+    assert re.search(r"sending: [0-9.]+ .?B of [0-9.]+ .?B \(\d+ %\), [0-9.]+ .?B/s, \d+ s left", text), text
     assert " of " in text
     assert TOKEN not in text
