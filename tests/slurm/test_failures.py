@@ -152,6 +152,7 @@ def test_controller_away_from_the_beginning(slurm: Cluster, dataset: Path, tmp_p
         output = run.ends_with(75, 60)
     assert "Slurm does not answer" in output
     assert "try again later" in output
+    assert not list(dataset.glob(".wkpipe/runs/*/slurm-jobs.jsonl"))
 
 
 def test_controller_forgets_jobs(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:

@@ -406,9 +406,12 @@ def _remove_leftovers() -> None:
 
 
 def _remove_control_groups(node: str) -> None:
-    for group in CGROUP.glob(f"*/slurm_{node}"):
-        for directory in sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True):
-            with contextlib.suppress(OSError):
-                directory.rmdir()
-        with contextlib.suppress(OSError):
-            group.rmdir()
+    end = time.monotonic() + 5  # killed processes may take a while to be gone
+    while groups := list(CGROUP.glob(f"*/slurm_{node}")):
+        for group in groups:
+            for directory in [*sorted((path for path in group.rglob("*") if path.is_dir()), reverse=True), group]:
+                with contextlib.suppress(OSError):
+                    directory.rmdir()
+        if time.monotonic() > end:
+            break
+        time.sleep(0.1)
