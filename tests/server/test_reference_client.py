@@ -13,7 +13,9 @@ import pytest
 
 from tests.reference.workshop import assert_same_facts, our_facts
 from tests.server.wk_server import WkServer
-from wkpipe.geometry import Mag
+from tests.workflow.workflow_helpers import run
+from wkpipe import Dataset
+from wkpipe.geometry import BoundingBox, Mag
 
 pytestmark = [pytest.mark.reference, pytest.mark.timeout(600)]
 
@@ -124,6 +126,56 @@ def test_download_of_a_box(reference_client: ReferenceClient, shared: Path, tmp_
     source, found = (our_facts(path)["layers"]["color"]["mags"]["2"] for path in (shared / "golden" / "z3_rgb", tmp_path / "data"))
     x, y, z = (8 - source["box"]["x"][0] // 2, 4 - source["box"]["y"][0] // 2, 4 - source["box"]["z"][0] // 2)
     np.testing.assert_array_equal(found["voxels"], source["voxels"][:, x : x + 4, y : y + 6, z : z + 2])
+
+
+@pytest.mark.parametrize(
+    "name, options",
+    [
+        ("z3_u8_modes", []),
+        ("z3_rgb", []),
+        ("z3_dtypes", []),
+        ("wkw", ["--layer", "seg32_lz4"]),
+        ("z3_seg", ["--layer", "seg16_step4"]),
+        ("z3_seg", ["--layer", "seg64", "--layer", "seg32"]),
+        ("z3_rgb", ["--mag", "2", "--mag", "4"]),
+        ("z3_seg", ["--bbox", "14,9,7,21,20,11", "--layer", "seg32"]),
+        ("z3_rgb", ["--bbox", "16,8,8,8,12,4", "--mag", "2"]),
+    ],
+)
+def test_wkpipe_downloads_the_same(reference_client: ReferenceClient, shared: Path, tmp_path: Path, name: str, options: list[str]) -> None:
+    """The same voxels and properties of layers from the same server, for boxes that lie in the layers."""
+    with WkServer(tmp_path / "server") as server:
+        page = f"{server.url}/datasets/{server.add_dataset(shared / 'golden' / name).id}"
+        reference_client.command(server, "download", tmp_path / "theirs", "--url", page, *options)
+        before = len(server.log)
+        result = run("download", tmp_path / "ours", "--url", page, *options, WK_TOKEN=server.token)
+        assert result.returncode == 0, result.stderr
+        server.check()
+        theirs = [entry for entry in server.log[:before] if entry.route == "data"]
+        ours = [entry for entry in server.log[before:] if entry.route == "data"]
+        assert {entry.path for entry in ours} == {entry.path for entry in theirs}
+        assert {tuple(entry.query) for entry in ours} == {("mag", "x", "y", "z", "width", "height", "depth")}
+        assert {tuple(sorted(entry.query)) for entry in theirs} == {tuple(sorted(entry.query)) for entry in ours}
+    found, expected = our_facts(tmp_path / "ours"), our_facts(tmp_path / "theirs")
+    expected["layers"] = {layer: expected["layers"][layer] for layer in found["layers"]}  # theirs have the order of the options
+    assert_same_facts(found, expected, same_shapes=False)
+
+
+@pytest.mark.parametrize("way", ["whole", "box"])
+def test_wkpipe_downloads_the_same_of_many_boxes(reference_client: ReferenceClient, tmp_path: Path, way: str) -> None:
+    """A layer of several of the server's largest boxes, in several mags, at no round place."""
+    source = Dataset(tmp_path / "source", voxel_size=(11, 11, 25))
+    layer = source.add_layer("em", "color", dtype_per_channel="uint16", bounding_box=BoundingBox((100, 37, 5), (700, 550, 20)))
+    layer.add_mag(1).write(np.random.default_rng(0).integers(0, 9, (700, 550, 20), dtype=np.uint16), absolute_offset=(100, 37, 5))
+    layer.downsample(coarsest_mag=Mag(4))
+    options = [] if way == "whole" else ["--bbox", "333,111,6,301,407,13"]
+    with WkServer(tmp_path / "server") as server:
+        page = f"{server.url}/datasets/{server.add_dataset(source.path).id}"
+        reference_client.command(server, "download", tmp_path / "theirs", "--url", page, *options)
+        result = run("download", page, tmp_path / "ours", "--shard-shape", "256", *options, WK_TOKEN=server.token)
+        assert result.returncode == 0, result.stderr
+        server.check()
+    assert_same_facts(our_facts(tmp_path / "ours"), our_facts(tmp_path / "theirs"), same_shapes=False)
 
 
 def test_reading_remotely_as_zarr(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
