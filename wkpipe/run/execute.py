@@ -87,7 +87,7 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
                     with undisturbed():
                         _end_cluster(run, process.returncode, execution.quiet)
         if process.returncode != 0:
-            raise epoch.cause_of(failure_of(run, log))
+            raise epoch.cause_of(failure_of(run, log, process.returncode))
         return uploaded_by(run)
 
 

@@ -19,8 +19,8 @@ ERROR_PREFIX = "wkpipe: "
 """What a step's error begins with in its log."""
 
 
-def failure_of(run: Run, log: Path | None = None) -> WkpipeError:
-    """Return the error to raise for a run with failed tasks; `log` is Snakemake's."""
+def failure_of(run: Run, log: Path | None = None, code: int = 1) -> WkpipeError:
+    """Return the error to raise for a run with failed tasks; `log` is Snakemake's, `code` its exit code (less than zero: a signal)."""
     notes = error_notes(run.directory)
     if notes:
         messages = list(dict.fromkeys(str(note["message"]) for note in notes))
@@ -33,6 +33,8 @@ def failure_of(run: Run, log: Path | None = None) -> WkpipeError:
     for directory in (run.plan.dataset, run.plan.state):
         if (free := _free_bytes(directory)) < FULL_BYTES:
             return NotWritable(f"can not write {directory}: only {free} bytes are free; free some space and run the same command again")
+    if code < 0:
+        return WkpipeError(f"Snakemake was killed by signal {-code}; the same command goes on from there; its log is {log}")
     last = f": {_last_lines(log)}; its log is {log}" if log else ""
     return WkpipeError(f"Snakemake failed without a task's error{last}")
 
