@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import os
 import sys
@@ -83,6 +84,7 @@ class WorkflowRun:
                 return cls(Plan(Path.cwd(), Path.cwd(), (), ()), Path.cwd(), None)
             config = load_config(given, "config")
 
+            @functools.cache
             def token() -> Token:
                 # A file that the config names is meant for this run; the variable may be there for all of a user's work.
                 return take_token(None if config.token_file else secret, config.token_file)

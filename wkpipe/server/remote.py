@@ -53,7 +53,7 @@ class DatasetAddress:
             origin = f"{parts.scheme}://{parts.netloc}"
         except ValueError:
             raise UsageError(f"{shown} is not an address; {_EXPECTED}") from None
-        if "token=" in parts.query:
+        if "token=" in parts.query.lower():
             raise UsageError(f"{shown}: the address has a token in it; give the page's address without it, and your own token as WK_TOKEN")
         kind, *names = [unquote(part) for part in parts.path.split("/") if part] or [""]
         if kind == "annotations":

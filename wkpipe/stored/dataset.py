@@ -37,7 +37,7 @@ class StoredDataset:
         file = PropertiesFile(locations.dataset, locations.state)
         if not file.exists():
             if locations.conversion.exists():
-                raise UnreadableInput(f"{root} is a conversion that is not finished; run the same `wkpipe convert` command to go on")
+                raise UnreadableInput(f"{root} is not finished; run the same command (`wkpipe convert` or `wkpipe download`) to go on")
             raise UnreadableInput(f"{root} is not a dataset: it has no datasource-properties.json")
         return cls(locations, file.read())
 
