@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -30,7 +31,7 @@ from tests.slurm.slurm_helpers import (
     started,
     wait_until,
 )
-from tests.workflow.workflow_helpers import proven
+from tests.workflow.workflow_helpers import REPOSITORY, proven
 
 pytestmark = pytest.mark.timeout(420)
 ONE_CORE = ["--job-resources", "cpus-per-task=1"]
@@ -239,6 +240,24 @@ def test_stopped(signals: tuple[signal.Signals, ...], slurm: Cluster, dataset: P
             time.sleep(0.2)
         output = run.ends_with(130, 60)
     assert "the same command" in output
+    assert not live(slurm, dataset)
+    with started(slurm, command, tmp_path / "again", **MANY_JOBS) as run:
+        run.ends_with(0)
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def test_plain_snakemake_stopped(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """SIGTERM does not mean to wait for all jobs, as it does to Snakemake otherwise."""
+    (tmp_path / "config.yaml").write_text(f"target: {dataset}\ncompression_level: 19\n")
+    command = [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", str(tmp_path / "config.yaml")),
+        *("--profile", str(REPOSITORY / "profiles" / "slurm"), "--directory", str(dataset / ".wkpipe")),
+    ]
+    with started(slurm, command, tmp_path / "out", **MANY_JOBS) as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        run.process.send_signal(signal.SIGTERM)
+        run.ends_with(1, 60)
     assert not live(slurm, dataset)
     with started(slurm, command, tmp_path / "again", **MANY_JOBS) as run:
         run.ends_with(0)
