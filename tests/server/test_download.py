@@ -354,6 +354,10 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda layer: layer["boundingBox"].update(width=2**40, height=2**40), "storage shards, at most"),
     (lambda layer: layer["boundingBox"].update(topLeft=[-5, 0, 0]), "topLeft"),
     (lambda layer: layer["mags"][0].update(mag=[3, 3, 3]), "mag"),
+    (
+        lambda layer: layer.update(mags=[layer["mags"][0] | {"mag": [1 << x, 1 << y, 1]} for x in range(9) for y in range(9)]),
+        "81 mags, at most 64",
+    ),
     (lambda layer: layer.update(additionalAxes=[{"name": "../t", "bounds": [0, 9], "index": 1}]), "more axes|additionalAxes|index"),
 ]
 

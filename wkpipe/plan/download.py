@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 RESERVED_NAMES = frozenset({PROPERTIES_FILE_NAME, "zarr.json"})
 """Files in a dataset's directory that a layer's directory must not take the place of."""
 
+MOST_MAGS = 64
+"""Of a layer: servers have none twice as coarse as 2^30, nor two of the same coarseness."""
+
 
 @dataclass(frozen=True)
 class Download:
@@ -136,8 +139,11 @@ def _mags(layer: LayerProperties, wanted: Sequence[Mag]) -> Iterator[Mag]:
     """Yield the mags of a layer to download, from fine to coarse.
 
     Raises:
+        InputRefused: it has more than any honest layer.
         MagNotFound: it has not all that are wanted; lists those that it has.
     """
+    if len(layer.mags) > MOST_MAGS:
+        raise InputRefused(f"layer {layer.name} has {len(layer.mags)} mags, at most {MOST_MAGS} are possible")
     there = sorted((entry.mag for entry in layer.mags), key=Mag.to_tuple)
     for mag in wanted:
         if mag not in there:
