@@ -93,6 +93,13 @@ def test_a_linked_layer_or_mag_that_leads_out_is_refused(dataset: Path) -> None:
         chosen(dataset)
 
 
+def test_properties_that_are_a_link_out_are_refused(dataset: Path) -> None:
+    (dataset / PROPERTIES_FILE_NAME).rename(dataset.parent / "elsewhere.json")
+    (dataset / PROPERTIES_FILE_NAME).symlink_to(dataset.parent / "elsewhere.json")
+    with pytest.raises(InputRefused, match="is a link that leads out"):
+        chosen(dataset)
+
+
 def test_links_within_the_dataset_are_followed_but_not_in_circles(dataset: Path) -> None:
     (dataset / "color/1/again.json").symlink_to("zarr.json")
     assert "color/1/again.json" in paths(chosen(dataset))

@@ -118,18 +118,21 @@ def remote_convert(
         print(f"uploaded by an earlier run of this command: {url}")
         clean_up(target, url)
         return
+    was_there = target.exists()
     how = WorkOptions(jobs, distribution_strategy, job_resources, dry_run, break_lock, quiet, profile, leave_jobs_running)
     try:
         uploaded = work({**values, "target": str(target)}, how, spellings, f"converted {source}", f"{source} is converted already", secret)
-    except AlreadyExists:
+    except WkpipeError as error:
+        if _mark(target).exists() or (was_there and not target.exists()):
+            raise TryAgain(f"{target}: another run of this command has just uploaded this, and deletes it here") from error
+        if not target.exists() or isinstance(error, TryAgain):
+            raise
+        if not isinstance(error, AlreadyExists):
+            raise type(error)(f"{error} (what is done is kept in {target}; to give it up, delete that)") from error
         raise AlreadyExists(
             f"{target}: what an earlier run of this command has begun there does not go with the images any more; delete that directory, "
             "and run the same command again"
         ) from None
-    except WkpipeError as error:
-        if not target.exists() or isinstance(error, TryAgain):
-            raise
-        raise type(error)(f"{error} (what is done is kept in {target}; to give it up, delete that)") from error
     if uploaded is not None:
         clean_up(target, uploaded.url)
 
@@ -208,6 +211,11 @@ def clean_up(target: Path, url: str) -> None:
     locations, mark = Locations.of(target), _mark(target)
     if not mark.exists():
         replace_file(mark, url.encode(), Scratch(locations.data_temporary))
-    for directory in (locations.dataset, locations.state):
+    going = locations.dataset.with_name(f"{locations.dataset.name}.deleting")
+    disk.remove_tree(going)
+    if locations.dataset.exists():
+        # In one go: a run that begins just now finds all of it or nothing, and never uploads what is left.
+        disk.rename(locations.dataset, going)
+    for directory in (going, locations.state):
         disk.remove_tree(directory)
     remove_files([mark], Scratch(mark.parent))

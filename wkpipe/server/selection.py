@@ -146,6 +146,7 @@ def select(dataset: StoredDataset, part: Part) -> Selection:
         raise InputRefused(f"{walk.root}: there is nothing to upload: no layer has a file")
     content = _content(dataset, properties, part)
     described = SourceFile(PROPERTIES_FILE_NAME, len(content), google_crc32c.value(content), content)
+    walk.add(PROPERTIES_FILE_NAME, "the dataset")  # which sees whether it is a link that leads out
     walk.files.pop(PROPERTIES_FILE_NAME, None)
     return Selection(walk.root, dataset.properties.name, (*walk.files.values(), described), tuple(walk.all_notices()))
 

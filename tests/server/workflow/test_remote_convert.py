@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, in_phase, no_token_in, until
+from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, files_of, in_phase, no_token_in, until
 from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, kill_tree
 from wkpipe.cli.remote_convert import clean_up
 from wkpipe.errors import Interrupted, ServerError
@@ -113,6 +113,7 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     until(process, lambda: bool(list(work.glob("*/.wkpipe/runs/*/upload/*.done"))))
     kill_tree(process)
     (kept,) = work.iterdir()
+    files = files_of(kept, "em/*/c/*/*/*/*")
     left, unlink = itertools.count(count, -1), disk.unlink
 
     def killed(path: Path) -> None:
@@ -124,6 +125,8 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     with pytest.raises(KeyboardInterrupt):
         clean_up(kept, server.page)
     monkeypatch.undo()
+    # A run that begins just now must not find a part of the dataset, and upload that.
+    assert not (kept / "datasource-properties.json").exists() or files_of(kept, "em/*/c/*/*/*/*") == files
     code, out, errors = command.run()
     assert code == 0, errors
     assert server.page in out
