@@ -338,7 +338,8 @@ class SlurmWatch:
 
 
 def _amounts(job: ClusterJob) -> str:
-    return f"{job.memory_mib or 'all'} MiB and {job.minutes or 'unlimited'} minutes"
+    minutes = "1 minute" if job.minutes == 1 else f"{job.minutes or 'unlimited'} minutes"
+    return f"{job.memory_mib or 'all'} MiB and {minutes}"
 
 
 def _append(path: Path, text: str) -> None:
