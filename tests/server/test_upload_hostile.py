@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import signal
 import socket
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import google_crc32c
@@ -115,7 +118,9 @@ def test_ctrl_c_anywhere_ends_in_a_line(stage: Stage, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "token", 0o600)
     command = stage.command("--cancel", "--token-file", str(tmp_path / "token"))
     environment = {name: value for name, value in os.environ.items() if name != "WK_TOKEN"}
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    # What runs the tests in the background may have had its children ignore Ctrl-C.
+    as_usual = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=as_usual)
     with (tmp_path / "token").open("wb"):  # it waits for the token now
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=30)
@@ -170,8 +175,9 @@ def test_a_retry_after_beyond_all_calendars_is_none(stage: Stage) -> None:
 
 
 @contextlib.contextmanager
-def answering(answer: bytes) -> Iterator[int]:
-    """Listen on a port that answers so to whatever comes first."""
+def answering(*pieces: bytes, rest: bytes = b"", pause: float = 0.0) -> Iterator[tuple[int, list[int]]]:
+    """Listen on a port that answers so to whatever comes, with `rest` again and again; tells the port and the sizes that were sent."""
+    sent: list[int] = []
 
     def answer_all() -> None:
         with contextlib.suppress(OSError):
@@ -179,20 +185,24 @@ def answering(answer: bytes) -> Iterator[int]:
                 connection, _ = listening.accept()
                 with connection:
                     connection.recv(1 << 16)
-                    connection.sendall(answer)
+                    with contextlib.suppress(OSError):
+                        for piece in itertools.chain(pieces, itertools.repeat(rest) if rest else ()):
+                            connection.sendall(piece)
+                            sent.append(len(piece))
+                            time.sleep(pause)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=answer_all)
         thread.start()
         try:
-            yield listening.getsockname()[1]
+            yield listening.getsockname()[1], sent
         finally:
             listening.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
 def test_https_to_a_port_that_is_not_encrypted_is_not_tried_for_long(stage: Stage) -> None:
-    with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as port:
+    with answering(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n") as (port, _):
         stage.refused(ServerError, "what answers there is not encrypted; check address and port", url=f"https://127.0.0.1:{port}")
 
 
@@ -204,3 +214,19 @@ def test_a_proxy_that_is_no_address_is_refused(stage: Stage, proxy: str) -> None
 def test_a_proxy_that_is_not_there_is_told(stage: Stage) -> None:
     url = stage.url.replace("http:", "https:")
     stage.refused(ServerError, "no connection through the proxy", url=url, proxy="http://127.0.0.1:1")
+
+
+START = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000000\r\n\r\n"
+
+
+def test_of_an_endless_answer_no_more_than_some_megabytes_are_read(stage: Stage) -> None:
+    with answering(START, rest=bytes(1 << 20)) as (port, sent):
+        stage.refused(ServerError, "without versions", url=f"http://127.0.0.1:{port}")
+    assert sum(sent) < 30 << 20
+
+
+def test_an_answer_that_drips_is_not_waited_for_without_end(stage: Stage) -> None:
+    begin = time.monotonic()
+    with answering(START, rest=b" ", pause=0.05) as (port, _):
+        stage.refused(ServerError, "without versions", url=f"http://127.0.0.1:{port}", policy=replace(FAST, least_total=0.5))
+    assert time.monotonic() - begin < 10
