@@ -211,6 +211,12 @@ def test_a_proxy_that_is_no_address_is_refused(stage: Stage, proxy: str) -> None
     stage.refused(UsageError, "the proxy's address is none", proxy=proxy)
 
 
+def test_proxies_of_the_environment_are_not_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    stage.succeeds()
+
+
 def test_a_proxy_that_is_not_there_is_told(stage: Stage) -> None:
     url = stage.url.replace("http:", "https:")
     stage.refused(ServerError, "no connection through the proxy", url=url, proxy="http://127.0.0.1:1")

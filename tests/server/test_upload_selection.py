@@ -6,15 +6,17 @@ import json
 import os
 import shutil
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.verify.helpers import make_dataset, write_images
+from tests.verify.helpers import make_dataset, records_of, replace_records, write_images
 from wkpipe.errors import DamagedShard, InputRefused, IntegrityError, LayerNotFound, MagNotFound, MetadataError, MissingShard
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, read_properties
 from wkpipe.server.selection import Part, Selection, select
+from wkpipe.storage.ledger import DAMAGED, DIRTY
 from wkpipe.stored.dataset import StoredDataset
 
 
@@ -214,3 +216,11 @@ def test_a_missing_shard_is_refused(dataset: Path) -> None:
     with pytest.raises(MissingShard, match="found no file") as found:
         chosen(dataset)
     assert isinstance(found.value, IntegrityError)
+
+
+@pytest.mark.parametrize("origin", [DIRTY, DAMAGED])
+def test_a_shard_whose_write_or_repair_has_not_ended_is_refused(dataset: Path, origin: str) -> None:
+    first, *others = records_of(dataset, "color", "1")
+    replace_records(dataset, "color", "1", [replace(first, origin=origin), *others])
+    with pytest.raises(DamagedShard, match="has begun and not ended"):
+        chosen(dataset)
