@@ -84,6 +84,19 @@ def test_every_type_arrives_whole(begin: Begin, shared: Path, name: str) -> None
     assert len(download.server.requests("datastores", "user")) == 0
 
 
+@pytest.mark.parametrize("settings", [{"current_api": 15}, {"current_api": 14}, {"current_api": 13, "legacy_only": True}])
+def test_older_servers_too(begin: Begin, shared: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+    with WkServer(tmp_path / "older", **settings) as older:
+        row = older.add_dataset(shared / "golden" / "z3_rgb")
+        download = Download(older, begin("z3_rgb").target, row)
+        download.run()
+        older.check()
+        version = settings["current_api"]
+        paths = {entry.path.split("/")[2] for entry in older.log if entry.route != "buildinfo"}
+        assert paths == {f"v{version}"}
+    assert_same_facts(download.facts, our_facts(shared / "golden" / "z3_rgb"), but=["data_format"], same_shapes=False)
+
+
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
 def test_every_format_can_be_made(begin: Begin, noise: Path, data_format: str) -> None:
     shard = {} if data_format == "zarr" else {"shard_shape": SHARD}

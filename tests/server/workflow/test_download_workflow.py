@@ -67,24 +67,22 @@ def test_a_dataset_comes_whole_and_once(stack_page: str, local_dataset: Path, tm
 
 
 def test_the_words_of_the_reference_are_known(page: str, tmp_path: Path) -> None:
-    words = (
-        tmp_path / "here",
-        "--url",
-        page,
-        "--layer",
-        "seg32",
-        "--layer",
-        "seg64",
-        "--mag",
-        "2-2-2",
-        "--mag",
-        "4",
-        "--data-format",
-        "wkw",
-    )
-    code, out, errors = download(tmp_path / "work", *words, "--bbox", "13,7,5,16,16,8").run()
+    words = ("--layer", "seg32", "--layer", "seg64", "--mag", "2-2-2", "--mag", "4", "--data-format", "wkw", "--bbox", "13,7,5,16,16,8")
+    one_core = ("--distribution-strategy", "sequential")
+    code, out, errors = download(tmp_path / "work", tmp_path / "here", "--url", page, *words, *one_core).run()
     assert code == 0, errors + out
     assert registered_mags(tmp_path / "here") == {"seg32": [[2, 2, 2], [4, 4, 4]], "seg64": [[2, 2, 2], [4, 4, 4]]}
+
+
+@pytest.mark.parametrize("name", ["../elsewhere", ".hidden", "a b", ""])
+def test_a_name_of_the_server_leads_nowhere(page: str, tmp_path: Path, server: Server, name: str) -> None:
+    (dataset,) = server.wk.datasets
+    dataset.name = name
+    code, _, errors = download(tmp_path / "work", page).run()
+    assert code == UsageError.exit_code, errors
+    assert "give TARGET" in errors
+    assert not list((tmp_path / "work").iterdir())
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_by_its_name(page: str, tmp_path: Path, server: Server) -> None:
