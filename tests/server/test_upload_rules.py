@@ -108,3 +108,12 @@ def test_a_reservation_with_too_many_paths_goes_without_them(stage: Stage, monke
     stage.succeeds()
     (reservation,) = stage.entries("reserve")
     assert "filePaths" not in reservation.json["resumableUploadInfo"]
+
+
+def test_a_dataset_that_was_deleted_on_the_server_is_uploaded_anew(stage: Stage) -> None:
+    first = stage.upload()
+    assert stage.upload().was_there
+    del stage.server.state.datasets[first.dataset_id]
+    told = Told()
+    stage.succeeds(progress=told)
+    assert any("is gone from the server: uploading anew" in notice for notice in told.notices)
