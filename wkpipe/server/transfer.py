@@ -58,6 +58,7 @@ class Transfer:
         """
         last = len(self._journal.files) - 1
         self._patience.progressed()
+        self._moved(self._bytes, self._total)
         self._send_files(range(last))
         self._send_files(range(last, last + 1))
 
