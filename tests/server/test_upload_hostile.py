@@ -236,3 +236,17 @@ def test_an_answer_that_drips_is_not_waited_for_without_end(stage: Stage) -> Non
     with answering(START, rest=b" ", pause=0.05) as (port, _):
         stage.refused(ServerError, "without versions", url=f"http://127.0.0.1:{port}", policy=replace(FAST, least_total=0.5))
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize(
+    "start, rest",
+    [(b"HTTP/1.1 200 OK\r\n", b"X: 1\r\n"), (b"HTTP/1.1 200 OK\r\nX: ", b"x"), (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n")],
+    ids=["headers", "header", "hints"],
+)
+def test_an_answer_that_never_begins_is_not_waited_for_without_end(stage: Stage, start: bytes, rest: bytes) -> None:
+    begin = time.monotonic()
+    with answering(start, rest=rest, pause=0.05) as (port, _):
+        stage.refused(
+            ServerError, "no answer in time", url=f"http://127.0.0.1:{port}", policy=replace(FAST, least_total=0.3, without_progress=1.0)
+        )
+    assert time.monotonic() - begin < 15

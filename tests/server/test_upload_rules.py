@@ -10,7 +10,8 @@ import pytest
 from tests.server.upload_helpers import FAST, Stage, Told
 from wkpipe.errors import InputRefused, ServerError
 from wkpipe.server import datastore
-from wkpipe.server.connection import Network, Patience
+from wkpipe.server.connection import Patience
+from wkpipe.server.network import Network
 from wkpipe.server.policy import Policy
 from wkpipe.server.upload import cancel
 
@@ -83,7 +84,7 @@ def test_of_several_new_datasets_none_is_taken_for_the_uploaded_one(stage: Stage
 
 
 def test_progress_gives_new_patience(stage: Stage) -> None:
-    with Network(stage.token, Policy(first_pause=0.001, without_progress=0.3), 1) as network:
+    with Network(stage.token, Policy(first_pause=0.001, without_progress=0.3)) as network:
         patience = Patience(network)
         for _ in range(4):
             patience.wait("it fails")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from wkpipe.server.connection import Network, Stopped
+from wkpipe.server.network import Network, Stopped
 
 TICK_SECONDS = 0.2
 STOP_SECONDS = 5.0

@@ -12,7 +12,8 @@ import numpy as np
 from wkpipe.errors import ServerError
 from wkpipe.formats.base import Voxels
 from wkpipe.geometry import Mag, Vec3Int
-from wkpipe.server.connection import Answer, Connection, NoAnswer, Patience
+from wkpipe.server.connection import Connection, Patience
+from wkpipe.server.network import Answer, NoAnswer
 from wkpipe.server.policy import TRIED_AGAIN
 from wkpipe.server.versions import Versions
 

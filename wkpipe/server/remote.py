@@ -20,7 +20,7 @@ from wkpipe.server.wk_api import WkApi, page_of
 
 if TYPE_CHECKING:
     from wkpipe.server.boxes import BoxReader
-    from wkpipe.server.connection import Network
+    from wkpipe.server.network import Network
     from wkpipe.server.policy import Policy
 
 ASK_SECONDS = 60.0
@@ -89,12 +89,12 @@ class RemoteDataset:
         return page_of(self.server, self.dataset_id)
 
     @contextlib.contextmanager
-    def connected(self, token: Token, connections: int, policy: Policy | None = None) -> Iterator[Network]:
-        """Have a network for up to so many requests at once."""
-        from wkpipe.server.connection import Network  # who only plans needs nothing of HTTP
+    def connected(self, token: Token, policy: Policy | None = None) -> Iterator[Network]:
+        """Have a network to ask for it."""
+        from wkpipe.server.network import Network  # who only plans needs nothing of HTTP
         from wkpipe.server.policy import Policy
 
-        with Network(token, policy or Policy(), connections, self.ca_file, self.proxy) as network:
+        with Network(token, policy or Policy(), self.ca_file, self.proxy) as network:
             yield network
 
     def to_json(self) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class FoundDataset:
         from wkpipe.server.policy import Policy
 
         properties = self.properties.layer(layer)
-        with self.remote.connected(self.token, 1, Policy(without_progress=ASK_SECONDS)) as network:
+        with self.remote.connected(self.token, Policy(without_progress=ASK_SECONDS)) as network:
             connection, versions = Connection(network, self.remote.datastore), Versions(self.remote.api)
             yield BoxReader(connection, versions, self.remote.dataset_id, layer, mag, properties.dtype, properties.num_channels)
 
@@ -139,12 +139,13 @@ def find_dataset(
         InputRefused: several datasets have that name.
         MetadataError: what the server says of the dataset can not be.
     """
-    from wkpipe.server.connection import Connection, Network
+    from wkpipe.server.connection import Connection
+    from wkpipe.server.network import Network
     from wkpipe.server.policy import Policy
 
     if proxy is not None and "@" in proxy:
         raise UsageError("the proxy's address has a user or a password in it, which would be stored with the run's plan; leave it out")
-    with Network(token, Policy(without_progress=ASK_SECONDS), 1, ca_file, proxy) as network:
+    with Network(token, Policy(without_progress=ASK_SECONDS), ca_file, proxy) as network:
         connection = Connection(network, address.server)
         versions = negotiate(connection)
         wk = WkApi(connection, versions)

@@ -19,7 +19,7 @@ from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import STATE_NAME, Locations, upload_directory
 
 if TYPE_CHECKING:
-    from wkpipe.server.connection import Network
+    from wkpipe.server.network import Network
     from wkpipe.server.policy import Policy
 
 DEFAULT_URL = "https://webknossos.org"
@@ -123,11 +123,11 @@ class Target:
         return found
 
     def network(self, token: Token, policy: Policy | None) -> Network:
-        from wkpipe.server.connection import Network  # who only plans an upload needs nothing of HTTP
+        from wkpipe.server.network import Network  # who only plans an upload needs nothing of HTTP
         from wkpipe.server.policy import Policy
 
         request = self.request
-        return Network(token, policy or Policy(), request.jobs + 1, request.ca_file, request.proxy)
+        return Network(token, policy or Policy(), request.ca_file, request.proxy)
 
 
 def opened(request: UploadRequest) -> StoredDataset:

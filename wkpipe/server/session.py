@@ -9,10 +9,11 @@ import uuid
 from urllib.parse import urlsplit
 
 from wkpipe.errors import InputRefused, MetadataError, ServerError
-from wkpipe.server.connection import Connection, Network
+from wkpipe.server.connection import Connection
 from wkpipe.server.datastore import Datastore
 from wkpipe.server.finish import Finish
 from wkpipe.server.journal import Head, Journal, remove_journal
+from wkpipe.server.network import Network
 from wkpipe.server.progress import OneAtATime, Progress
 from wkpipe.server.request import Target, Uploaded, UploadRequest
 from wkpipe.server.selection import Selection, SourceFile

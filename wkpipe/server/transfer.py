@@ -12,9 +12,10 @@ from pathlib import Path
 
 from wkpipe.errors import IntegrityError, ServerError, UnreadableInput
 from wkpipe.server.background import in_background
-from wkpipe.server.connection import Answer, NoAnswer, Patience
+from wkpipe.server.connection import Patience
 from wkpipe.server.datastore import Chunk, Datastore
 from wkpipe.server.journal import Journal
+from wkpipe.server.network import Answer, NoAnswer
 from wkpipe.server.policy import TRIED_AGAIN
 from wkpipe.server.selection import SourceFile
 

@@ -13,7 +13,8 @@ from wkpipe.server.address import datastore_address
 from wkpipe.server.versions import Versions
 
 if TYPE_CHECKING:
-    from wkpipe.server.connection import Answer, Connection
+    from wkpipe.server.connection import Connection
+    from wkpipe.server.network import Answer
 
 DATASET_ID = re.compile(r"[0-9a-f]{24}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")

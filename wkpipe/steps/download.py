@@ -15,7 +15,8 @@ from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.resources import CUBE_BYTES, connections_of
 from wkpipe.server.boxes import BoxReader
-from wkpipe.server.connection import Connection, Network, Stopped
+from wkpipe.server.connection import Connection
+from wkpipe.server.network import Network, Stopped
 from wkpipe.server.policy import Policy
 from wkpipe.server.progress import OneAtATime, Progress
 from wkpipe.server.remote import RemoteDataset
@@ -113,7 +114,7 @@ def downloader(
 ) -> Iterator[Downloader]:
     """Have the units of a mag downloaded within the block; `say` is told of trouble that lasts."""
     connections = connections_of(threads)
-    with remote.connected(token, connections, policy) as network:
+    with remote.connected(token, policy) as network:
         network.on_trouble = OneAtATime(_Trouble(say)).trouble
         yield Downloader(network, remote, plan, connections)
 
