@@ -22,7 +22,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -52,6 +51,7 @@ from wkpipe.run.cluster import DEFAULT_JOBS
 from wkpipe.steps.run import Run
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.process import peak_memory
 from wkpipe.stored.locations import Locations
 
 SHARD: Final = 1024
@@ -141,7 +141,7 @@ def _stage(name: str, root: Path, sizing: Sizing) -> None:
         start = time.process_time()
         outcome = outcome()
     seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = peak_memory()
     print(json.dumps({"seconds": seconds, "megabytes": peak / 1e6, **outcome}))
 
 

@@ -19,6 +19,7 @@ from random import Random
 from typing import Any
 
 from tests.torture.fuzz_seeds import make_seeds
+from wkpipe.storage.process import peak_memory
 
 HANG_SECONDS = 10
 ADDRESS_SPACE = 4 << 30
@@ -239,4 +240,4 @@ def run_case(case: Case, workspace: Workspace, kind: str, number: int, outcomes:
 
 
 def _peak_kb() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak_memory() >> 10

@@ -17,6 +17,7 @@ from typing import Any
 
 from wkpipe.errors import WkpipeError
 from wkpipe.storage import disk
+from wkpipe.storage.process import peak_memory
 
 DIRECTORY = "jobs"
 ERRORS = "errors"
@@ -40,7 +41,7 @@ class JobNote:
         self._values |= {
             "seconds": round(time.time() - self._start, 3),
             "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
-            "largest_mb": max(own.ru_maxrss, workers.ru_maxrss) * 1024 // 1_000_000,
+            "largest_mb": max(peak_memory(), workers.ru_maxrss << 10) // 1_000_000,
         }
         self._write()
 

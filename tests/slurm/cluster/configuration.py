@@ -58,7 +58,7 @@ def host_name() -> str:
 
 def kernel_enforces_memory() -> bool:
     """Return whether Slurm can keep jobs within their memory by control groups."""
-    trials = [CGROUP / controller / "wkpipe-slurm-trial" for controller in ("memory", "freezer")]
+    trials = [CGROUP / controller / f"wkpipe-slurm-trial-{os.getpid()}" for controller in ("memory", "freezer")]
     try:
         for trial in trials:
             trial.mkdir(exist_ok=True)
