@@ -49,7 +49,7 @@ def remote_convert(
         bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")
     ] = False,
     ca_file: Annotated[Path | None, typer.Option(help="File with certificates to trust besides the usual ones.")] = None,
-    proxy: Annotated[str | None, typer.Option(help="Proxy to go through; default: none, whatever the environment says.")] = None,
+    proxy: Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")] = None,
     unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
     layer_name: Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")] = None,
     category: Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")] = None,
