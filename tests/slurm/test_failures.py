@@ -110,11 +110,29 @@ def test_lost_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path)
         slurm.kill_node(frozen.job.node)
         wait_until(lambda: jobs_of(slurm, dataset)[-1].state != "RUNNING", "Slurm to notice the lost node")
         assert run.process.poll() is None
-        # Slurm waits for two minutes before it starts such a job anew; an admin need not.
-        for job in live(slurm, dataset):
-            slurm.client("scontrol", "update", f"jobid={job.id}", "starttime=now", check=False)
+        _start_now(slurm, dataset)
         run.ends_with(0)
     assert jobs_of(slurm, dataset)[-1].node != frozen.job.node
+    assert_kept(frozen.proven, dataset)
+    assert_same(dataset, pyramid)
+
+
+def _start_now(slurm: Cluster, dataset: Path) -> None:
+    """Slurm waits for two minutes before it starts such jobs anew; an admin need not."""
+    for job in live(slurm, dataset):
+        slurm.client("scontrol", "update", f"jobid={job.id}", "starttime=now", check=False)
+
+
+def test_requeued(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
+    """An admin, or preemption, puts the job back into the queue."""
+    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+        frozen = freeze_a_job(slurm, run, dataset)
+        slurm.client("scontrol", "requeue", frozen.job.id)
+        wait_until(lambda: jobs_of(slurm, dataset)[-1].state == "PENDING", "the job to be in the queue again")
+        time.sleep(1.5)  # a job that starts again within the second has no valid credential
+        _start_now(slurm, dataset)
+        output = run.ends_with(0)
+    assert [event["event"] for event in events(dataset)] == ["submitted", "done"], output
     assert_kept(frozen.proven, dataset)
     assert_same(dataset, pyramid)
 

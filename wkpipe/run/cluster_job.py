@@ -149,7 +149,7 @@ _BY_LOG: Final = (
     (re.compile(r"DUE TO TIME LIMIT"), Cause.TIME),
     (re.compile(r"DUE TO NODE FAILURE"), Cause.NODE),
     (re.compile(r"DUE TO PREEMPTION"), Cause.PREEMPTED),
-    (re.compile(r"CANCELLED AT"), Cause.CANCELLED),
+    (re.compile(r"CANCELLED AT (?!.*DUE TO JOB REQUEUE)"), Cause.CANCELLED),
 )
 
 
