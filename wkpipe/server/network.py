@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 import socket
 import threading
@@ -28,7 +29,7 @@ from wkpipe.server.token import Token
 MOST_ANSWER_BYTES = 10 << 20
 MOST_TEXT = 600
 GRACE_SECONDS = 1.0
-"""So long after its time a request is cut off that is not over by itself."""
+"""So long after its time, or somewhat later, a request is cut off that is not over by itself."""
 _TEXT = re.compile(r"text/|application/(json|xml|xhtml)", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<[^>]*>", re.DOTALL | re.IGNORECASE)
 
@@ -184,20 +185,28 @@ class Network:
     def _line(self, deadline: float) -> Iterator[_Line]:
         """Have a line of one's own, which is cut when the time is over: httpx limits each wait, not their sum."""
         with self._lock:
+            if not self._lines:
+                threading.Thread(target=self._keep_time, name="wkpipe-server-time", daemon=True).start()
             if self._free:
                 line = self._free.pop()
             else:
                 line = _Line(self._trust, self.proxy, self.check)
                 self._lines.append(line)
-        timer = threading.Timer(deadline + GRACE_SECONDS - time.monotonic(), line.cut)
-        timer.daemon = True
-        timer.start()
+            line.deadline = deadline
         try:
             yield line
         finally:
-            timer.cancel()
             with self._lock:
+                line.deadline = math.inf
                 self._free.append(line)
+
+    def _keep_time(self) -> None:
+        while not self._stop.wait(GRACE_SECONDS):
+            now = time.monotonic()
+            with self._lock:
+                for line in self._lines:
+                    if line.deadline + GRACE_SECONDS < now:
+                        line.cut()
 
     def _answer(self, response: httpx.Response, deadline: float, raw_bytes: int | None) -> Answer:
         is_raw = raw_bytes is not None and response.status_code == 200 and not _TEXT.match(response.headers.get("content-type", ""))
@@ -235,6 +244,7 @@ class _Line:
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
             headers={"User-Agent": "wkpipe", "Accept-Encoding": "identity"},
         )
+        self.deadline = math.inf
         self._socket: socket.socket | None = None
         self._check = check
 
