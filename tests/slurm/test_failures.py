@@ -349,9 +349,9 @@ def test_jobs_that_can_not_start(slurm: Cluster, dataset: Path, tmp_path: Path) 
 
 def test_killed_every_time(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     """Nobody says why: it is tried twice again with more of everything; what each try has finished is kept."""
-    notes = dataset / ".wkpipe" / "runs"
-    once_begun = f"(until grep -qs '\"'$SLURM_JOB_ID'\"' {notes}/*/jobs/*; do sleep 0.1; done; sleep 1; kill -9 $$) &"
-    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": once_begun})
+    count = f"$(find {dataset}/em/[2-9]* -path '*/c/*' -type f 2>/dev/null | wc -l)"
+    in_the_middle = f"(n={count}; until [ {count} -ge $((n + 5)) ]; do sleep 0.02; done; kill -9 $$) &"
+    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": in_the_middle})
     with started(slurm, downsample(dataset, *ONE_CORE, *profile), tmp_path / "out") as run:
         output = run.ends_with(1, 180)
     assert "was killed" in output
