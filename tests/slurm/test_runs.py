@@ -150,7 +150,7 @@ def _assert_refused(slurm: Cluster, dataset: Path, tmp_path: Path, resources: st
 
 def test_the_right_account(slurm_accounting: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     """Accounting tells what the jobs took."""
-    with started(slurm_accounting, downsample(dataset, "--job-resources", f"account={ACCOUNT}"), tmp_path / "out") as run:
+    with started(slurm_accounting, downsample(dataset, "--job-resources", f"account={ACCOUNT},cpus-per-task=1"), tmp_path / "out") as run:
         output = run.ends_with(0)
     assert_same(dataset, pyramid)
     assert " MiB " in output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import defaultdict
 from collections.abc import Iterable
@@ -61,11 +62,11 @@ def _row(name: str, group: list[_Tries], run: Path, accounted: dict[str, Used]) 
     seconds = [note["seconds"] for _, note in notes]
     had = sum(note["seconds"] * each.submitted[-1]["cpus"] for each, note in notes)
     efficiency = f"{100 * sum(note['cpu_seconds'] for _, note in notes) / had:.0f} %" if had else "-"
-    # Slurm looks now and then: of a short job it may have seen no more than its beginning.
-    largest = {each.task: note["largest_mb"] * 1e6 / BYTES_PER_MIB for each, note in notes}
-    measured = [(used.memory_mib, entry["memory_mib"]) for each in group for entry in each.submitted
+    # Slurm looks now and then: it may have missed a peak, and of a short job have seen no more than its beginning.
+    largest = {each.task: math.ceil(note["largest_mb"] * 1e6 / BYTES_PER_MIB) for each, note in notes}
+    measured = [(max(used.memory_mib, largest.get(each.task, 0)), entry["memory_mib"]) for each in group for entry in each.submitted
                 if (used := accounted.get(str(entry["job"]))) is not None and used.memory_mib
-                and used.memory_mib >= largest.get(each.task, 0)]  # fmt: skip
+                and used.memory_mib >= largest.get(each.task, 0) / 2]  # fmt: skip
     memory, of_asked = "-", "-"
     if measured:
         memory, of_asked = f"{max(used for used, _ in measured)} MiB", _share(measured)
