@@ -136,15 +136,19 @@ class Frozen:
 def freeze_a_job(cluster: Cluster, run: Started, dataset: Path, files: int = 3) -> Frozen:
     """Stop all jobs on a dataset (SIGSTOP) as soon as some shards are finished, and return one that runs."""
 
-    def some_are_finished() -> bool:
-        assert run.process.poll() is None, f"ended before its jobs could be caught:\n{run.text}"
-        return coarse_files(dataset) >= files
+    processes: list[psutil.Process] = []
 
-    wait_until(some_are_finished, "the first storage shards")
-    processes = [process for process in cluster.job_processes() if _works_on(process, dataset)]
-    for process in processes:
-        process.send_signal(signal.SIGSTOP)
-    assert processes, f"the jobs were done before they could be caught:\n{run.text}"
+    def are_caught() -> bool:
+        assert run.process.poll() is None, f"ended before its jobs could be caught:\n{run.text}"
+        if coarse_files(dataset) >= files:  # there may be none that runs just now
+            processes.extend(process for process in cluster.job_processes() if _works_on(process, dataset))
+            for process in processes:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGSTOP)
+            processes[:] = [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        return bool(processes)
+
+    wait_until(are_caught, "a job with some finished storage shards")
     time.sleep(0.3)  # what was being written is written
     node = processes[0].environ()["SLURMD_NODENAME"]
     number = processes[0].environ()["SLURM_JOB_ID"]
