@@ -57,7 +57,8 @@ def test_killed_in_any_phase_the_same_command_goes_on(
     code, out, errors = command.run()
     assert code == 0, errors
     assert server.trees() == [local]
-    assert f"uploaded: {server.page}" in out
+    # The kill comes a little later than the phase: the server may have finished by then.
+    assert any(f"{words}: {server.page}" in out for words in ("uploaded", *(["uploaded already"] if phase == "finish" else [])))
     assert server.chunks <= len(local) + 1 + 5  # those on their way when it was killed may come twice
     assert phase not in ("upload", "finish") or sent >= 5
     assert not any(work.iterdir())
