@@ -19,6 +19,8 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
+from wkpipe.run.interrupt import SIGNALS
+
 TICK_SECONDS = 1.0
 """How often the records of jobs are looked for; Slurm itself is asked far less often."""
 
@@ -26,15 +28,12 @@ JOBS_PER_TICK = 100
 """More jobs than this are looked for less often: each costs the shared file system three lookups."""
 
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-
 def _interrupt(*_: object) -> None:
     """Have Snakemake cancel its jobs, once: another signal, as from an impatient user, must not disturb that.
 
     Its own way with SIGTERM is to wait for all jobs. Batch systems mean: now.
     """
-    for number in _SIGNALS:
+    for number in SIGNALS:
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
@@ -104,7 +103,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def run_job(self, job: JobExecutorInterface) -> None:
         """Have a job submitted."""
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
+            for number in SIGNALS:
                 signal.signal(number, _interrupt)
         made = self._of_task(job) or self._of_other(job)
         info = SubmittedJobInfo(job, external_jobid=made.name)
@@ -205,13 +204,12 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         """Begin to watch, when the first job tells which run this is."""
         if self._watch is not None:
             return
-        from wkpipe.run.slurm import prefix_of
         from wkpipe.run.slurm_watch import SlurmWatch
 
         state = run.parents[1] if run.parent.name == "runs" else self._directory
         self._watch = SlurmWatch(
             run,
-            prefix_of(state),
+            state,
             self._directory,
             float(self.workflow.execution_settings.latency_wait),
             self._say,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -32,10 +30,8 @@ def download(
     webknossos_url: Annotated[
         str | None, typer.Option(envvar="WK_URL", help="Server of a dataset that is given by its name; default: https://webknossos.org.")
     ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")] = None,
+    token: o.Token = None,
+    token_file: o.TokenFile = None,
     bbox: Annotated[
         str | None, typer.Option(help="Box to download, in voxels of mag 1: x,y,z,width,height,depth; default: all of it.")
     ] = None,
@@ -46,17 +42,15 @@ def download(
         list[str] | None, typer.Option("--mag", help="Download this mag only, like 2 or 2-2-1; may be given several times.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the dataset here; default: its name on the server.")] = None,
-    data_format: Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")] = "zarr3",
-    chunk_shape: Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")] = None,
-    shard_shape: Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")] = None,
-    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")] = True,
+    data_format: o.DataFormat = "zarr3",
+    chunk_shape: o.ChunkShape = None,
+    shard_shape: o.ShardShape = None,
+    compress: o.Compress = True,
     compression_level: o.CompressionLevel = None,
     overwrite_existing: o.OverwriteExisting = False,
-    allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")
-    ] = False,
-    ca_file: Annotated[Path | None, typer.Option(help="File with certificates to trust besides the usual ones.")] = None,
-    proxy: Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")] = None,
+    allow_http: o.AllowHttp = False,
+    ca_file: o.CaFile = None,
+    proxy: o.Proxy = None,
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
@@ -69,7 +63,7 @@ def download(
 ) -> None:
     """Download a dataset from a WEBKNOSSOS server, or some layers, mags or a box of it. The same command goes on after a crash."""
     from wkpipe.plan.download import only_here
-    from wkpipe.server.token import TOKEN_VARIABLE, take_token
+    from wkpipe.server.token import take_token
 
     if distribution_strategy in ("slurm", "kubernetes"):
         raise UsageError(only_here(distribution_strategy))
@@ -77,8 +71,7 @@ def download(
         if target is not None:
             raise UsageError(f"with --url, TARGET is the only argument; found {dataset} and {target}")
         dataset, target = url, dataset
-    if token is not None:
-        print(f"wkpipe: --token shows the token in the process list; rather set {TOKEN_VARIABLE}, or give --token-file", file=sys.stderr)
+    o.warn_of_token(token)
     values: dict[str, Any] = {
         "download_layers": layer,
         "download_mags": mag,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -53,3 +54,35 @@ IgnoreDiskSpace = Annotated[bool, typer.Option("--ignore-disk-space", help="Begi
 StateDir = Annotated[Path | None, typer.Option(help="Where wkpipe keeps its state; default: .wkpipe in the dataset.")]
 BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over a dataset from a run that is gone but looks alive.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")]
+
+# -- images and storage ---------------------------------------------------------------------------------------------
+
+Source = Annotated[Path, typer.Argument(parser=given_path, metavar="SOURCE", help="Image file, or directory of images.")]
+VoxelSize = Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")]
+Unit = Annotated[str, typer.Option(help="Unit of the voxel size.")]
+NewLayerName = Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")]
+Category = Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")]
+BatchSize = Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")]
+MaxMag = Annotated[str | None, typer.Option(help="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")]
+DataFormat = Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")]
+ChunkShape = Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")]
+ShardShape = Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")]
+Compress = Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")]
+
+# -- servers --------------------------------------------------------------------------------------------------------
+
+Token = Annotated[
+    str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
+]
+TokenFile = Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")]
+Folder = Annotated[str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")]
+Datastore = Annotated[str | None, typer.Option(help="Name or address of the server's datastore; default: the first that takes uploads.")]
+AllowHttp = Annotated[bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")]
+CaFile = Annotated[Path | None, typer.Option(help="File with certificates (PEM) to trust besides the usual ones.")]
+Proxy = Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")]
+
+
+def warn_of_token(token: str | None) -> None:
+    """Warn of a token on the command line."""
+    if token is not None:
+        print("wkpipe: --token shows the token in the process list; rather set WK_TOKEN, or give --token-file", file=sys.stderr)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,39 +27,31 @@ OF_ONE_HOST = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 
 
 def remote_convert(
-    source: Annotated[Path, typer.Argument(parser=o.given_path, metavar="SOURCE", help="Image file, or directory of images.")],
-    voxel_size: Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")],
+    source: o.Source,
+    voxel_size: o.VoxelSize,
     webknossos_url: Annotated[
         str | None, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server; default: https://webknossos.org.")
     ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")] = None,
+    token: o.Token = None,
+    token_file: o.TokenFile = None,
     dataset_name: Annotated[str | None, typer.Option(help="Name of the dataset on the server; default: that of SOURCE.")] = None,
-    folder: Annotated[
-        str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")
-    ] = None,
-    datastore: Annotated[
-        str | None, typer.Option(help="Name or URL of the server's datastore; default: the first that accepts uploads.")
-    ] = None,
+    folder: o.Folder = None,
+    datastore: o.Datastore = None,
     again: Annotated[bool, typer.Option("--again", help="Forget an earlier upload that has failed for good, and begin anew.")] = False,
-    allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")
-    ] = False,
-    ca_file: Annotated[Path | None, typer.Option(help="File with certificates to trust besides the usual ones.")] = None,
-    proxy: Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")] = None,
-    unit: Annotated[str, typer.Option(help="Unit of the voxel size.")] = "nanometer",
-    layer_name: Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")] = None,
-    category: Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")] = None,
-    data_format: Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")] = "zarr3",
-    chunk_shape: Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")] = None,
-    shard_shape: Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")] = None,
-    compress: Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")] = True,
+    allow_http: o.AllowHttp = False,
+    ca_file: o.CaFile = None,
+    proxy: o.Proxy = None,
+    unit: o.Unit = "nanometer",
+    layer_name: o.NewLayerName = None,
+    category: o.Category = None,
+    data_format: o.DataFormat = "zarr3",
+    chunk_shape: o.ChunkShape = None,
+    shard_shape: o.ShardShape = None,
+    compress: o.Compress = True,
     compression_level: o.CompressionLevel = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")] = None,
+    batch_size: o.BatchSize = None,
     downsample: Annotated[bool, typer.Option("--downsample/--no-downsample", help="Make coarser mags before uploading.")] = True,
-    max_mag: Annotated[str | None, typer.Option(help="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")] = None,
+    max_mag: o.MaxMag = None,
     interpolation_mode: o.InterpolationMode = "default",
     sampling_mode: o.SamplingMode = "anisotropic",
     work_dir: Annotated[
@@ -78,10 +69,9 @@ def remote_convert(
 ) -> None:
     """Make a dataset of images on a WEBKNOSSOS server. The same command goes on after a crash; at the end, nothing of it is left here."""
     from wkpipe.server.request import DEFAULT_URL
-    from wkpipe.server.token import TOKEN_VARIABLE, take_token
+    from wkpipe.server.token import take_token
 
-    if token is not None:
-        print(f"wkpipe: --token shows the token in the process list; rather set {TOKEN_VARIABLE}, or give --token-file", file=sys.stderr)
+    o.warn_of_token(token)
     secret = None if dry_run else take_token(token, token_file)
     name = dataset_name or name_of(source)
     values: dict[str, Any] = {

@@ -29,30 +29,22 @@ def upload(
     webknossos_url: Annotated[
         str, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server.", show_default=True)
     ] = "https://webknossos.org",
-    token: Annotated[
-        str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
-    ] = None,
-    token_file: Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")] = None,
+    token: o.Token = None,
+    token_file: o.TokenFile = None,
     dataset_name: Annotated[str | None, typer.Option(help="Name of the dataset on the server; default: its present name.")] = None,
-    folder: Annotated[
-        str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")
-    ] = None,
+    folder: o.Folder = None,
     layer_name: Annotated[
         list[str] | None, typer.Option("--layer-name", "--layer", help="Upload this layer only; may be given several times.")
     ] = None,
     finest_mag: Annotated[str | None, typer.Option(help="Leave out finer mags than this, like 2 or 2-2-1.")] = None,
     coarsest_mag: Annotated[str | None, typer.Option(help="Leave out coarser mags than this.")] = None,
-    datastore: Annotated[
-        str | None, typer.Option(help="Name or address of the server's datastore; default: the first that takes uploads.")
-    ] = None,
+    datastore: o.Datastore = None,
     transfer_mode: Annotated[str, typer.Option(help="How the files get there: http is the only mode.")] = "http",
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 5,
     chunk_size: Annotated[str, typer.Option(help="Bytes of one request, like 32M; at most 100M.")] = "32M",
-    allow_http: Annotated[
-        bool, typer.Option("--allow-http", help="Send the token unencrypted, to a server that is not this machine.")
-    ] = False,
-    ca_file: Annotated[Path | None, typer.Option(help="Certificates (PEM) to trust besides the usual ones.")] = None,
-    proxy: Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")] = None,
+    allow_http: o.AllowHttp = False,
+    ca_file: o.CaFile = None,
+    proxy: o.Proxy = None,
     again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run has uploaded, and begin a new dataset.")] = False,
     status: Annotated[bool, typer.Option("--status", help="Tell how far uploads of this dataset are, and exit.")] = False,
     cancel: Annotated[bool, typer.Option("--cancel", help="Give up the upload that has begun: the server deletes it.")] = False,
@@ -62,7 +54,6 @@ def upload(
     quiet: o.Quiet = False,
 ) -> None:
     """Upload a dataset to a WEBKNOSSOS server. A run that was stopped goes on where it was, with the same command."""
-    from wkpipe.server.token import TOKEN_VARIABLE
     from wkpipe.server.upload import UploadRequest
     from wkpipe.stored.locations import Locations
 
@@ -70,8 +61,7 @@ def upload(
         raise UsageError(f"--transfer-mode {transfer_mode} is not there; http is: to place files on a server's disk, copy them there")
     if status + cancel + dry_run > 1:
         raise UsageError("--status, --cancel and --dry-run exclude each other")
-    if token is not None:
-        print(f"wkpipe: --token shows the token in the process list; rather set {TOKEN_VARIABLE}, or give --token-file", file=sys.stderr)
+    o.warn_of_token(token)
     request = UploadRequest(
         dataset=target,
         state=Locations.of(target, state_dir).state,

@@ -129,20 +129,23 @@ def _wait(process: subprocess.Popen[bytes], epoch: Epoch, on_tick: Callable[[], 
 def _stop(process: subprocess.Popen[bytes], patience: float) -> None:
     """End Snakemake and its jobs: politely, then by force."""
     for number, seconds in ((signal.SIGTERM, patience), (signal.SIGKILL, STOP_SECONDS)):
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, number)
+        _signal(process, number)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(seconds)
             break
     # Jobs that outlive a dying Snakemake would go on writing.
+    _signal(process, signal.SIGKILL)
+
+
+def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    """Send a signal to Snakemake and to all that it has started here."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
 
 
 def _leave(process: subprocess.Popen[bytes], progress: Progress) -> NoReturn:
     """End this process as if it had been killed: jobs go on while the lease stays as it is."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    _signal(process, signal.SIGKILL)
     progress.close()
     print("wkpipe: stopped; the jobs that were submitted go on, the same command waits for them and goes on from there", file=sys.stderr)
     sys.stderr.flush()
@@ -154,7 +157,7 @@ def _end_cluster(run: Run, code: int | None, quiet: bool) -> None:
     slurm = Slurm()
     if code != 0:
         try:
-            slurm.end(f"{prefix_of(run.locations.state)}{run.directory.name}-", seconds=30.0, say=_say)
+            slurm.end(prefix_of(run.locations.state, run.directory), seconds=30.0, say=_say)
         except Away as reason:
             _say(f"Slurm does not answer ({reason}): jobs that still run are cancelled by the next run of this command")
     if not quiet:

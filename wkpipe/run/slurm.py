@@ -218,9 +218,9 @@ class Slurm:
         raise (Full if _FULL.search(said) else Away if _TRANSIENT.search(said) else Refused)(said)
 
 
-def prefix_of(state: Path) -> str:
-    """Return what the names of all jobs on a dataset begin with; `state` is its state directory."""
-    return f"wkpipe-{hashlib.sha256(os.fsencode(state)).hexdigest()[:10]}-"
+def prefix_of(state: Path, run: Path | None = None) -> str:
+    """Return what the names of all jobs on a dataset begin with, or those of one run; `state` and `run` are their directories."""
+    return f"wkpipe-{hashlib.sha256(os.fsencode(state)).hexdigest()[:10]}-{'' if run is None else f'{run.name}-'}"
 
 
 def await_orphans(locations: Locations, say: Callable[[str], None], poll: float = 15.0) -> None:

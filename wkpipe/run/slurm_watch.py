@@ -20,7 +20,7 @@ from typing import Final
 from wkpipe.errors import UsageError, WkpipeError
 from wkpipe.run.cluster_job import Cause, ClusterJob, cause_of
 from wkpipe.run.cluster_news import JOBS_FILE, STATUS_FILE
-from wkpipe.run.slurm import Away, Full, Limits, Refused, Seen, Slurm
+from wkpipe.run.slurm import Away, Full, Limits, Refused, Seen, Slurm, prefix_of
 from wkpipe.steps.job_note import NOTICES_FILE, note_error
 from wkpipe.storage import disk
 
@@ -49,14 +49,14 @@ Settled = tuple[ClusterJob, str]
 class SlurmWatch:
     """The jobs of one run. All calls but `add` and `stop` come from one thread.
 
-    `prefix` begins the names of all jobs on the dataset, `run` names this one; `directory` is where jobs run. A record that does not
+    `run` is the run's directory, `state` that of the dataset's state; `directory` is where jobs run. A record that does not
     show `latency` seconds after a job is gone is taken to be missing.
     """
 
     def __init__(
         self,
         run: Path,
-        prefix: str,
+        state: Path,
         directory: Path,
         latency: float,
         say: Callable[[str], None],
@@ -65,7 +65,7 @@ class SlurmWatch:
         partition: str | None = None,
     ) -> None:
         self.slurm = Slurm()
-        self.prefix, self.run_prefix = prefix, f"{prefix}{run.name}-"
+        self.prefix, self.run_prefix = prefix_of(state), prefix_of(state, run)
         self._run, self._directory, self._latency, self._poll = run, directory, latency, poll
         self._partition = partition
         self._say_aloud = say
@@ -323,11 +323,11 @@ class SlurmWatch:
 
     def _say(self, text: str) -> None:
         self._say_aloud(text)
-        _append(self._run / NOTICES_FILE, f"{text}\n")
+        disk.add_note(self._run / NOTICES_FILE, f"{text}\n")
 
     def _note(self, job: ClusterJob, event: str, **more: object) -> None:
         values = {"time": time.time(), "event": event, "task": job.name, "job": job.id, "attempt": job.attempt, "state": job.state}
-        _append(self._run / JOBS_FILE, json.dumps(values | more) + "\n")
+        disk.add_note(self._run / JOBS_FILE, json.dumps(values | more) + "\n")
 
     def _note_status(self) -> None:
         running = sum(job.id is not None and (job.state == "RUNNING" or job.records.has_begun()) for job in self._jobs.values())
@@ -340,15 +340,3 @@ class SlurmWatch:
 def _amounts(job: ClusterJob) -> str:
     minutes = "1 minute" if job.minutes == 1 else f"{job.minutes or 'unlimited'} minutes"
     return f"{job.memory_mib or 'all'} MiB and {minutes}"
-
-
-def _append(path: Path, text: str) -> None:
-    """Add to a file that informs; a disk that can not take it must not stop the run."""
-    try:
-        descriptor = disk.open_append(path)
-        try:
-            disk.write(descriptor, text.encode(), path)
-        finally:
-            disk.close(descriptor, path)
-    except WkpipeError:
-        return

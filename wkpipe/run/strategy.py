@@ -19,7 +19,8 @@ from wkpipe.run.workflow_files import profile_directory
 
 LOCAL_STRATEGIES: Final = ("multiprocessing", "sequential")
 SLURM: Final = "slurm"
-STRATEGIES: Final = (*LOCAL_STRATEGIES, SLURM, "kubernetes")
+CLUSTER_STRATEGIES: Final = (SLURM, "kubernetes")
+STRATEGIES: Final = (*LOCAL_STRATEGIES, *CLUSTER_STRATEGIES)
 RESOURCES_KEY: Final = "wkpipe-slurm-job-resources"
 RESOURCES_VARIABLE: Final = "SNAKEMAKE_WKPIPE_SLURM_JOB_RESOURCES"
 """By which Snakemake takes it from the environment."""

@@ -13,8 +13,7 @@ from wkpipe.errors import ServerError
 from wkpipe.formats.base import Voxels
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.server.connection import Connection, Patience
-from wkpipe.server.network import Answer, NoAnswer
-from wkpipe.server.policy import TRIED_AGAIN
+from wkpipe.server.network import Answer
 from wkpipe.server.versions import Versions
 
 MOST_EDGE = 512
@@ -74,14 +73,7 @@ class BoxReader:
         patience = Patience(connection.network)
         wrong = 0
         while True:
-            try:
-                answer = connection.attempt("GET", self._path, query=query, raw_bytes=size)
-            except NoAnswer as broken:
-                patience.wait(f"{what}: {connection.base}: {broken}")
-                continue
-            if answer.status in TRIED_AGAIN:
-                patience.wait(f"{what}: {connection.base} answers {answer}", answer.retry_after)
-                continue
+            answer = connection.ask(what, "GET", self._path, patience=patience, query=query, raw_bytes=size)
             if answer.status != 200:
                 raise connection.refusal(what, answer)
             if answer.is_raw and len(answer.body) == size:

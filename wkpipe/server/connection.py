@@ -71,13 +71,13 @@ class Connection:
         url = self.base + path + (f"?{urlencode(query)}" if query else "")
         return self.network.request(method, url, headers, content, is_open, seconds or policy.idle, deadline, raw_bytes)
 
-    def ask(self, what: str, method: str, path: str, **more: Any) -> Answer:
-        """Send one request that may be repeated, until there is an answer that will not change.
+    def ask(self, what: str, method: str, path: str, *, patience: Patience | None = None, **more: Any) -> Answer:
+        """Send one request that may be repeated, until there is an answer that will not change. `patience` may go on from before.
 
         Raises:
             ServerError: the server does not answer well for too long, or refuses the token; `what` was to be done.
         """
-        patience = Patience(self.network)
+        patience = patience or Patience(self.network)
         while True:
             try:
                 answer = self.attempt(method, path, **more)

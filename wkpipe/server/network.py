@@ -101,7 +101,7 @@ class Network:
         self._lines: list[_Line] = []
         self._free: list[_Line] = []
         self._trust = _trust(ca_file)
-        _checked_proxy(proxy)
+        _check_proxy(proxy)
 
     def __enter__(self) -> Network:
         return self
@@ -294,6 +294,6 @@ def _trust(ca_file: Path | None) -> Any:
     return context
 
 
-def _checked_proxy(proxy: str | None) -> None:
+def _check_proxy(proxy: str | None) -> None:
     if proxy is not None and (not proxy.startswith(("http://", "https://")) or not is_address(proxy)):
         raise UsageError("the proxy's address is none; expected one like http://proxy.example.org:3128")

@@ -40,6 +40,11 @@ class Policy:
     verify: float = 600.0
     usable: float = 60.0
 
+    @classmethod
+    def brief(cls) -> Policy:
+        """Return that for questions whose user waits: a server that does not answer is asked for a minute."""
+        return cls(without_progress=60.0)
+
     def pause(self, attempt: int, retry_after: str | None = None) -> float:
         """Return how long to wait after a failed attempt, the first of which is number 0."""
         asked = asked_pause(retry_after)

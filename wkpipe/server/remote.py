@@ -19,12 +19,11 @@ from wkpipe.server.versions import Versions, negotiate
 from wkpipe.server.wk_api import WkApi, page_of
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from wkpipe.server.boxes import BoxReader
     from wkpipe.server.network import Network
     from wkpipe.server.policy import Policy
-
-ASK_SECONDS = 60.0
-"""For how long a server is asked that does not answer, while its user waits."""
 
 _ID = re.compile(r"(?:.*-)?([0-9a-f]{24})")
 _EXPECTED = "expected that of a dataset's page, like https://webknossos.org/datasets/my_data-0123456789abcdef01234567"
@@ -97,6 +96,13 @@ class RemoteDataset:
         with Network(token, policy or Policy(), self.ca_file, self.proxy) as network:
             yield network
 
+    def reader(self, network: Network, layer: str, mag: Mag, dtype: np.dtype[Any], channels: int) -> BoxReader:
+        """Return what reads boxes of a mag of a layer, which has so many channels of a type."""
+        from wkpipe.server.boxes import BoxReader
+        from wkpipe.server.connection import Connection
+
+        return BoxReader(Connection(network, self.datastore), Versions(self.api), self.dataset_id, layer, mag, dtype, channels)
+
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON."""
         return asdict(self) | {"ca_file": None if self.ca_file is None else str(self.ca_file)}
@@ -118,14 +124,11 @@ class FoundDataset:
     @contextlib.contextmanager
     def reader(self, layer: str, mag: Mag) -> Iterator[BoxReader]:
         """Have boxes of a mag read, one at a time."""
-        from wkpipe.server.boxes import BoxReader
-        from wkpipe.server.connection import Connection
         from wkpipe.server.policy import Policy
 
         properties = self.properties.layer(layer)
-        with self.remote.connected(self.token, Policy(without_progress=ASK_SECONDS)) as network:
-            connection, versions = Connection(network, self.remote.datastore), Versions(self.remote.api)
-            yield BoxReader(connection, versions, self.remote.dataset_id, layer, mag, properties.dtype, properties.num_channels)
+        with self.remote.connected(self.token, Policy.brief()) as network:
+            yield self.remote.reader(network, layer, mag, properties.dtype, properties.num_channels)
 
 
 def find_dataset(
@@ -145,7 +148,7 @@ def find_dataset(
 
     if proxy is not None and "@" in proxy:
         raise UsageError("the proxy's address has a user or a password in it, which would be stored with the run's plan; leave it out")
-    with Network(token, Policy(without_progress=ASK_SECONDS), ca_file, proxy) as network:
+    with Network(token, Policy.brief(), ca_file, proxy) as network:
         connection = Connection(network, address.server)
         versions = negotiate(connection)
         wk = WkApi(connection, versions)

@@ -130,17 +130,12 @@ class WkApi:
 
     def own_datasets(self, user: User, name: str, folder_id: str | None) -> frozenset[str] | None:
         """Return the ids of the user's datasets of exactly this name; None where the server does not tell."""
-        query = {"uploaderId": user.user_id, "searchQuery": name}
-        if self.versions.api <= 15:
-            query["compact"] = "true"
+        query = self._by_name(name) | {"uploaderId": user.user_id}
         if folder_id is not None:
             query["folderId"] = folder_id
         answer = self._get("asking for own datasets", "datasets", query)
         content = answer.json() if answer.is_ok else None
-        if not isinstance(content, list):
-            return None
-        found = [entry.get("id") for entry in content if isinstance(entry, dict) and entry.get("name") == name]
-        return frozenset(each for each in found if isinstance(each, str) and DATASET_ID.fullmatch(each))
+        return _ids_of(content, name) if isinstance(content, list) else None
 
     def dataset(self, dataset_id: str) -> DatasetState:
         """Return what became of a dataset.
@@ -152,8 +147,8 @@ class WkApi:
         answer = self._get(what, f"datasets/{dataset_id}")
         if answer.status == 404:
             return DatasetState(False, why="the server does not have it")
-        source = (answer.json() or {}) if answer.is_ok else None
-        source = source.get("dataSource") if isinstance(source, dict) else None
+        content = answer.json() if answer.is_ok else None
+        source = content.get("dataSource") if isinstance(content, dict) else None
         if not isinstance(source, dict):
             raise self.connection.refusal(what, answer)
         reason = source.get("status")
@@ -181,16 +176,22 @@ class WkApi:
 
     def named_datasets(self, name: str) -> frozenset[str]:
         """Return the ids of all usable datasets of exactly this name that the user may see."""
-        query = {"searchQuery": name, "isActive": "true"}
-        if self.versions.api <= 15:
-            query["compact"] = "true"
-        listed = self._json("asking for datasets", "datasets", list, query)
-        found = [entry.get("id") for entry in listed if isinstance(entry, dict) and entry.get("name") == name]
-        return frozenset(each for each in found if isinstance(each, str) and DATASET_ID.fullmatch(each))
+        query = self._by_name(name) | {"isActive": "true"}
+        return _ids_of(self._json("asking for datasets", "datasets", list, query), name)
+
+    def _by_name(self, name: str) -> dict[str, str]:
+        """Return the query for datasets whose names hold this one."""
+        return {"searchQuery": name, **({"compact": "true"} if self.versions.api <= 15 else {})}
 
     def page(self, dataset_id: str) -> str:
         """Return where a dataset is looked at: on the server that the user named."""
         return page_of(self.connection.base, dataset_id)
+
+
+def _ids_of(entries: Sequence[Any], name: str) -> frozenset[str]:
+    """Return the ids of those listed datasets that have exactly this name."""
+    found = [entry.get("id") for entry in entries if isinstance(entry, dict) and entry.get("name") == name]
+    return frozenset(each for each in found if isinstance(each, str) and DATASET_ID.fullmatch(each))
 
 
 def page_of(server: str, dataset_id: str) -> str:

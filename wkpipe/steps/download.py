@@ -14,14 +14,11 @@ from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.resources import CUBE_BYTES, connections_of
-from wkpipe.server.boxes import BoxReader
-from wkpipe.server.connection import Connection
 from wkpipe.server.network import Network, Stopped
 from wkpipe.server.policy import Policy
 from wkpipe.server.progress import OneAtATime, Progress
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.server.token import Token
-from wkpipe.server.versions import Versions
 from wkpipe.steps.cubes import Cube, UnitGrid
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage.commit import Scratch
@@ -44,8 +41,7 @@ class Downloader:
     def __init__(self, network: Network, remote: RemoteDataset, plan: MagPlan, connections: int) -> None:
         self._network, self._plan = network, plan
         channels = plan.spec.shape[plan.spec.axes.index("c")]
-        connection, versions = Connection(network, remote.datastore), Versions(remote.api)
-        self._reader = BoxReader(connection, versions, remote.dataset_id, plan.layer, plan.mag, plan.spec.dtype, channels)
+        self._reader = remote.reader(network, plan.layer, plan.mag, plan.spec.dtype, channels)
         self._connections = connections
         self._lock = threading.Lock()
         self._failure: BaseException | None = None

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import WkpipeError
 from wkpipe.storage import disk
 from wkpipe.storage.process import peak_memory
 
@@ -68,11 +67,7 @@ def error_note(run: Path, task: str) -> dict[str, Any]:
 def add_notice(run: Path, text: str) -> None:
     """Tell the user of a run something; a disk that can not take it must not stop the job."""
     print(text, flush=True)
-    path = run / NOTICES_FILE
-    with contextlib.suppress(WkpipeError):
-        descriptor = disk.open_append(path)
-        disk.write(descriptor, f"{text}\n".encode(), path)
-        disk.close(descriptor, path)
+    disk.add_note(run / NOTICES_FILE, f"{text}\n")
 
 
 def forget_error(run: Path, task: str) -> None:

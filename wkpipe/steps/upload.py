@@ -17,8 +17,6 @@ from wkpipe.storage import disk
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
-CHECK_SECONDS = 60.0
-"""For how long a server is asked beforehand that does not answer: its user waits."""
 
 
 def upload_dataset(plan: Plan, run: Path) -> Uploaded:
@@ -49,7 +47,7 @@ def check_beforehand(plan: Plan, token: Token) -> None:
     from wkpipe.server.upload import check_server
 
     assert plan.upload is not None
-    check_server(plan.upload, token, Policy(without_progress=CHECK_SECONDS))
+    check_server(plan.upload, token, Policy.brief())
 
 
 @dataclass

@@ -222,9 +222,18 @@ def make_directory(path: Path) -> None:
 
 def note(path: Path, text: str) -> None:
     """Write a small file that informs and proves nothing: not synced, and a disk that can not take it is no error."""
+    _inform(path, text, os.O_TRUNC)
+
+
+def add_note(path: Path, text: str) -> None:
+    """Add to a file that informs, as `note`; a link is not followed."""
+    _inform(path, text, os.O_APPEND | os.O_NOFOLLOW)
+
+
+def _inform(path: Path, text: str, how: int) -> None:
     with contextlib.suppress(OSError):
         os.makedirs(path.parent, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
         try:
             os.write(descriptor, text.encode())
         finally:
