@@ -20,10 +20,10 @@ from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
-from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.plan.task import UPLOAD, VERIFY, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
-from wkpipe.steps.job_note import JobNote, add_notice, forget_error, note_error
+from wkpipe.steps.job_note import JobNote, add_notice, forget_error, job_note, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
@@ -114,17 +114,21 @@ def run_stored_task(directory: Path, name: str) -> None:
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
     forget_error(directory, name)
     try:
-        result = b""
-        if task.rule == UPLOAD:
+        result, made = b"", 0
+        if task.rule == VERIFY:
+            from wkpipe.steps.verify.as_jobs import verify_task  # other jobs need none of what this loads
+
+            result = verify_task(plan, task, epoch)
+        elif task.rule == UPLOAD:
             result = json.dumps(asdict(upload_dataset(plan, directory))).encode()
         else:
             progress = ProgressNote(directory, name)
             server = None
             if task.rule == DOWNLOAD:
                 server = Server(token_handed_over(directory), lambda text: add_notice(directory, text))
-            run_task(plan, task, epoch, progress.add, fork=True, server=server)
+            made = run_task(plan, task, epoch, progress.add, fork=True, server=server)
             progress.write()
-        note.end()
+        note.end(made)
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker
         descriptor = disk.open_append(marker)
@@ -140,6 +144,11 @@ def run_stored_task(directory: Path, name: str) -> None:
     except Exception as defect:
         note_error(directory, name, WkpipeError.exit_code, f"a defect of wkpipe: {type(defect).__name__}: {defect}; please report it")
         raise
+
+
+def units_made(run: Run) -> int:
+    """Return how many units the jobs of a run have made, as they noted."""
+    return sum(count for task in run.plan.tasks if type(count := job_note(run.directory, task.name).get("units")) is int)
 
 
 def uploaded_by(run: Run) -> Uploaded | None:
