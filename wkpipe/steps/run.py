@@ -158,23 +158,27 @@ def uploaded_by(run: Run) -> Uploaded | None:
     return None
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> None:
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> int:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
+
+    Return how many units were made.
 
     `server` is what a download needs.
 
     Raises:
         WkpipeError: as the first task that fails.
     """
+    made = 0
     if plan.is_empty:
-        return
+        return made
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             try:
-                run_task(plan, task, epoch, server=server)
+                made += run_task(plan, task, epoch, server=server)
             except WkpipeError as error:
                 raise epoch.cause_of(error) from error
             on_task(task)
+    return made
 
 
 # -- preparation ----------------------------------------------------------------------------------------------------
