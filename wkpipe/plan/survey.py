@@ -144,7 +144,7 @@ def _made(plan: MagPlan, locations: Locations, source: Source, source_state: Mag
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
     if array is not None:
         _check_is_own(plan, locations, array, ledger)
-    state = made_state(plan, array, ledger, identity)
+    state = made_state(plan, array, ledger, identity, source_state)
     if state.foreign:
         raise foreign_units(locations, plan.layer, plan.mag, state.foreign)
     return state, ledger

@@ -25,7 +25,7 @@ from wkpipe.steps.summary_model import (
     UnfinishedMag,
 )
 from wkpipe.steps.verify.files import live_run
-from wkpipe.steps.verify.freshness import freshness, may_be_recorded
+from wkpipe.steps.verify.freshness import freshness, may_be_recorded, seen_tokens
 from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
@@ -151,7 +151,7 @@ def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
     """Return how many units of a derived mag are stale; None where its source can not be opened."""
     if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
         return 0
-    fresh = freshness(mag, ledger)
+    fresh = freshness(mag, ledger, seen_tokens)
     return None if fresh is None else len(fresh.stale)
 
 

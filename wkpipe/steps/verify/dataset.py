@@ -20,7 +20,7 @@ from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.verify.deep import DeepCheck, deep_check
 from wkpipe.steps.verify.files import leftovers, live_run, stray_files
-from wkpipe.steps.verify.freshness import freshness
+from wkpipe.steps.verify.freshness import freshness, read_tokens
 from wkpipe.steps.verify.ledger import StateDamage, bad_lines, ledger_damage, state_damage
 from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
 from wkpipe.steps.verify.metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
@@ -297,7 +297,7 @@ class _Verification:
         if not mag.is_derived:
             self._note(mag, f"it was made from mag {from_mag}, which is no longer there to compare with")
             return
-        fresh = freshness(mag, check.ledger, self.other.get((mag.layer.name, from_mag), ()))
+        fresh = freshness(mag, check.ledger, read_tokens(self.other.get((mag.layer.name, from_mag), ())))
         if fresh is None:
             return
         if fresh.stale:
