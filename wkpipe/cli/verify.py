@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify.report import VerifyReport
     from wkpipe.steps.verify.select import Selection
+    from wkpipe.stored.lease import Lookout
 
 
 def verify(
@@ -51,6 +52,8 @@ def verify(
     from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify.dataset import verify_dataset
     from wkpipe.steps.verify.select import Selection, parse_part, parse_share
+    from wkpipe.stored.lease import Lookout
+    from wkpipe.stored.locations import Locations
 
     try:
         wanted = None if mag is None else Mag(mag)
@@ -76,9 +79,10 @@ def verify(
 
         adopted = adopt_dataset(target, state_dir=state_dir, selection=selection, threads=threads, break_lock=break_lock, on_unit=show)
         show.say(f"recorded {adopted} storage shards as they are")
+    lookout = Lookout.begin(Locations.of(target, state_dir), break_lock) if repair else None
     report = verify_dataset(target, state_dir=state_dir, selection=selection, threads=threads, on_unit=show)
-    if repair and not report.is_sound:
-        report = _repaired(target, report, selection, strategy, threads, state_dir, break_lock, show)
+    if lookout is not None and not report.is_sound:
+        report = _repaired(target, report, selection, strategy, threads, state_dir, lookout, show)
     show.close()
     _print(report, selection, as_json)
     if not report.is_sound:
@@ -92,7 +96,7 @@ def _repaired(
     strategy: Strategy,
     threads: int,
     state_dir: Path | None,
-    break_lock: bool,
+    lookout: Lookout,
     show: _Show,
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
@@ -103,7 +107,7 @@ def _repaired(
         show.close()
         for note in strategy.notes(plan):
             show.say(note)
-        execute(plan, Execution(strategy, break_lock, show.is_silent))
+        execute(plan, Execution(strategy, lookout.break_lock, show.is_silent))
 
     for problem in report.problems:
         show.say(f"found: {problem}")
@@ -114,10 +118,11 @@ def _repaired(
         state_dir=state_dir,
         sizing=strategy.sizing,
         run=run,
-        break_lock=break_lock,
+        break_lock=lookout.break_lock,
         threads=threads,
         on_unit=show,
         say=show.say,
+        lookout=lookout,
     )
 
 

@@ -12,7 +12,8 @@ from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.plan.config import Config, load_config
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
-from wkpipe.stored.locations import Locations
+from wkpipe.storage.access import check_readable
+from wkpipe.stored.locations import READ_FIX, Locations
 
 CONVERSION_KEYS = (
     "voxel_size",
@@ -62,6 +63,7 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
 
 
 def _read(path: Path) -> JsonNode | None:
+    check_readable([path], READ_FIX)
     try:
         return JsonNode.read(path)
     except UnreadableInput as error:

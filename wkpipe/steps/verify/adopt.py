@@ -12,6 +12,7 @@ from wkpipe.formats.base import ArraySpec, Position, UnitProof
 from wkpipe.plan.mag_plan import DOWNSAMPLE
 from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
 from wkpipe.plan.pyramid import refreshed
+from wkpipe.steps.permission import check_writable_state
 from wkpipe.steps.verify.dataset import OnUnit, verdicts
 from wkpipe.steps.verify.deep import deep_check
 from wkpipe.steps.verify.freshness import recorded_tokens
@@ -20,10 +21,10 @@ from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.neighbours import Neighbours
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import UnitCheck
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import DatasetLease, Lookout
+from wkpipe.stored.locations import Locations
 
 _FILL = UnitProof(0, 0, 0, 0)
 _BATCH = 64
@@ -47,11 +48,14 @@ def adopt_dataset(
         UnreadableInput, MetadataError: there is no dataset, or its properties are broken.
         TryAgain: another run works on the dataset.
     """
-    dataset = StoredDataset.open(root, state_dir)
+    with Lookout.begin(Locations.of(root, state_dir), break_lock).refusals_checked():
+        dataset = StoredDataset.open(root, state_dir)
+        selected = list(selection.mags(dataset))
     locations, count = dataset.locations, 0
-    with RunLease(locations.locks, Scratch(locations.locks), break_lock) as lease:
+    check_writable_state(locations)
+    with DatasetLease(locations, break_lock) as lease:
         scratch = locations.scratch(lease.epoch)
-        for layer, entry in selection.mags(dataset):
+        for layer, entry in selected:
             try:
                 mag = MagOnDisk.open(dataset, layer, entry)
             except WkpipeError:  # verify names it
