@@ -56,7 +56,6 @@ class MagArray:
         self.live = live
         self.layer = layer
         self.mag = mag
-        self.ledger_directory = live.locations.ledger(layer, mag)
         self._opened: tuple[object, StoredArray] | None = None
         self._ledger: tuple[object, Ledger] | None = None
         self._complete: set[object] = set()
@@ -108,6 +107,7 @@ class MagArray:
 
         Raises:
             MissingShard: a storage shard that the ledger knows is gone.
+            UnreadableInput: a storage shard has no file, and the ledger, which says whether it is empty or lost, cannot be read.
             DamagedShard: a chunk can not be decoded.
         """
         array = self.open()
@@ -139,12 +139,17 @@ class MagArray:
             self._complete.add((unit, record.age))
 
     def ledger(self) -> Ledger:
-        """Return what the ledger holds now; read again only when a segment was added or grew."""
+        """Return what the ledger holds now; read again only when a segment was added or grew.
+
+        Raises:
+            UnreadableInput: it belongs to somebody who lets nobody else read it.
+        """
+        directory = self.live.locations.ledger(self.layer, self.mag)
         try:
-            entries = [entry for entry in os.scandir(self.ledger_directory) if entry.name.endswith(SEGMENT_SUFFIX)]
+            entries = [entry for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX)]
             key = tuple(sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries))
         except FileNotFoundError:
             key = ()
         if self._ledger is None or self._ledger[0] != key:
-            self._ledger = (key, Ledger.load(self.ledger_directory))
+            self._ledger = (key, Ledger.load(directory))
         return self._ledger[1]
