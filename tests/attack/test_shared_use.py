@@ -269,7 +269,9 @@ OBSTACLES = [
 
 @needs_root
 @pytest.mark.parametrize("name,obstacle", OBSTACLES)
-def test_nothing_is_deleted_that_cannot_be_deleted_as_a_whole(name: str, obstacle: Callable[[Path], None], source: Path, place: Path) -> None:
+def test_nothing_is_deleted_that_cannot_be_deleted_as_a_whole(
+    name: str, obstacle: Callable[[Path], None], source: Path, place: Path
+) -> None:
     target = place / "ds"
     assert act(lambda: convert(source, target), ADA.with_umask(0o002)).code == 0
     (target / ".wkpipe").chmod(0o2775)
