@@ -100,9 +100,10 @@ def convert(source: Path, target: Path, **more: object) -> None:
 
 
 def half(source: Path, target: Path, **more: object) -> None:
-    """Convert, and die after the first task."""
+    """Convert, and die after the first task; one of the files that were made is lost as well."""
 
     def stop(_: object) -> None:
+        next(target.glob("em/1/c/*/*/*/*")).unlink()
         os._exit(0)
 
     work(stop, source=source, target=target, **VALUES, **more)
@@ -419,7 +420,7 @@ def test_the_target_of_a_conversion_with_a_state_elsewhere_is_emptied_but_for_th
     convert(source, target, state_dir=state, name="other", overwrite_existing=True)
     assert json.loads((target / "datasource-properties.json").read_bytes())["id"]["name"] == "other"
     assert newest_epoch(Locations.of(target, state)) == 2, "the number goes on"
-    assert {path.name for path in (target / ".wkpipe").iterdir()} == {"locks", "tmp"}
+    assert {path.name for path in (target / ".wkpipe").iterdir()} == {"dataset.json", "locks", "tmp"}
 
 
 def earlier_layout(target: Path, state: Path) -> None:
@@ -445,6 +446,28 @@ def test_a_state_elsewhere_of_an_earlier_version_is_gone_on_with(source: Path, p
     assert data_files(target) == whole
     assert {path: path.stat().st_ino for path in made} == made, "what was proven is not made again"
     assert newest_epoch(Locations.of(target, state)) == 42
+
+
+@needs_root
+def test_a_state_on_another_mount_of_the_same_file_system(source: Path, place: Path, whole: dict[str, str]) -> None:
+    """Neither rename nor link can go from one mount to another, though the device is the same."""
+    target, other = place / "ds", place / "other"
+    other.mkdir()
+    with mounted("--bind", place, other):
+        convert(source, target, state_dir=other / "state")
+        assert data_files(target) == whole
+        work(target=target, interpolation_mode="max", overwrite_existing=True, state_dir=other / "state")
+        assert verify_dataset(target, state_dir=other / "state").problems == ()
+
+
+def test_a_state_on_another_file_system(source: Path, place: Path, whole: dict[str, str]) -> None:
+    shm = Path("/dev/shm")
+    if not shm.is_dir() or shm.stat().st_dev == place.stat().st_dev:
+        pytest.skip(f"{shm} is no other file system than {place}")
+    with tempfile.TemporaryDirectory(dir=shm) as state:
+        convert(source, place / "ds", state_dir=state)
+        work(target=place / "ds", interpolation_mode="max", overwrite_existing=True, state_dir=state)
+        assert verify_dataset(place / "ds", state_dir=Path(state)).problems == ()
 
 
 def test_a_swap_that_an_earlier_version_began_is_ended(source: Path, place: Path) -> None:

@@ -310,4 +310,4 @@ def test_a_state_elsewhere(start: Start, tmp_path: Path) -> None:
     work(values)
     assert {n: d for n, d in data_files(root).items() if "/" in n} == {n: d for n, d in start.new.items() if "/" in n}
     assert not list((tmp_path / "state").glob("*/remade"))
-    assert {path.name for path in (root / ".wkpipe").iterdir()} == {"locks", "tmp"}
+    assert {path.name for path in (root / ".wkpipe").iterdir()} == {"dataset.json", "locks", "tmp"}

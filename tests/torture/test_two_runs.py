@@ -190,7 +190,7 @@ WAYS_OF_PAIRS = {
     "users": (Way(user=ADA.with_umask(0o002)), Way(user=BEN.with_umask(0o002))),
     "users and states": (Way("one", user=ADA.with_umask(0o002)), Way("two", user=BEN.with_umask(0o007))),
     "users, states and mounts": (Way("one", "other", ADA.with_umask(0o002)), Way("two", user=BEN.with_umask(0o002))),
-    "root and a user": (Way("one"), Way(user=BEN.with_umask(0o002))),
+    "root and a user": (Way("one", user=User(0, LAB, 0o002)), Way(user=BEN.with_umask(0o002))),
 }
 NEW, COARSER, ANEW = "a target that does not exist", "coarser mags", "mags anew"
 FORBIDDEN = ("overwrite", "remove", "delete", "not empty", "Traceback", "defect")
