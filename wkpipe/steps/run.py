@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from wkpipe.errors import ProcessKilled, TryAgain, UsageError, WkpipeError
+from wkpipe.errors import ProcessKilled, UsageError, WkpipeError
 from wkpipe.formats import new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
@@ -24,6 +24,7 @@ from wkpipe.plan.task import UPLOAD, VERIFY, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
 from wkpipe.steps.job_note import JobNote, add_notice, forget_error, job_note, note_error
+from wkpipe.steps.permission import check_emptying, check_permitted, entries_to_delete
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
@@ -31,9 +32,10 @@ from wkpipe.steps.upload import check_beforehand, upload_dataset
 from wkpipe.steps.work import Server, run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
-from wkpipe.storage.lease import Epoch, RunLease
+from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file, identity_of_array, layout_of, recorded_identity
+from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
@@ -62,13 +64,13 @@ class Run:
         Raises:
             InputRefused, ServerError: the server that is to be uploaded to does not take the token, the name or the folder.
             TryAgain: another run works on the dataset, or did since the plan was made.
-            NotWritable: the dataset can not be written.
+            NotWritable: the dataset or the state cannot be written; nothing was changed.
         """
+        check_permitted(self.plan)
         if token is not None and self.plan.upload is not None and len(self.plan.tasks) > 1:  # the upload alone finds out soon enough
             check_beforehand(self.plan, token)
-        with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
-            if lease.epoch.number != self.plan.epoch + 1:
-                raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
+        with DatasetLease(self.locations, break_lock) as lease:
+            Lookout(self.locations, self.plan.epoch, self.plan.working, break_lock).check_lease(lease)
             _remove_leftovers(self.locations)
             scratch = self.locations.scratch(lease.epoch)
             _prepare(self.plan, self.locations, lease.epoch)
@@ -100,6 +102,12 @@ def current_run(locations: Locations) -> Path:
         return locations.runs / (locations.runs / CURRENT).read_text()
     except OSError as error:
         raise UsageError(f"no run is under way in {locations.dataset}: {error.strerror}") from error
+
+
+def place_of(directory: Path) -> Path:
+    """Return wkpipe's directory in the dataset that a stored run works on."""
+    epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
+    return epoch.lease.parents[1]
 
 
 def run_stored_task(directory: Path, name: str) -> None:
@@ -203,6 +211,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     preparation = plan.preparation
     scratch = locations.scratch(epoch)
     if preparation.remove_target:
+        check_emptying(locations)  # again: somebody else may have changed it since the run began
         # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
         replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
         _empty_target(locations, locations.data_scratch(epoch))
@@ -215,7 +224,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         remove_directory(locations.ledger(layer, mag), scratch)
     for layer, mag in preparation.forgotten:
         remove_directory(locations.ledger(layer, mag), scratch)
-    dataset = ensure_dataset_id(locations, scratch)
+    dataset = ensure_dataset_id(locations, locations.data_scratch(epoch), scratch)
     if plan.conversion is not None:
         for path in (locations.conversion, locations.conversion_copy):
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
@@ -231,17 +240,13 @@ def _empty_target(locations: Locations, scratch: Scratch) -> None:
     properties = PropertiesFile(locations.dataset, locations.state).path
     disk.unlink(properties)
     disk.sync_directory(locations.dataset)
-    keep = {locations.state, locations.locks, locations.conversion}
-    for parent in (locations.dataset, locations.state):
-        for entry in parent.iterdir():
-            if entry in keep or entry == locations.temporary:
-                continue
-            if scratch.directory.is_relative_to(entry):
-                disk.remove_tree(entry)
-            elif entry.is_dir() and not entry.is_symlink():
-                remove_directory(entry, scratch)
-            else:
-                disk.unlink(entry)
+    entries = entries_to_delete(locations)
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            remove_directory(entry, scratch)
+        else:
+            disk.unlink(entry)
+    for parent in sorted({entry.parent for entry in entries}):
         disk.sync_directory(parent)
 
 

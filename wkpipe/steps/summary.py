@@ -52,7 +52,7 @@ def summarise(root: Path, state_dir: Path | None = None) -> DatasetSummary:
         voxel_size=str(properties.voxel_size),
         layers=tuple(_layer(dataset, layer) for layer in properties.layers),
         unfinished=tuple(_unfinished(dataset.locations, registered)),
-        run=str(live_run(dataset.locations) or ""),
+        run=live_run(dataset.locations),
     )
 
 
@@ -70,7 +70,7 @@ def _unpublished(root: Path, state_dir: Path | None) -> DatasetSummary:
         voxel_size=f"{','.join(f'{value:g}' for value in size)} {unit}" if size else "",
         layers=(),
         unfinished=tuple(_unfinished(locations, set())),
-        run=str(live_run(locations) or ""),
+        run=live_run(locations),
     )
 
 

@@ -15,13 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from wkpipe.errors import NotWritable
+from wkpipe.storage.access import nearest, owner_and_mode
 
 _REASONS = {
     errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
     errno.EROFS: "the file system is read-only; choose a target that is writable",
-    errno.EACCES: "permission denied; make it writable or choose another target",
-    errno.EPERM: "permission denied; make it writable or choose another target",
     errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
 }
 
@@ -42,7 +41,18 @@ def explained(path: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
+        if error.errno in (errno.EACCES, errno.EPERM):
+            reason = _denied(Path(path))
         raise NotWritable(f"can not write {path}: {reason}") from error
+
+
+def _denied(path: Path) -> str:
+    """Say whose the directory is that may not be changed, or the file in it."""
+    found = nearest(path)
+    if not found.is_dir() and not os.access(found.parent, os.W_OK | os.X_OK):
+        found = found.parent
+    where = "" if found == path else f"{found}: "
+    return f"permission denied ({where}{owner_and_mode(found)}); make it writable or choose another target"
 
 
 MOST_SMALL_BYTES = 1 << 16

@@ -137,12 +137,15 @@ def dataset_id(locations: Locations) -> str:
     return _id_in(locations.identity)
 
 
-def ensure_dataset_id(locations: Locations, scratch: Scratch) -> str:
-    """Return the id of a dataset, giving it one where it has none; the state keeps a copy."""
+def ensure_dataset_id(locations: Locations, data_scratch: Scratch, scratch: Scratch) -> str:
+    """Return the id of a dataset, giving it one where it has none; the state keeps a copy.
+
+    `data_scratch` and `scratch` are where temporary files of the dataset and of the state go.
+    """
     found = dataset_id(locations) or uuid.uuid4().hex
-    for path in {locations.identity, locations.state / DATASET_FILE_NAME}:
+    for path, place in {locations.state / DATASET_FILE_NAME: scratch, locations.identity: data_scratch}.items():
         if _id_in(path) != found:
-            replace_file(path, json.dumps({"id": found}).encode(), scratch)
+            replace_file(path, json.dumps({"id": found}).encode(), place)
     return found
 
 

@@ -321,7 +321,7 @@ class _Verification:
         if copy.is_file() and (copy.stat().st_size != file.stat().st_size or copy.read_bytes() != file.read_bytes()):
             self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
         holder = live_run(locations)
-        if holder is not None:
+        if holder:
             self.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
             return
         count, size = leftovers(locations)
