@@ -176,7 +176,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         self._begin(run)
         forget_error(run, task)  # of an earlier try, where Snakemake was told to --retries
         python = self._settings.python or shlex.quote(sys.executable)
-        command = f"{python} -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
+        # The run's secret comes with the environment. Python imports nothing from where it starts, nor does what it starts.
+        command = f"{python} -P -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
         return self._made(
             job, task, f"exec {command}", run / "logs" / job.rule.name / f"{task}.log", TaskRecords(run, job.rule.name, task), 0
         )
@@ -197,7 +198,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from wkpipe.run.cluster import slurm_job
 
         setup = f"{self._settings.setup}\n" if self._settings.setup else ""
-        script = f"#!/bin/bash\n{setup}{command}\n"  # whose functions, as `module`, go along with the environment
+        script = f"#!/bin/bash\nexport PYTHONSAFEPATH=1\n{setup}{command}\n"  # whose functions, as `module`, go along with the environment
         return slurm_job(name, script, log, records, dict(job.resources), job.threads, self._resources, besides_mib)
 
     def _begin(self, run: Path) -> None:

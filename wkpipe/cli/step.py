@@ -24,10 +24,12 @@ def step(arguments: list[str]) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from wkpipe.steps.allocator import keep_freed_memory
     from wkpipe.steps.run import run_stored_task
+    from wkpipe.storage.seal import Seal
 
     keep_freed_memory()
     try:
-        run_stored_task(Path(arguments[0]), arguments[1])
+        directory = Path(arguments[0]).absolute()
+        run_stored_task(directory, arguments[1], Seal.of_environment(directory))
     except WkpipeError as error:
         print(f"wkpipe: {error}", file=sys.stderr)
         return error.exit_code

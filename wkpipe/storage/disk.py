@@ -9,22 +9,28 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import grp
 import os
+import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from wkpipe.errors import NotWritable
+from wkpipe.errors import InputRefused, NotWritable
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only; choose a target that is writable",
-    errno.EACCES: "permission denied; make it writable or choose another target",
-    errno.EPERM: "permission denied; make it writable or choose another target",
+    errno.EROFS: (
+        "the file system is read-only; choose a target that is writable, or if it became read-only just now, "
+        "have the disk checked and mounted again, then run the same command again"
+    ),
     errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
+    errno.ESHUTDOWN: "the disk was shut down; check it, then run the same command again",
 }
-
+_FULL = "the disk is full; free some space and run the same command again"
+_NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
+_MOST_DEPTH = 200
+"""Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
 
 # What file systems answer that lack hard links (FAT, some FUSE), or the sync of a directory (some network ones).
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -41,8 +47,55 @@ def explained(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-        raise NotWritable(f"can not write {path}: {reason}") from error
+        path = _shown(Path(path))
+        raise NotWritable(f"can not write {path}: {_reason(error, path)}") from error
+
+
+def _shown(path: Path) -> Path:
+    """Return what a message names: the directory of a temporary file, whose own name tells nobody anything."""
+    return path.parent if path.suffix == ".tmp" else path
+
+
+def _reason(error: OSError, path: Path) -> str:
+    code = error.errno or 0
+    if code == errno.ENOSPC:
+        return _NO_INODES if has_no_inodes(path) else _FULL
+    if code in (errno.EACCES, errno.EPERM):
+        return f"permission denied; {_permissions(path)}make it writable or choose another target"
+    return _REASONS.get(code) or error.strerror or str(error)
+
+
+def has_no_inodes(path: Path) -> bool:
+    """True if the file system of a path has a fixed number of inodes and all are in use."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(_existing(path))
+        return found.f_files > 0 and found.f_ffree == 0
+    return False
+
+
+def _permissions(path: Path) -> str:
+    """Return who owns what must be writable, with its mode: a file is replaced, which its directory must allow."""
+    where = _existing(path if path.is_dir() else path.parent)
+    with contextlib.suppress(OSError):
+        return f"{where} {owner_and_mode(os.stat(where))}; "
+    return ""
+
+
+def owner_and_mode(status: os.stat_result) -> str:
+    """Return owner, group and mode in words, like ``belongs to ann:lab with mode 0755``."""
+    owner, group = str(status.st_uid), str(status.st_gid)
+    with contextlib.suppress(KeyError):
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    with contextlib.suppress(KeyError):
+        group = grp.getgrgid(status.st_gid).gr_name
+    return f"belongs to {owner}:{group} with mode {stat.S_IMODE(status.st_mode):04o}"
+
+
+def _existing(path: Path) -> Path:
+    """Return the path itself or its nearest parent that exists."""
+    while not os.path.lexists(path) and path != path.parent:
+        path = path.parent
+    return path
 
 
 MOST_SMALL_BYTES = 1 << 16
@@ -197,17 +250,71 @@ def unlink(path: Path) -> None:
         os.unlink(path)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a directory with all that is in it; what is gone already is fine. Links in it are removed, not followed."""
+def remove_tree(path: Path, root: Path | None = None) -> None:
+    """Remove a directory with all that is in it, or the link in its place; what is gone already is fine.
+
+    Directories are opened one in the other, so no link is followed: neither in the directory, nor on the way to it from
+    `root` (by default, its parent).
+
+    Raises:
+        InputRefused: a link is on the way.
+    """
     with explained(path), contextlib.suppress(FileNotFoundError):
-        with os.scandir(path) as found:
-            entries = list(found)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(Path(entry.path))
+        parent = _open_below(path.parent, root if root is not None and path.parent.is_relative_to(root) else path.parent)
+        try:
+            _remove(path.name, parent, _MOST_DEPTH)
+        finally:
+            os.close(parent)
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""What opening anything but a directory answers, with O_NOFOLLOW a link too."""
+
+
+def _open_below(path: Path, root: Path) -> int:
+    """Open a directory step by step from `root`."""
+    descriptor = os.open(root, _DIRECTORY)
+    for name in path.relative_to(root).parts:
+        try:
+            below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in _NO_DIRECTORY:
+                raise InputRefused(f"{path}: {name} is a link or no directory; nothing is removed there: remove it yourself") from None
+            raise
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _remove(name: str, parent: int, depth: int) -> None:
+    """Remove what has a name in an open directory."""
+    try:
+        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY:
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        return
+    try:
+        if not depth:
+            raise OSError(errno.ELOOP, f"directories are nested deeper than {_MOST_DEPTH} levels; remove them yourself")
+        with os.scandir(descriptor) as found:
+            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for inner, is_directory in names:
+            if is_directory:
+                _remove(inner, descriptor, depth - 1)
             else:
-                unlink(Path(entry.path))
-        os.rmdir(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(inner, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(name, dir_fd=parent)
 
 
 def make_directory(path: Path) -> None:
@@ -222,7 +329,7 @@ def make_directory(path: Path) -> None:
 
 def note(path: Path, text: str) -> None:
     """Write a small file that informs and proves nothing: not synced, and a disk that can not take it is no error."""
-    _inform(path, text, os.O_TRUNC)
+    _inform(path, text, os.O_TRUNC | os.O_NOFOLLOW)
 
 
 def add_note(path: Path, text: str) -> None:
