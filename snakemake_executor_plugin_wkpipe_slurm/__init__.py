@@ -19,7 +19,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
-from wkpipe.run.interrupt import SIGNALS
+from wkpipe.run.interrupt import stopping_signals
 
 TICK_SECONDS = 1.0
 """How often the records of jobs are looked for; Slurm itself is asked far less often."""
@@ -33,7 +33,7 @@ def _interrupt(*_: object) -> None:
 
     Its own way with SIGTERM is to wait for all jobs. Batch systems mean: now.
     """
-    for number in SIGNALS:
+    for number in stopping_signals():
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
@@ -103,7 +103,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def run_job(self, job: JobExecutorInterface) -> None:
         """Have a job submitted."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in stopping_signals():
                 signal.signal(number, _interrupt)
         made = self._of_task(job) or self._of_other(job)
         info = SubmittedJobInfo(job, external_jobid=made.name)

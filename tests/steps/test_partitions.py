@@ -22,9 +22,9 @@ from wkpipe.plan.plan import Plan
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.task import Task
 from wkpipe.steps.run import Run, run_stored_task
-from wkpipe.storage.seal import VARIABLE
 from wkpipe.steps.work import run_task
 from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.seal import VARIABLE
 from wkpipe.stored.locations import Locations
 
 SHAPES: dict[str, dict[str, Any]] = {

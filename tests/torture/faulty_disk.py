@@ -109,7 +109,7 @@ def _site(name: str) -> str:
 
 def _path(name: str | Path, directory: int | None) -> Path:
     """Return the path of what a call names, perhaps relative to an open directory."""
-    return Path(name) if directory is None else Path(os.readlink(f"/proc/self/fd/{directory}")) / name
+    return Path(name) if directory is None else Path(f"/proc/self/fd/{directory}").readlink() / name
 
 
 class _PowerCut:

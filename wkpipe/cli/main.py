@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
+from wkpipe.cli.streams import make_forgiving
+
 
 def main() -> None:
     """Run the command line; errors are one line and the exit code of their kind."""
+    make_forgiving()
     arguments = sys.argv[1:]
     if arguments[:1] == ["step"]:
         # Jobs start by the thousand: they load nothing that only people need.

@@ -6,7 +6,9 @@ import contextlib
 import functools
 import math
 import os
+import signal
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -166,6 +168,8 @@ class WorkflowRun:
             workflow.register_resource("mem_mb", self._memory)
         if self._run is None or self.plan.is_empty:
             return
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a terminal that closes stops Snakemake as SIGTERM does
+            signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         try:
             is_needed = self.plan.of_rule(UPLOAD) or self.plan.of_rule(DOWNLOAD)
             token = self._take_token() if self._take_token is not None and is_needed else None
@@ -180,11 +184,14 @@ class WorkflowRun:
         if uploaded is not None:
             print(f"wkpipe: uploaded: {uploaded.url}", file=sys.stderr)
 
-    def fail(self) -> None:
-        """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does."""
+    def fail(self, log: str | None = None) -> None:
+        """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does.
+
+        `log` is the file in which Snakemake keeps what it prints.
+        """
         if self._epoch is None or self._run is None:
             return
-        error = self._epoch.cause_of(failure_of(self._run))
+        error = self._epoch.cause_of(failure_of(self._run, None if log is None else Path(log)))
         self._lease.close()
         refuse(error)
 
@@ -208,8 +215,9 @@ def _sizing(settings: Any) -> Sizing:
 def refuse(error: WkpipeError) -> NoReturn:
     """End the process with one line and the error's exit code."""
     hint = "; all keys are in config/config.yaml" if isinstance(error, UsageError) else ""
-    print(f"wkpipe: {error}{hint}", file=sys.stderr)
-    sys.stderr.flush()
-    if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
-        raise error
+    with contextlib.suppress(OSError):  # nobody reads it
+        if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
+            traceback.print_exception(error)
+        print(f"wkpipe: {error}{hint}", file=sys.stderr)
+        sys.stderr.flush()
     sys.exit(error.exit_code)

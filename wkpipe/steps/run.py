@@ -32,6 +32,7 @@ from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import SORTED, LedgerWriter
+from wkpipe.storage.process import limit_reached
 from wkpipe.storage.seal import Seal
 from wkpipe.stored.locations import Locations
 
@@ -124,10 +125,10 @@ def run_stored_task(directory: Path, name: str, seal: Seal) -> None:
         error = epoch.cause_of(found)
         note_error(directory, name, error.exit_code, str(error), is_final=not isinstance(error, ProcessKilled))
         raise error from found
-    except MemoryError:
-        note_error(directory, name, ProcessKilled.exit_code, "out of memory; give the job more, or fewer threads", is_final=False)
-        raise
     except Exception as defect:
+        if (reason := limit_reached(defect)) is not None:
+            note_error(directory, name, ProcessKilled.exit_code, reason, is_final=False)
+            raise
         note_error(directory, name, WkpipeError.exit_code, f"a defect of wkpipe: {type(defect).__name__}: {defect}; please report it")
         raise
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import grp
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,11 +22,13 @@ _REASONS = {
         "the file system is read-only; choose a target that is writable, or if it became read-only just now, "
         "have the disk checked and mounted again, then run the same command again"
     ),
+    errno.EACCES: "permission denied; make it writable or choose another target",
+    errno.EPERM: "permission denied; make it writable or choose another target",
     errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
     errno.ESHUTDOWN: "the disk was shut down; check it, then run the same command again",
 }
 _FULL = "the disk is full; free some space and run the same command again"
-_NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
+NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
 _MOST_DEPTH = 200
 """Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
 
@@ -59,9 +59,7 @@ def _shown(path: Path) -> Path:
 def _reason(error: OSError, path: Path) -> str:
     code = error.errno or 0
     if code == errno.ENOSPC:
-        return _NO_INODES if has_no_inodes(path) else _FULL
-    if code in (errno.EACCES, errno.EPERM):
-        return f"permission denied; {_permissions(path)}make it writable or choose another target"
+        return NO_INODES if has_no_inodes(path) else _FULL
     return _REASONS.get(code) or error.strerror or str(error)
 
 
@@ -71,24 +69,6 @@ def has_no_inodes(path: Path) -> bool:
         found = os.statvfs(_existing(path))
         return found.f_files > 0 and found.f_ffree == 0
     return False
-
-
-def _permissions(path: Path) -> str:
-    """Return who owns what must be writable, with its mode: a file is replaced, which its directory must allow."""
-    where = _existing(path if path.is_dir() else path.parent)
-    with contextlib.suppress(OSError):
-        return f"{where} {owner_and_mode(os.stat(where))}; "
-    return ""
-
-
-def owner_and_mode(status: os.stat_result) -> str:
-    """Return owner, group and mode in words, like ``belongs to ann:lab with mode 0755``."""
-    owner, group = str(status.st_uid), str(status.st_gid)
-    with contextlib.suppress(KeyError):
-        owner = pwd.getpwuid(status.st_uid).pw_name
-    with contextlib.suppress(KeyError):
-        group = grp.getgrgid(status.st_gid).gr_name
-    return f"belongs to {owner}:{group} with mode {stat.S_IMODE(status.st_mode):04o}"
 
 
 def _existing(path: Path) -> Path:
@@ -325,6 +305,21 @@ def make_directory(path: Path) -> None:
     with explained(path), contextlib.suppress(FileExistsError):
         os.mkdir(path)
     sync_directory(path.parent)
+
+
+def try_to_write(path: Path) -> None:
+    """Write a small file and remove it.
+
+    Raises:
+        NotWritable: the disk does not take it; says why.
+    """
+    descriptor = create(path)
+    try:
+        write(descriptor, b"?", path)
+        sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+        unlink(path)
 
 
 def note(path: Path, text: str) -> None:

@@ -78,7 +78,9 @@ class Seal:
         """
         text, _, found = line.rstrip(b"\n").rpartition(b"\t")
         if not hmac.compare_digest(found, self._hash(file, text)):
-            raise UsageError(f"{file} of run {self.run} was not written by the process that started the run; start wkpipe or snakemake again")
+            raise UsageError(
+                f"{file} of run {self.run} was not written by the process that started the run; start wkpipe or snakemake again"
+            )
         return text
 
     def _hash(self, file: str, line: bytes) -> bytes:
