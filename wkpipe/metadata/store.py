@@ -60,12 +60,12 @@ class PropertiesFile:
             TryAgain: another process holds the lock for too long.
             NotWritable: the dataset is read-only, or the disk is full.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read()
             after = function(before)
             if after is None:
                 return before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def create(self, properties: DatasetProperties) -> DatasetProperties:
@@ -75,11 +75,11 @@ class PropertiesFile:
             AlreadyExists: the file is there already.
             TryAgain, NotWritable: see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             # lexists: a dangling link is somebody's file too.
             if self.path.exists() or self.path.is_symlink():
                 raise AlreadyExists(f"{self.path} exists already; open the dataset, or choose another directory")
-            self._save(properties)
+            self._save(properties, lock)
             return properties
 
     def create_or_update(self, properties: DatasetProperties, function: Change) -> DatasetProperties:
@@ -88,10 +88,10 @@ class PropertiesFile:
         Raises:
             see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read() if self.exists() else properties
             after = function(before) or before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def _lock(self) -> MetadataLock:
@@ -100,7 +100,7 @@ class PropertiesFile:
         scratch = self._given_scratch if is_inside and self._given_scratch is not None else Scratch(self._state / "tmp")
         return MetadataLock(self._state / "locks", scratch, self._timeout)
 
-    def _save(self, properties: DatasetProperties) -> None:
+    def _save(self, properties: DatasetProperties, lock: MetadataLock) -> None:
         disk.make_directory(self.root)
         scratch = self._given_scratch or Scratch(self._scratch_directory())
         content = properties.to_bytes()
@@ -109,6 +109,7 @@ class PropertiesFile:
         if not self.exists() or self.path.read_bytes() != content:
             # What a damaged file is restored from, see `wkpipe verify --repair`.
             replace_file(properties_copy(self._state), content, Scratch(self._state / "tmp"))
+            lock.check()
             replace_file(self.path, content, scratch)
 
     def _scratch_directory(self) -> Path:

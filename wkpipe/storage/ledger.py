@@ -26,6 +26,7 @@ from typing import Any
 
 import google_crc32c
 
+from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.proof import Position, UnitFacts, UnitProof
@@ -194,6 +195,8 @@ def _segments(directory: Path) -> list[Path]:
         )
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise InputRefused(f"{directory}: something that is no directory is in the place of the ledger; remove it") from None
 
 
 def _unit_text(unit: Position) -> bytes:
