@@ -176,7 +176,9 @@ class Hostile:
 
     def link_directory(self) -> None:
         """Put a link below a directory where wkpipe removes what it finds."""
-        path = self.state / self.random.choice(("tmp/000001/x", "tmp/dir/a/b", "runs/000000000000/jobs", "runs/a/b/c", "remade/stack/old/x"))
+        path = self.state / self.random.choice(
+            ("tmp/000001/x", "tmp/dir/a/b", "runs/000000000000/jobs", "runs/a/b/c", "remade/stack/old/x")
+        )
         if self._is_free(path):
             path.symlink_to(self.outside)
             self._note("put a link to the outside at", path)

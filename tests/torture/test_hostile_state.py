@@ -1,6 +1,6 @@
 """A dataset whose state somebody has tampered with: every command ends, with one line or well, and changes nothing outside of it.
 
-    make test ARGS="tests/torture/test_hostile_state.py"     150 cases; WKPIPE_TORTURE_SCALE=… more, up to 5,000 (make torture)
+make test ARGS="tests/torture/test_hostile_state.py"     150 cases; WKPIPE_TORTURE_SCALE=… more, up to 5,000 (make torture)
 """
 
 from __future__ import annotations

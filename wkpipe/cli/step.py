@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -22,8 +21,6 @@ def step(arguments: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, lambda received, _: sys.exit(128 + received))
-    # numpy's linear algebra, which nothing here uses, would start a thread for every core.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from wkpipe.steps.allocator import keep_freed_memory
     from wkpipe.steps.run import run_stored_task
     from wkpipe.storage.process import limit_reached

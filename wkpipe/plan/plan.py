@@ -204,6 +204,9 @@ def load_plan(directory: Path, seal: Seal, only_task: str | None = None) -> Plan
         if only_task is not None and not tasks:
             raise UsageError(f"the plan in {directory} has no task {only_task}; start the run again")
         layers = _values(directory / LAYERS_FILE, seal, None if only_task is None else tasks[0].all_layers)
+        wanted = head["layer_order"] if only_task is None else tasks[0].all_layers
+        if missing := {*wanted} - {layer["name"] for layer in layers}:
+            raise UsageError(f"the plan in {directory} has no layer {min(missing)}; start the run again")
     except OSError as error:
         raise UsageError(f"{directory} does not hold a plan: {error.strerror}; start the run again") from error
     return Plan(

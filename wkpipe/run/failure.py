@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -29,6 +30,7 @@ _STEP_ENDED: Final = re.compile(
     r"step\.sh\b.* (?P<task>\S+) > .*(returned non-zero exit status (?P<status>\d+)|died with <Signals\.\w+: (?P<signal>\d+)>)"
 )
 """What Snakemake's log says of a step that failed; of one that was killed, the shell makes 128 + the signal's number."""
+_DISK_ERROR: Final = re.compile(rf"OSError: \[Errno ({errno.ENOSPC}|{errno.EDQUOT}|{errno.EROFS}|{errno.EIO})\]")
 _NO_PROCESS: Final = re.compile(r"can't start new thread|fork: (retry: )?Resource temporarily unavailable|BlockingIOError: \[Errno 11\]")
 
 
@@ -45,6 +47,8 @@ def failure_of(run: Run, log: Path | None = None, code: int = 1) -> WkpipeError:
     if (refused := _refused_by_disk(run)) is not None:
         return refused
     said = _tail(log)
+    if (code_of_disk := _DISK_ERROR.search(said)) is not None:
+        return disk.refusal(run.directory, int(code_of_disk[1]))
     if _NO_PROCESS.search(said):
         return WkpipeError(process_limit())
     if code < 0:

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -184,14 +184,15 @@ class WorkflowRun:
         if uploaded is not None:
             print(f"wkpipe: uploaded: {uploaded.url}", file=sys.stderr)
 
-    def fail(self, log: str | None = None) -> None:
+    def fail(self, logs: str | Sequence[str] = ()) -> None:
         """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does.
 
-        `log` is the file in which Snakemake keeps what it prints.
+        `logs` are the files in which Snakemake keeps what it prints (of older versions, one).
         """
         if self._epoch is None or self._run is None:
             return
-        error = self._epoch.cause_of(failure_of(self._run, None if log is None else Path(log)))
+        log = next((Path(name) for name in ([logs] if isinstance(logs, str) else logs)), None)
+        error = self._epoch.cause_of(failure_of(self._run, log))
         self._lease.close()
         refuse(error)
 

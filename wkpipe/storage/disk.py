@@ -29,6 +29,7 @@ _REASONS = {
 }
 _FULL = "the disk is full; free some space and run the same command again"
 NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
+_FEW_INODES = 64
 _MOST_DEPTH = 200
 """Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
 
@@ -64,11 +65,16 @@ def _reason(error: OSError, path: Path) -> str:
 
 
 def has_no_inodes(path: Path) -> bool:
-    """True if the file system of a path has a fixed number of inodes and all are in use."""
+    """True if the file system of a path has a fixed number of inodes and hardly any is free (what failed has given some back)."""
     with contextlib.suppress(OSError):
         found = os.statvfs(_existing(path))
-        return found.f_files > 0 and found.f_ffree == 0
+        return found.f_files > 0 and found.f_favail < _FEW_INODES
     return False
+
+
+def refusal(path: Path, code: int) -> NotWritable:
+    """Return the error for an `errno` that somebody else has met with at a path."""
+    return NotWritable(f"can not write {path}: {_reason(OSError(code, os.strerror(code)), path)}")
 
 
 def _existing(path: Path) -> Path:
