@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import getpass
 import os
 import signal
 import subprocess
@@ -116,7 +117,16 @@ def _environment(run: Run) -> dict[str, str]:
     from the directory where Python starts.
     """
     kept = {key: value for key, value in os.environ.items() if key not in ("SNAKEMAKE_PROFILE", TOKEN_VARIABLE)}
-    return kept | {"XDG_CACHE_HOME": str(run.directory / "cache"), VARIABLE: run.seal.variable, "PYTHONSAFEPATH": "1"}
+    return kept | _name_of_user() | {"XDG_CACHE_HOME": str(run.directory / "cache"), VARIABLE: run.seal.variable, "PYTHONSAFEPATH": "1"}
+
+
+def _name_of_user() -> dict[str, str]:
+    """Return a name for a user who has none, as in containers: Snakemake does without anything but that."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        return {"LOGNAME": str(os.geteuid())}
+    return {}
 
 
 def _wait(process: subprocess.Popen[bytes], epoch: Epoch, on_tick: Callable[[], None]) -> None:
