@@ -6,6 +6,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/prove.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/downsample.smk"
 include: "workflow/rules/download.smk"

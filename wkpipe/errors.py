@@ -9,6 +9,7 @@
     │   ├── LayerNotFound           3   (also an IndexError)
     │   ├── MagNotFound             3   (also an IndexError)
     │   ├── AlreadyExists           3   (also an IndexError)
+    │   │   └── ForeignMag          3   a mag that wkpipe made is another tool's now
     │   └── NotWritable             3   read-only dataset, directory or disk; no space left
     ├── IntegrityError              4   stored data are damaged or gone
     │   ├── DamagedShard            4
@@ -69,6 +70,10 @@ class MagNotFound(InputRefused, IndexError):
 
 class AlreadyExists(InputRefused, IndexError):
     """A dataset, layer or mag of that name is already there."""
+
+
+class ForeignMag(AlreadyExists):
+    """A mag that wkpipe made was made again, or written to, by another tool."""
 
 
 class NotWritable(InputRefused, RuntimeError):

@@ -107,8 +107,9 @@ class Hostile:
 
     def _value(self) -> Any:
         return self.random.choice((
-            None, True, -1, 0, 3, 2**31, 2**53, 10**30, 1.5, float("inf"), "", ".", "..", "1", "2-2-2", "../outside", str(self.outside),
-            f"./../{self.outside.name}/precious", "a/b", "a\nb", "\x1b[2J", "x" * 5000, [], {}, [1, 2], ["../outside"], [[0, 0, 0], [9, 9, 9]],
+            None, True, -1, 0, 3, 2**31, 2**53, 10**30, 1.5, float("inf"), "", ".", "..", "1", "2-2-2", "../outside", "a/b", "a\nb",
+            str(self.outside), f"./../{self.outside.name}/precious", "\x1b[2J", "x" * 5000, [], {}, [1, 2], ["../outside"],
+            [[0, 0, 0], [9, 9, 9]],
         ))  # fmt: skip
 
     def write_swap(self) -> None:

@@ -10,11 +10,11 @@ import pytest
 from wkpipe.storage import ledger as ledger_module
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import ADOPTED, LINES_AT_ONCE, SORTED, Ledger, LedgerWriter, Record, fold
-from wkpipe.storage.proof import Position, UnitProof
+from wkpipe.storage.proof import MTIME, Position, Stamp, UnitProof
 
 
 def records_of(units: list[Position]) -> list[Record]:
-    return [Record(unit, ADOPTED, UnitProof(1, sum(unit), -1, 5), f"token {unit}") for unit in units]
+    return [Record(unit, ADOPTED, UnitProof(1, sum(unit), -1, Stamp(MTIME, 5)), f"token {unit}") for unit in units]
 
 
 UNITS: list[Position] = [(0, x, y, z) for x in range(8, 12) for y in (0, 5, 100) for z in range(98, 103)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -172,8 +172,8 @@ def as_user(uid: int, *more: str) -> list[str]:
     """Return what runs a command as another user, who may read everything; skip if this user may not."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can be other users, with setpriv")
-    return ["setpriv", f"--reuid={uid}", *more, "--clear-groups", "--inh-caps=-all,+dac_read_search", "--ambient-caps=-all,+dac_read_search",
-            "--bounding-set=-all,+dac_read_search"]  # fmt: skip
+    capabilities = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    return ["setpriv", f"--reuid={uid}", *more, "--clear-groups", *capabilities]
 
 
 def open_to_all(directory: Path) -> None:
@@ -182,6 +182,16 @@ def open_to_all(directory: Path) -> None:
     for parent in directory.parents:
         if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
             parent.chmod(parent.stat().st_mode | 0o055)
+
+
+def test_a_user_without_a_name_may_run(images: Path, whole: dict[str, str], tmp_path: Path) -> None:
+    """As in a container."""
+    open_to_all(tmp_path)
+    environment = {key: value for key, value in os.environ.items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
+    command = [*as_user(54320, "--regid=54320"), *convert(images, tmp_path / "dataset"), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": str(tmp_path)}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert data_files(tmp_path / "dataset") == whole
 
 
 @pytest.mark.parametrize("most", [1, 4, 8, 12])
@@ -209,9 +219,7 @@ def test_few_processes_are_one_line(images: Path, tmp_path: Path, most: int) -> 
 def test_used_up_inodes_are_called_that(images: Path, whole: dict[str, str], tmp_path: Path) -> None:
     mount = tmp_path / "mount"
     mount.mkdir()
-    if subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=50", "none", str(mount)], capture_output=True, check=False
-    ).returncode:
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m,nr_inodes=50", "none", mount], capture_output=True, check=False).returncode:
         pytest.skip("no file system can be mounted here")
     try:
         done = run("convert", images, mount / "dataset", *OPTIONS, "--quiet", "--ignore-disk-space")
@@ -263,11 +271,8 @@ def test_images_may_have_one(images: Path, whole: dict[str, str], tmp_path: Path
 
 def test_plain_snakemake_refuses_it_too(images: Path, tmp_path: Path) -> None:
     config = tmp_path / "config.json"
-    import json
-
     config.write_text(json.dumps({"source": str(images), "target": str(tmp_path / "a\nb"), "voxel_size": [1, 1, 1]}))
     command = [part for part in snakemake_command(images, tmp_path / "x") if "=" not in part and part != "--config"]
     done = subprocess.run([*command, "--configfile", str(config)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode in (2, 3), done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("wkpipe: ") and "line break" in line]
-    assert sys.executable

@@ -32,6 +32,9 @@ def verify(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Record the files that are there and decode, with checksums, where the ledger lacks them.")
     ] = False,
+    forget: Annotated[
+        str | None, typer.Option(metavar="LAYER[/MAG]", help="Drop what is recorded of a layer or mag that another tool has made again.")
+    ] = None,
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
@@ -60,6 +63,11 @@ def verify(
         raise UsageError("--repair and --adopt contradict each other: the one makes shards again, the other takes them as they are")
     if adopt and sample is not None:
         raise UsageError("--adopt takes no --sample: what is not looked at can not be recorded")
+    if forget is not None:
+        if repair or adopt or deep or layer_name or mag or sample or part:
+            raise UsageError("--forget stands alone: it looks at no data")
+        _forget(target, forget, state_dir, break_lock)
+        return
     selection = Selection(
         layer_name=layer_name,
         mag=wanted,
@@ -83,6 +91,15 @@ def verify(
     _print(report, selection, as_json)
     if not report.is_sound:
         raise IntegrityError(report.summary + ("; each has its mend in the output" if as_json else "; each line above ends with its mend"))
+
+
+def _forget(target: Path, what: str, state_dir: Path | None, break_lock: bool) -> None:
+    from wkpipe.steps.verify.forget import forget
+
+    if forget(target, what, state_dir=state_dir, break_lock=break_lock):
+        print(f"forgot what was recorded of {what}; it is taken as it is from now on")
+    else:
+        print(f"nothing was recorded of {what}")
 
 
 def _repaired(

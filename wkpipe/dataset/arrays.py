@@ -21,7 +21,7 @@ from wkpipe.storage import disk
 from wkpipe.storage.commit import remove_directory
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
-from wkpipe.storage.proof import UnitProof
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 
 _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
@@ -221,4 +221,4 @@ def _note_empty_units(live: LiveProperties, layer: LayerProperties, mag: Mag, ar
         return
     gained = [unit for unit in units_in_box(layer, mag, array.spec) if unit not in known and not array.unit_files(unit)]
     with LedgerWriter(directory, read_epoch(live.locations.locks)) as writer:
-        writer.add(*(Record(unit, WRITTEN, UnitProof(0, 0, 0, 0), "fill") for unit in gained))
+        writer.add(*(Record(unit, WRITTEN, FILL, "fill") for unit in gained))

@@ -9,6 +9,7 @@ from typing import Any
 from wkpipe.formats.base import Position
 from wkpipe.geometry import Mag
 
+PROVE = "prove"
 PUBLISH = "publish"
 UPLOAD = "upload"
 
@@ -33,8 +34,9 @@ class Part:
 class Task:
     """The unit of scheduling: one Snakemake job with one marker file.
 
-    `rule` is the Snakemake rule that runs it (convert, downsample, download, publish, upload). `inputs` are the names of the tasks that
-    must be done before; `layers` the layers that a publish task makes visible. `mem_mb` is the predicted peak of the
+    `rule` is the Snakemake rule that runs it (prove, convert, downsample, download, publish, upload). `parts` are the units that it makes,
+    or proves. `inputs` are the names of the tasks that must be done before; `layers` the layers that a publish task makes visible, or
+    whose gate a proving task is. `mem_mb` is the predicted peak of the
     process (MB = 10^6 bytes), `runtime_s` the predicted duration with `threads` threads.
     """
 

@@ -14,6 +14,7 @@ from typing import TextIO
 
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import PROVE
 from wkpipe.run.amounts import TransferLine, amount, duration
 from wkpipe.run.cluster_news import ClusterNews
 from wkpipe.run.status_line import StatusLine
@@ -123,7 +124,7 @@ def _watched(plan: Plan) -> list[_Watched]:
     locations = plan.locations
     counts: dict[tuple[str, Mag], int] = {}
     for task in plan.tasks:
-        for part in task.parts:
+        for part in task.parts if task.rule != PROVE else ():
             key = (part.layer, part.mag)
             counts[key] = counts.get(key, 0) + len(part.units)
     watched = []

@@ -7,6 +7,7 @@ from wkpipe.formats.base import StoredArray
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
 from wkpipe.stored.dataset import StoredDataset
 
 
@@ -46,10 +47,10 @@ def _problem(array: StoredArray, record: Record) -> tuple[type[IntegrityError], 
     if proof.is_fill or (facts.files, facts.size) != (proof.files, proof.size):
         found, expected = f"{facts.size} bytes in {facts.files} files", f"{proof.size} in {proof.files}"
         return DamagedShard, f"found {found}, expected {expected} as the ledger recorded"
-    if proof.crc32c < 0:  # adopted unread: nothing is known of the content, and a run would accept the new one
+    if not proof.is_known and proof.crc32c == UNKNOWN_CRC:  # adopted unread: nothing is known of the content
         return None
     # Another mtime alone is what a copied dataset has.
     now = array.prove_unit(record.unit)
-    if now is None or now.crc32c != proof.crc32c:
-        return DamagedShard, "found another checksum than the ledger recorded"
+    if now is None or is_other_content(proof, now):
+        return DamagedShard, "found another content than the ledger recorded"
     return None

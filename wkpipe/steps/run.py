@@ -34,6 +34,7 @@ from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.storage.process import limit_reached
 from wkpipe.storage.seal import Seal
+from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file, identity_of_array, layout_of, recorded_identity
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
@@ -200,10 +201,14 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.
         remove_directory(locations.array(layer, mag), locations.data_scratch(epoch))
         remove_directory(locations.ledger(layer, mag), scratch)
+    for layer, mag in preparation.forgotten:
+        remove_directory(locations.ledger(layer, mag), scratch)
+    dataset = ensure_dataset_id(locations, scratch)
     if plan.conversion is not None:
         for path in (locations.conversion, locations.conversion_copy):
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
-    _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch)
+    _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch, dataset)
+    _note_identities(plan, locations, scratch)
     for (layer, mag), records in preparation.adopted.items():
         with LedgerWriter(locations.ledger(layer, mag), epoch.number, SORTED) as writer:
             writer.add(*sorted(records, key=lambda record: record.unit))
@@ -243,8 +248,19 @@ def _unpublish(plan: Plan, locations: Locations) -> None:
     PropertiesFile(locations.dataset, locations.state).update(change)
 
 
-def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch) -> None:
-    """Have the arrays' metadata and their recipes in place, so that jobs only write shards."""
+def _note_identities(plan: Plan, locations: Locations, scratch: Scratch) -> None:
+    """Record whose the mags are that are read, where that was not recorded yet."""
+    identities = {}
+    for layer in plan.layers:
+        for found in layer.found:
+            path = identity_file(locations, layer.name, found.mag)
+            if not path.exists():
+                identities[path] = identity_of_array(found.path, found.spec).to_bytes()
+    replace_files(identities, scratch)
+
+
+def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch, dataset: str) -> None:
+    """Have the arrays' metadata, recipes and identities in place, so that jobs only write shards. `dataset` is the dataset's id."""
     recipes: dict[Path, bytes] = {}
     metadata: dict[Path, bytes] = {}
     for plan in plans:
@@ -255,9 +271,14 @@ def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch
             continue
         recipes[where] = recipe
         if is_new:
-            metadata |= new_metadata(path, plan.spec)
+            # A run that was killed here has left the identity, and maybe a part of the metadata.
+            identity = recorded_identity(locations, plan.layer, plan.mag)
+            if identity is None or identity.layout != layout_of(plan.spec):
+                identity = MagIdentity.new(dataset, plan.spec)
+            recipes[identity_file(locations, plan.layer, plan.mag)] = identity.to_bytes()
+            metadata |= new_metadata(path, plan.spec, identity.attributes)
         elif (array := planned_array(plan, locations)).spec.shape != plan.spec.shape:
             array.resize(plan.spec.shape, locations.data_scratch(epoch))
-    # The recipes first: an array without one counts as somebody else's.
+    # The recipes and identities first: an array without them counts as another tool's.
     replace_files(recipes, locations.scratch(epoch))
     replace_files(metadata, locations.data_scratch(epoch))

@@ -10,7 +10,7 @@ from pathlib import Path
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import ArraySpec, Position, UnitProof
 from wkpipe.plan.mag_plan import DOWNSAMPLE
-from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.steps.verify.dataset import OnUnit, verdicts
 from wkpipe.steps.verify.deep import deep_check
@@ -23,9 +23,9 @@ from wkpipe.steps.verify.unit import UnitCheck
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset
 
-_FILL = UnitProof(0, 0, 0, 0)
 _BATCH = 64
 
 
@@ -95,14 +95,14 @@ class _MagAdoption:
                 continue
             if verdict.proof is None and verdict.unit in suspects and neighbours.evidence_of_loss(verdict.unit) is not None:
                 continue
-            found.append(self._record(verdict.unit, verdict.proof or _FILL))
+            found.append(self._record(verdict.unit, verdict.proof or FILL))
         return [found[i : i + _BATCH] for i in range(0, len(found), _BATCH)]
 
     def _lacks_proof(self, unit: Position) -> bool:
         record = self.ledger.get(unit)
         if record is None:
             return True
-        return record.proof.crc32c == UNKNOWN_CRC and record.matches(self.mag.array.unit_facts(unit))
+        return not record.proof.is_known and record.matches(self.mag.array.unit_facts(unit))
 
     def _record(self, unit: Position, proof: UnitProof) -> Record:
         known = self.ledger.get(unit)
