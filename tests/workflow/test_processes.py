@@ -8,7 +8,9 @@ import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -168,43 +170,46 @@ def test_limits_have_names() -> None:
     assert limit_reached(OSError(5, "Input/output error")) is None
 
 
-def as_user(uid: int, *more: str) -> list[str]:
+def as_user(uid: int) -> list[str]:
     """Return what runs a command as another user, who may read everything; skip if this user may not."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can be other users, with setpriv")
     capabilities = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
-    return ["setpriv", f"--reuid={uid}", *more, "--clear-groups", *capabilities]
+    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *capabilities]
 
 
-def open_to_all(directory: Path) -> None:
-    """Let every user write into a directory, and get there."""
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that every user can write; pytest's are closed to others."""
+    directory = Path(tempfile.mkdtemp(prefix="wkpipe-"))
     directory.chmod(0o777)
-    for parent in directory.parents:
-        if parent.stat().st_uid == os.geteuid() and parent != Path("/"):
-            parent.chmod(parent.stat().st_mode | 0o055)
+    yield directory
+    shutil.rmtree(directory)
 
 
-def test_a_user_without_a_name_may_run(images: Path, whole: dict[str, str], tmp_path: Path) -> None:
+def some_uid(number: int) -> int:
+    """Return a user id whose processes are this test's alone: limits count all of a user's."""
+    return 1_000_000 + os.getpid() % 100_000 * 20 + number
+
+
+def test_a_user_without_a_name_may_run(images: Path, whole: dict[str, str], open_place: Path) -> None:
     """As in a container."""
-    open_to_all(tmp_path)
     environment = {key: value for key, value in os.environ.items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
-    command = [*as_user(54320, "--regid=54320"), *convert(images, tmp_path / "dataset"), "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": str(tmp_path)}, check=False)
+    command = [*as_user(some_uid(0)), *convert(images, open_place / "dataset"), "--quiet"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": str(open_place)}, check=False)
     assert done.returncode == 0, done.stderr
-    assert data_files(tmp_path / "dataset") == whole
+    assert data_files(open_place / "dataset") == whole
 
 
 @pytest.mark.parametrize("most", [1, 4, 8, 12])
-def test_few_processes_are_one_line(images: Path, tmp_path: Path, most: int) -> None:
+def test_few_processes_are_one_line(images: Path, open_place: Path, most: int) -> None:
     """Whichever process it is that cannot start another one, or a thread."""
-    uid = 54321 + most
-    open_to_all(tmp_path)
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
 
-    command = [*as_user(uid, "--regid=54321"), *convert(images, tmp_path / "dataset"), "--quiet"]
-    environment = os.environ | {"HOME": str(tmp_path)}
+    command = [*as_user(some_uid(most)), *convert(images, open_place / "dataset"), "--quiet"]
+    environment = os.environ | {"HOME": str(open_place)}
     done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit, env=environment, timeout=240, check=False)
     lines = [line for line in done.stderr.splitlines() if line.startswith("wkpipe: ")]
     assert "defect" not in done.stderr
