@@ -12,6 +12,7 @@ include: "workflow/rules/downsample.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/upload.smk"
+include: "workflow/rules/verify.smk"
 
 
 rule all:

@@ -6,9 +6,10 @@ from wkpipe.errors import DamagedShard, IntegrityError, MissingShard
 from wkpipe.formats.base import StoredArray
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.storage.ledger import DAMAGED, DIRTY, Record
 from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.identity import current_ledger
 
 
 def check_against_ledger(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> None:
@@ -19,10 +20,10 @@ def check_against_ledger(dataset: StoredDataset, layer: LayerProperties, entry: 
     """
     if not dataset.owns(layer, entry):
         return
-    ledger = Ledger.load(dataset.locations.ledger(layer.name, entry.mag))
+    array = dataset.open_mag(layer, entry)
+    ledger = current_ledger(dataset.locations, layer.name, entry.mag, array)
     if not ledger:
         return
-    array = dataset.open_mag(layer, entry)
     grid = array.spec.unit_grid
     for unit, record in ledger.records.items():
         if len(unit) == len(grid) and all(position < count for position, count in zip(unit, grid, strict=True)):

@@ -19,10 +19,10 @@ from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
-from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.plan.task import UPLOAD, VERIFY, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
-from wkpipe.steps.job_note import JobNote, add_notice, forget_error, note_error
+from wkpipe.steps.job_note import JobNote, add_notice, forget_error, job_note, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
@@ -106,17 +106,21 @@ def run_stored_task(directory: Path, name: str, seal: Seal) -> None:
     task = plan.tasks[0]
     forget_error(directory, name)
     try:
-        result = b""
-        if task.rule == UPLOAD:
+        result, made = b"", 0
+        if task.rule == VERIFY:
+            from wkpipe.steps.verify.as_jobs import verify_task  # other jobs need none of what this loads
+
+            result = verify_task(plan, task, epoch)
+        elif task.rule == UPLOAD:
             result = json.dumps(asdict(upload_dataset(plan, directory, seal))).encode()
         else:
             progress = ProgressNote(directory, name)
             server = None
             if task.rule == DOWNLOAD:
                 server = Server(token_handed_over(directory, seal), lambda text: add_notice(directory, text))
-            run_task(plan, task, epoch, progress.add, fork=True, server=server)
+            made = run_task(plan, task, epoch, progress.add, fork=True, server=server)
             progress.write()
-        note.end()
+        note.end(made)
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker
         descriptor = disk.open_append(marker)
@@ -142,6 +146,11 @@ def _stored_epoch(directory: Path, seal: Seal) -> Epoch:
     return Epoch.from_json(json.loads(seal.opened(EPOCH_FILE, content)))
 
 
+def units_made(run: Run) -> int:
+    """Return how many units the jobs of a run have made, as they noted."""
+    return sum(count for task in run.plan.tasks if type(count := job_note(run.directory, task.name).get("units")) is int)
+
+
 def uploaded_by(run: Run) -> Uploaded | None:
     """Return what a run has uploaded, as the marker of the task says; None where it had nothing to upload."""
     for task in run.plan.of_rule(UPLOAD):
@@ -149,23 +158,27 @@ def uploaded_by(run: Run) -> Uploaded | None:
     return None
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> None:
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> int:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
+
+    Return how many units were made.
 
     `server` is what a download needs.
 
     Raises:
         WkpipeError: as the first task that fails.
     """
+    made = 0
     if plan.is_empty:
-        return
+        return made
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             try:
-                run_task(plan, task, epoch, server=server)
+                made += run_task(plan, task, epoch, server=server)
             except WkpipeError as error:
                 raise epoch.cause_of(error) from error
             on_task(task)
+    return made
 
 
 # -- preparation ----------------------------------------------------------------------------------------------------

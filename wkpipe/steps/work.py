@@ -37,8 +37,10 @@ def run_task(
     on_voxels: Callable[[int], None] = lambda _: None,
     fork: bool = False,
     server: Server | None = None,
-) -> None:
-    """Do a task; what is proven already is left as it is. `on_voxels` is told how many voxels were made since its last call.
+) -> int:
+    """Do a task and return how many units it made; what is proven already is left as it is.
+
+    `on_voxels` is told how many voxels were made since its last call.
 
     With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone. `server` is
     what a download needs.
@@ -51,13 +53,12 @@ def run_task(
     locations = plan.locations
     if task.rule == PUBLISH:
         publish_layers(plan, task.layers, locations, epoch)
-        return
+        return 0
     if task.rule == PROVE:
         prove_task(plan, task, epoch)
-        return
+        return 0
     shared = _Shared()
-    for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run()
+    return sum(_PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run() for part in task.parts)
 
 
 def _allow_many_files() -> None:
@@ -98,7 +99,8 @@ class _PartRunner:
     shared: _Shared
     server: Server | None
 
-    def run(self) -> None:
+    def run(self) -> int:
+        made = 0
         layer = self.plan.layer(self.part.layer)
         mag_plan = self.plan.mag_plan(self.part.layer, self.part.mag)
         directory = self.locations.ledger(self.part.layer, self.part.mag)
@@ -110,6 +112,8 @@ class _PartRunner:
             for record in work(layer, mag_plan, target, Ledger.load(directory, only=self.part.units)):
                 self.epoch.check()
                 writer.add(replace(record, encoder=target.encoder, mag=mag_id))
+                made += 1
+        return made
 
     def _convert(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
         assert layer.stack is not None
