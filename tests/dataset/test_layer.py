@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.content import content_of
 from wkpipe import BoundingBox, Dataset, Layer, Mag, NDBoundingBox, SamplingModes, Vec3Int
 from wkpipe.errors import AlreadyExists, InputRefused, MissingShard, TryAgain
 from wkpipe.storage.commit import Scratch

@@ -14,12 +14,13 @@ from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
 from wkpipe.steps.token_handover import token_handed_over
 from wkpipe.storage import disk
+from wkpipe.storage.seal import Seal
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
 
 
-def upload_dataset(plan: Plan, run: Path) -> Uploaded:
+def upload_dataset(plan: Plan, run: Path, seal: Seal) -> Uploaded:
     """Upload the dataset of a plan, with the token that the main process of the run keeps.
 
     Raises:
@@ -34,7 +35,7 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         # The dataset on the server stays as it is. What the workflow is asked for is one like that on this side.
         note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
         request = replace(request, again=True)
-    return upload(request, token_handed_over(run), note)
+    return upload(request, token_handed_over(run, seal), note)
 
 
 def check_beforehand(plan: Plan, token: Token) -> None:

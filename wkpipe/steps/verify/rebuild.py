@@ -68,9 +68,9 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         if any(problem.kind is Kind.LEFTOVER for problem in problems):
             for directory in (locations.temporary, locations.data_temporary):
                 for entry in directory.iterdir() if directory.is_dir() else ():
-                    disk.remove_tree(entry) if entry.is_dir() else disk.unlink(entry)
+                    disk.remove_tree(entry, locations.root_of(entry))
         for scratch in (work.scratch, work.data_scratch):
-            disk.remove_tree(scratch.directory)
+            disk.remove_tree(scratch.directory, scratch.root)
 
 
 def _newest_epoch(locations: Locations) -> int:
