@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.dataset.live_properties import LiveProperties
@@ -75,7 +76,8 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
         _clear_way(live, layer_name, mag, spec)
         create_array(live.locations.array(layer_name, mag), spec, live.scratch())
         length = shapes.shard.x if spec.data_format is DataFormat.WKW else None
-        return properties.with_layer(layer.with_mag(MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)))
+        entry = MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)
+        return properties.with_layer(replace(layer, channel_index=0).with_mag(entry))  # new arrays hold the layer's channels alone
 
     live.check_free()
     chunk = shapes_of(live.layer(layer_name)).chunk

@@ -155,6 +155,7 @@ def _plan_layer(
                 raise InputRefused(
                     f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
                 )
+            _check_not_shared(dataset, layer, mag)
     derived = _derived(config, dataset, layer, existing)
     foreign = [mag for mag in existing if mag not in {plan.mag for plan in derived}]
     lost = _lost(config, dataset, layer, foreign, draft)
@@ -214,8 +215,18 @@ def _lost(config: Config, dataset: StoredDataset, layer: LayerProperties, mags: 
     for mag in shown:
         if not dataset.owns(layer, layer.mag(mag)):
             raise InputRefused(f"{what}. It lies outside of the dataset: repair it there, or remove it from the properties")
+        _check_not_shared(dataset, layer, mag)
     draft.notes.append(f"{what}; it is made anew")
     return list(shown)
+
+
+def _check_not_shared(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> None:
+    """Refuse to replace an array that other layers have channels in."""
+    if (other := dataset.shared_with(layer, layer.mag(mag))) is not None:
+        raise InputRefused(
+            f"layer {layer.name}: the array of mag {mag} is one of layer {other} too and is not replaced; "
+            "remove the mag from the properties of one of them first"
+        )
 
 
 def _source_of(mag: Mag, existing: Sequence[Mag]) -> Mag:

@@ -20,6 +20,7 @@ from wkpipe.plan.space import Stored
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
+from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.locations import Locations
 
@@ -151,10 +152,10 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
 
 
 def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Position]:
-    """Return all units of an existing array that the layer's box touches."""
+    """Return all units of an existing array that hold some of the layer's channels and that its box touches."""
     box = box_in_mag(layer.bounding_box(), mag)
     shape = spatial(spec, spec.unit_shape)
     first, last = box.topleft_xyz // shape, box.bottomright_xyz.ceildiv(shape)
     check_count(f"layer {layer.name}", last - first)
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
-    return units_at(spec, cells)
+    return units_at(spec, cells, Channels.of(layer, layer.mag(mag)))

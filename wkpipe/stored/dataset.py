@@ -78,12 +78,22 @@ class StoredDataset:
             raise MetadataError(
                 f"{where}: the array in {path} holds {array.spec.dtype}, datasource-properties.json says {layer.dtype} per channel"
             )
-        channels = dict(zip(layer.axes, array.spec.shape, strict=True)).get("c", 1)
-        if channels < layer.num_channels:
-            raise MetadataError(
-                f"{where}: the array in {path} has {channels} channels, datasource-properties.json says {layer.num_channels}"
-            )
+        # A WKW array takes its shape from the properties; what it really holds is in its blocks.
+        shape = array.spec.chunk_shape if layer.data_format is DataFormat.WKW else array.spec.shape
+        channels, needed = dict(zip(layer.axes, shape, strict=True)).get("c", 1), entry.channel_index + layer.num_channels
+        if channels < needed:
+            says = f"{layer.num_channels}" + (f" from channelIndex {entry.channel_index} on" if entry.channel_index else "")
+            raise MetadataError(f"{where}: the array in {path} has {channels} channels, datasource-properties.json says {says}")
         return array
+
+    def shared_with(self, layer: LayerProperties, entry: MagProperties) -> str | None:
+        """Return the name of another layer that has a mag in the same directory; None if there is none."""
+        path = self.mag_path(layer, entry).resolve()
+        for other in self.properties.layers:
+            local = [mag for mag in other.mags if mag.path is None or "://" not in mag.path]
+            if other.name != layer.name and any(self.mag_path(other, mag).resolve() == path for mag in local):
+                return other.name
+        return None
 
     def owns(self, layer: LayerProperties, entry: MagProperties) -> bool:
         """Whether a mag lies inside this dataset, where wkpipe may write it; symlinked mags are read-only sources."""
@@ -100,8 +110,8 @@ def wkw_shape(layer: LayerProperties, entry: MagProperties) -> Position | None:
     """Return the shape of a WKW array, which does not stand in its files: as far as the layer's box goes."""
     if layer.data_format is not DataFormat.WKW:
         return None
-    box = box_in_mag(layer.bounding_box(), entry.mag)
-    return tuple(box.bottomright)
+    corner = box_in_mag(layer.bounding_box(), entry.mag).bottomright_xyz
+    return (entry.channel_index + layer.num_channels, *corner)
 
 
 def array_corner(box: NDBoundingBox, axes: Sequence[str]) -> Position:

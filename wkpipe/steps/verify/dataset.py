@@ -369,7 +369,7 @@ def freshness(mag: MagOnDisk, ledger: Ledger) -> Freshness:
     assert mag.recipe.from_mag is not None
     try:
         source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag)).spec
+        tokens = recorded_tokens(Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag)))
+        return freshness_of(mag.recipe, mag.layer, ledger, source, tokens)
     except WkpipeError:  # reported where that mag itself is looked at
         return Freshness()
-    tokens = recorded_tokens(Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag)))
-    return freshness_of(mag.recipe, mag.layer, ledger, source, tokens)

@@ -24,23 +24,11 @@ from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 
 
 def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
-    """Yield what does not fit; data type and number of axes were checked when the array was opened."""
-    yield from _channels(mag)
+    """Yield what does not fit; data type, axes and channels were checked when the array was opened."""
     yield from _axis_names(mag)
     yield from _cube_length(mag)
     yield from _shape(mag)
     yield from _recipe(mag)
-
-
-def _channels(mag: MagOnDisk) -> Iterator[str]:
-    spec, layer = mag.array.spec, mag.layer
-    if "c" not in spec.axes:
-        return
-    # A WKW array takes its shape from the properties; what it really holds stands in its blocks.
-    shape = spec.chunk_shape if spec.data_format is DataFormat.WKW else spec.shape
-    found, needed = shape[spec.axes.index("c")], mag.entry.channel_index + layer.num_channels
-    if found < needed:
-        yield f"found {found} channels in the array, expected {needed} as datasource-properties.json says"
 
 
 def _axis_names(mag: MagOnDisk) -> Iterator[str]:
