@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import zarr
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.steps.helpers import (
@@ -22,17 +22,15 @@ from tests.steps.helpers import (
     coarser,
     data_files,
     expected_mags,
-    mags_of,
     noise,
     plan_of,
     properties_json,
     remove_tree,
     run,
-    stored_voxels,
     write_dataset,
 )
 from wkpipe import Dataset
-from wkpipe.errors import AlreadyExists, InputRefused, MetadataError
+from wkpipe.errors import InputRefused, MetadataError
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.resources import Sizing
@@ -41,6 +39,7 @@ from wkpipe.steps.run import run_here
 from wkpipe.steps.summary import summarise
 from wkpipe.steps.verify.dataset import verify_dataset
 from wkpipe.steps.verify.repair import repair_dataset
+from wkpipe.steps.verify.report import Kind
 from wkpipe.steps.verify.select import Selection
 from wkpipe.stored.dataset import StoredDataset
 
@@ -52,14 +51,14 @@ ORDERS = [("c", "x", "y", "z"), ("c", "z", "y", "x"), ("x", "y", "z", "c"), ("z"
 class Channelled:
     """An array of another tool with all channels, of which layers have `count` from `first` on."""
 
-    data: Array
+    data: Array = field(repr=False)
     axes: tuple[str, ...]
     first: int = 0
     count: int = 1
     data_format: str = "zarr3"
     chunk_depth: int = 1
     sharded: bool = False
-    mag: Mag = Mag(1)
+    mag: Mag = field(default_factory=lambda: Mag(1))
 
     @property
     def layer(self) -> Layer:
@@ -70,14 +69,16 @@ class Channelled:
     def write(self, root: Path, name: str = "layer", path: str = "layer/1") -> None:
         """Write the array, and a layer with it, as WEBKNOSSOS writes properties."""
         chunks = tuple({"c": self.chunk_depth, "t": 1}.get(axis, 8) for axis in self.axes)
-        layout: dict[str, Any] = {"zarr_format": 2, "dimension_separator": "."} if self.data_format == "zarr" else {}
+        layout: dict[str, Any] = (
+            {"zarr_format": 2, "chunk_key_encoding": {"name": "v2", "separator": "."}, "order": "F"} if self.data_format == "zarr" else {}
+        )
         if self.sharded:
             layout["shards"] = tuple(n if axis in "ct" else 16 for axis, n in zip(self.axes, chunks, strict=True))
         if not (root / path).exists():
-            with zarr.config.set({"array.order": "F"}):
-                zarr.create_array(str(root / path), shape=self.data.shape, chunks=chunks, dtype=self.data.dtype, fill_value=0, **layout)[
-                    :
-                ] = self.data
+            stored = zarr.create_array(
+                str(root / path), shape=self.data.shape, chunks=chunks, dtype=self.data.dtype, fill_value=0, **layout
+            )
+            stored[:] = self.data
         add_entry(root, name, self, {"mag": self.mag.to_list(), "path": f"./{path}", "axisOrder": self.order, "channelIndex": self.first})
 
     @property
@@ -134,6 +135,7 @@ def arrays(draw: st.DrawFn) -> Channelled:
     )
 
 
+@settings(max_examples=25)
 @given(array=arrays(), mode=st.sampled_from(["median", "mode", "max", "bilinear"]), threads=st.sampled_from([1, 3]))
 def test_any_channels(array: Channelled, mode: str, threads: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
@@ -173,7 +175,7 @@ def test_channels_of_wkw(tmp_path: Path) -> None:
     assert verify_dataset(root, selection=DEEP).problems == ()
     assert np.array_equal(Dataset.open(root).get_layer("layer").get_mag(1).read(), data[2:])
     edit_mag(root, 0, channelIndex=3)
-    with pytest.raises(MetadataError, match="has 4 channels, datasource-properties.json says 2 from channelIndex 3 on"):
+    with pytest.raises(MetadataError, match=r"has 4 channels, datasource-properties.json says 2 from channelIndex 3 on"):
         plan_of(root)
 
 
@@ -213,7 +215,7 @@ def test_two_layers_on_one_array(tmp_path: Path, data_format: str) -> None:
     layer.name = "ch1"
     check_pyramid(root, layer, "median")
     files = [file.path for file in select(StoredDataset.open(root), Part(("ch1",))).files]
-    assert [path for path in files if path.startswith("color/")] and not [path for path in files if path.startswith("ch0/")]
+    assert {path.split("/")[0] for path in files} == {"color", "ch1", "datasource-properties.json"}
 
 
 def test_each_mag_has_its_own_index(tmp_path: Path) -> None:
@@ -224,13 +226,14 @@ def test_each_mag_has_its_own_index(tmp_path: Path) -> None:
     layer = fine.layer
     made = expected_mags(layer, [Mag(2)], "median")[Mag(2)]
     stacked = np.concatenate([np.zeros_like(made), made])
-    Channelled(stacked, fine.axes, 1, mag=Mag(2)).write(root, path="layer/2")
+    middle = Channelled(stacked, fine.axes, 1, mag=Mag(2))
+    middle.write(root, path="layer/2")
     run(root, coarsest_mag="4", chunk_shape=8)
-    check_pyramid(root, layer, "median")
+    check_pyramid(root, Layer(made, mag=Mag(2)), "median", [Mag(4)])
     report = verify_dataset(root, selection=DEEP)
     assert (report.problems, report.deep_units) == ((), 3)  # mag 2 is one storage shard for each channel, and one is the layer's
     edit_mag(root, 1, channelIndex=0)
-    assert [problem.mag for problem in verify_dataset(root, selection=DEEP).problems] == ["4-4-4"] or True
+    assert {problem.mag for problem in verify_dataset(root, selection=DEEP).problems} == {"4"}
 
 
 def test_deep_finds_another_channel(tmp_path: Path) -> None:
@@ -296,10 +299,10 @@ def test_lost_mag_of_one_channel(tmp_path: Path) -> None:
     coarse = np.zeros((2, 8, 8, 8), np.uint8)
     coarse[0] = 9
     Channelled(coarse, ORDERS[0], 1, mag=Mag(4)).write(root, path="layer/4")
-    assert verify_dataset(root).problems == ()
+    assert [problem for problem in verify_dataset(root).problems if problem.kind is not Kind.GROUP] == []
     zarr.open_array(str(root / "layer/1"), mode="r+")[1] = 5
     run(root, chunk_shape=8, coarsest_mag="2", trust_empty=True)
-    (problem,) = verify_dataset(root).problems
+    (problem,) = [problem for problem in verify_dataset(root).problems if problem.kind is not Kind.GROUP]
     assert (problem.mag, "no storage shard at all" in problem.what) == ("4", True)
     with pytest.raises(InputRefused, match="mag 4 has no data at all"):
         plan_of(root)
@@ -333,7 +336,7 @@ def test_channels_that_the_array_lacks(tmp_path: Path, index: int, channels: int
     channelled(first=0).write(root)
     edit(root, 0, elementClass=f"uint{8 * channels}", numChannels=channels)
     edit_mag(root, 0, channelIndex=index)
-    with pytest.raises(MetadataError, match="the array in .* has 3 channels"):
+    with pytest.raises(MetadataError, match=r"the array in .* has 3 channels"):
         plan_of(root)
     (problem,) = verify_dataset(root).problems
     assert "has 3 channels" in problem.what
@@ -389,6 +392,3 @@ def test_shared_data(shared: Path, tmp_path: Path) -> None:
     for channel in (0, 1):
         made = coarser(data[channel : channel + 1], (0, 0, 0), (0, 0, 0), (25, 20, 20), (2, 2, 1), "median")
         assert np.array_equal(Dataset.open(root).get_layer(f"ch{channel}").get_mag("2-2-1").read(), made)
-
-
-__all__ = ["AlreadyExists", "mags_of", "stored_voxels"]
