@@ -9,12 +9,13 @@ from pathlib import Path
 
 from wkpipe.dataset.live_properties import LiveProperties
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError
-from wkpipe.formats import create_array, make_spec, open_array
-from wkpipe.formats.base import ArraySpec, DataFormat, Position, StoredArray
+from wkpipe.formats import create_array, default_compression, make_spec, open_array
+from wkpipe.formats.base import NO_COMPRESSION, ArraySpec, DataFormat, Position, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox, Vec3Int
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.plan.pyramid import fitted
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
@@ -31,7 +32,9 @@ _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 # -- making ---------------------------------------------------------------------------------------------------------
 
 
-def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None) -> Shapes:
+def new_mag_shapes(
+    layer: LayerProperties, mag: Mag, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None, compress: bool
+) -> Shapes:
     """Return the shapes of a new mag: given ones, else the defaults.
 
     The first mag of a layer gets full shards however thin the layer is, for it may still grow; for later ones the
@@ -45,7 +48,11 @@ def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int
     depth = layer.box.size.z if layer.mags else SHARD_EDGE
     if chunks_per_shard is not None:
         shard = (chunk or default_shapes(layer.data_format, depth).chunk) * chunks_per_shard
-    return default_shapes(layer.data_format, depth, chunk, shard)
+    shapes = default_shapes(layer.data_format, depth, chunk, shard)
+    if shard is not None or not layer.mags:
+        return shapes
+    compression = default_compression(layer.data_format) if compress else NO_COMPRESSION
+    return fitted(shapes, layer, box_in_mag(layer.bounding_box(), mag), compression)
 
 
 def mag_spec(layer: LayerProperties, mag: Mag, shapes: Shapes, compress: bool) -> ArraySpec:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
-from wkpipe.formats.base import Compression
+from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_json import layer_to_json
@@ -344,6 +344,8 @@ def _plan_new_layer(
             f"layer {layer.name} of {config.target}: a run was stopped while its mags took the place of the old ones; "
             "end that with `wkpipe downsample` first"
         )
+    if not target.remove_target and config.shard is None:
+        plans = [_laid_out_as_before(plan, target.locations) for plan in plans]
     for plan in plans:
         rivals = [mag for mag in registered if mag.max_dim == plan.mag.max_dim and mag != plan.mag]
         if rivals:
@@ -365,6 +367,17 @@ def _plan_new_layer(
     new = None if registered else layer_to_json(layer)
     stack = origin.to_json() if isinstance(origin, ImageStack) else None
     draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack), survey)
+
+
+def _laid_out_as_before(plan: MagPlan, locations: Locations) -> MagPlan:
+    """Return a plan with the shards that an earlier run has begun to make: other defaults do not change what exists."""
+    if plan.spec.data_format is not DataFormat.WKW or plan.spec.compression.is_on:
+        return plan
+    recipe = load_recipe(locations, plan.layer, plan.mag)
+    if recipe is None or recipe.spec.chunk_shape != plan.spec.chunk_shape:
+        return plan
+    same = replace(plan, spec=replace(plan.spec, shape=recipe.spec.shape, shard_shape=recipe.spec.shard_shape))
+    return same if same == recipe else plan
 
 
 def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset | None) -> Need:

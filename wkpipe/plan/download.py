@@ -14,7 +14,7 @@ from wkpipe.metadata.element_class import default_num_channels
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan
-from wkpipe.plan.pyramid import compression_of
+from wkpipe.plan.pyramid import compression_of, fitted
 from wkpipe.plan.recipe import conversion_of
 from wkpipe.plan.shapes import Shapes, default_shapes
 from wkpipe.plan.target import Target
@@ -156,6 +156,8 @@ def _mag_plan(config: Config, layer: LayerProperties, mag: Mag, remote: RemoteDa
     box = box_in_mag(layer.bounding_box(), mag)
     shapes: Shapes = default_shapes(DataFormat(config.data_format), layer.box.size.z, config.chunk, config.shard)
     compression = compression_of(config, layer)
+    if config.shard is None:
+        shapes = fitted(shapes, layer, box, compression)
     spec = make_spec(
         layer.data_format,
         layer.axes,

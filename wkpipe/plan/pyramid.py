@@ -83,13 +83,16 @@ def downsampled(
     shapes: Shapes,
     compression: Compression,
     from_channel: int = 0,
+    is_fitted: bool = False,
 ) -> MagPlan:
-    """Plan one coarser mag of a layer, which holds the layer's own channels alone."""
+    """Plan one coarser mag of a layer, which holds the layer's own channels alone; with `is_fitted`, see `fitted`."""
     if not layer.data_format.is_writable:
         mend = "bring it into zarr3, zarr or wkw with another tool first"
         raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; {mend}")
     target, source = box_in_mag(layer.bounding_box(), mag), box_in_mag(layer.bounding_box(), from_mag)
     corner = array_corner(target, layer.axes)
+    if is_fitted:
+        shapes = fitted(shapes, layer, target, compression)
     return MagPlan(
         layer=layer.name,
         mag=mag,
@@ -101,6 +104,13 @@ def downsampled(
         interpolation=interpolation,
         from_channel=from_channel,
     )
+
+
+def fitted(shapes: Shapes, layer: LayerProperties, box: NDBoundingBox, compression: Compression) -> Shapes:
+    """Return the default shapes for a mag with this box: those of uncompressed WKW depend on it."""
+    if layer.data_format is not DataFormat.WKW or compression.is_on or box.is_empty():
+        return shapes
+    return shapes.for_raw_wkw(box.topleft_xyz, box.bottomright_xyz, layer.dtype.itemsize * layer.num_channels)
 
 
 def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
@@ -138,7 +148,8 @@ def chain(config: Config, layer: LayerProperties, from_mag: Mag, mags: Sequence[
     plans = []
     from_channel = channel_index(layer, from_mag)
     for mag in mags:
-        plans.append(downsampled(layer, mag, from_mag, interpolation, shapes, compression_of(inherited, layer), from_channel))
+        compression, is_fitted = compression_of(inherited, layer), inherited.shard is None
+        plans.append(downsampled(layer, mag, from_mag, interpolation, shapes, compression, from_channel, is_fitted))
         from_mag, from_channel = mag, 0
     return plans
 
