@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tests.steps.helpers import Layer, check_pyramid, data_files, noise, plan_of, run, shards, write_dataset
 from wkpipe import Dataset
 from wkpipe.geometry import Vec3Int
-from wkpipe.plan import pyramid
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.shapes import RAW_WKW_BYTES, RAW_WKW_EXCESS, Shapes
 
@@ -90,4 +89,3 @@ def test_mags_of_earlier_defaults_stay(tmp_path: Path, monkeypatch: pytest.Monke
     }
     recipes = [MagPlan.from_json(json.loads(path.read_text())) for path in (tmp_path / "d/.wkpipe/ledger/layer").glob("*/recipe.json")]
     assert {str(recipe.mag): recipe.spec.shard_shape[1] for recipe in recipes} == {"1": 128, "2-2-1": 128, "4-4-1": 128, "8-8-1": 32}
-    assert pyramid.fitted
