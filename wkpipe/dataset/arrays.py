@@ -121,7 +121,7 @@ def remove_mag(live: LiveProperties, layer_name: str, mag: Mag) -> None:
     live.check_free()
     layer = live.layer(layer_name)
     entry = layer.mag(mag)
-    is_remote = entry.path is not None and "://" in entry.path
+    is_remote = entry.is_remote
     stored = live.stored()
     path = None if is_remote else stored.mag_path(layer, entry)
     is_owned = path is not None and stored.owns(layer, entry)
@@ -201,8 +201,7 @@ def _writable_arrays(
     if not layer.data_format.is_writable:
         return []
     stored = StoredDataset(live.locations, properties)
-    remote = [entry for entry in layer.mags if entry.path is not None and "://" in entry.path]
-    owned = [entry for entry in layer.mags if entry not in remote and stored.owns(layer, entry)]
+    owned = [entry for entry in layer.mags if stored.owns(layer, entry)]
     return [(entry, stored.open_mag(layer, entry)) for entry in owned]
 
 

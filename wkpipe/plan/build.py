@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
+from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable, RemoteMag
 from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
@@ -125,8 +125,16 @@ def _plan_existing(config: Config) -> _Draft:
     if not layers:
         raise InputRefused(f"{config.target} has no layer to downsample; convert images or add a layer first")
     made: dict[str, list[Mag]] = {layer.name: [entry.mag for entry in layer.mags] for layer in dataset.properties.layers}
+    remote = []
     for layer in layers:
-        _plan_layer(config, inherited, dataset, layer, made, draft)
+        try:
+            _plan_layer(config, inherited, dataset, layer, made, draft)
+        except RemoteMag as error:
+            remote.append(error)
+            made[layer.name] = [entry.mag for entry in layer.mags]
+            draft.notes.append(f"{error}; the layer is left out")
+    if len(remote) == len(layers):
+        raise remote[0]
     return draft
 
 
@@ -158,15 +166,18 @@ def _plan_layer(
             _check_not_shared(dataset, layer, mag)
     derived = _derived(config, dataset, layer, existing)
     foreign = [mag for mag in existing if mag not in {plan.mag for plan in derived}]
-    lost = _lost(config, dataset, layer, foreign, draft)
-    _check_present(dataset, layer, [mag for mag in foreign if mag not in lost])
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
+    if ladder.mags and (entry := layer.mag(ladder.from_mag)).is_remote:
+        dataset.mag_path(layer, entry)  # raises, before anything is planned of the layer
+    lost = _lost(config, dataset, layer, foreign, draft)
+    _check_present(dataset, layer, [mag for mag in foreign if mag not in lost and not layer.mag(mag).is_remote])
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
     if ladder.mags or lost:
         inherited = with_compression(config, inherited, _compression(dataset, layer, ladder.from_mag, derived))
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
-    rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
+    local = [mag for mag in existing if not layer.mag(mag).is_remote]
+    rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, local), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
     if discarded and _is_remade(locations, layer, extension):
         made[layer.name] = [entry.mag for entry in layer.mags]
@@ -241,7 +252,9 @@ def _compression(dataset: StoredDataset, layer: LayerProperties, mag: Mag, deriv
         if plan.mag == mag:
             return plan.spec.compression
     entry = layer.mag(mag)
-    return dataset.open_mag(layer, entry).spec.compression if dataset.mag_path(layer, entry).is_dir() else None
+    if entry.is_remote or not dataset.mag_path(layer, entry).is_dir():
+        return None
+    return dataset.open_mag(layer, entry).spec.compression
 
 
 def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> None:
@@ -262,6 +275,8 @@ def _derived(config: Config, dataset: StoredDataset, layer: LayerProperties, exi
     for mag in sorted(existing, key=lambda m: m.to_tuple()):
         recipe = load_recipe(locations, layer.name, mag)
         if recipe is None or recipe.kind != DOWNSAMPLE or recipe.from_mag not in existing:
+            continue
+        if any(entry.is_remote for entry in layer.mags if entry.mag in (mag, recipe.from_mag)):
             continue
         if dataset.mag_path(layer, layer.mag(mag)).resolve() != locations.dataset / layer.name / str(mag):
             continue

@@ -117,7 +117,8 @@ def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
     """Return the recipe of an existing mag for the layer's box, and its channels in the finer mag's array, of today.
 
     Raises:
-        MetadataError: the layer's channels start earlier in the finer mag's array than in this mag's, which was made from it.
+        MetadataError: the layer has another type of voxels now; or its channels start earlier in the finer mag's array than
+            in this mag's, which was made from it.
     """
     assert recipe.from_mag is not None
     from_channel = channel_index(layer, recipe.from_mag) - channel_index(layer, recipe.mag)
@@ -125,6 +126,11 @@ def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
         raise MetadataError(
             f"layer {layer.name}, mag {recipe.mag}: found channelIndex {channel_index(layer, recipe.mag)}, expected 0 to "
             f"{channel_index(layer, recipe.from_mag)}, that of mag {recipe.from_mag}; correct it in datasource-properties.json"
+        )
+    if recipe.spec.dtype != layer.dtype:
+        raise MetadataError(
+            f"layer {layer.name}, mag {recipe.mag}: found {layer.dtype} per channel in datasource-properties.json, expected "
+            f"{recipe.spec.dtype} as it was made with; correct elementClass, or make the mag again with --overwrite-existing"
         )
     target, source = box_in_mag(layer.bounding_box(), recipe.mag), box_in_mag(layer.bounding_box(), recipe.from_mag)
     corner = array_corner(target, layer.axes)

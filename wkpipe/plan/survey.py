@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wkpipe.formats.base import ArraySpec, Position
+from wkpipe.formats.converted import ConvertedArray
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
@@ -133,6 +134,8 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     entry = layer.mag(mag)
     array = dataset.open_mag(layer, entry)
     where = f"layer {layer.name}, mag {mag}"
+    if isinstance(array, ConvertedArray):
+        survey.notes.append(f"{where}: the array holds {array.stored.spec.dtype}, which is read as {layer.dtype} as elementClass says")
     ledger = Ledger.load(dataset.locations.ledger(layer.name, mag))
     if ledger.damaged_lines:
         survey.notes.append(f"{where}: {ledger.damaged_lines} damaged lines in the ledger were left out")

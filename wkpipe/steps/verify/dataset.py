@@ -155,7 +155,7 @@ class _Verification:
 
     def _opened(self, layer: LayerProperties, entry: MagProperties) -> _MagCheck | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
-        if entry.path is not None and "://" in entry.path:
+        if entry.is_remote:
             self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
         self.mags += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import ArraySpec, DataFormat
+from wkpipe.formats.converted import ConvertedArray
 from wkpipe.formats.wkw import wkw_files
 from wkpipe.formats.zarr2 import zarr2_files
 from wkpipe.formats.zarr3 import zarr3_files
@@ -23,11 +24,18 @@ from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 
 
 def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
-    """Yield what does not fit; data type, axes and channels were checked when the array was opened."""
+    """Yield what does not fit; number of axes and channels were checked when the array was opened."""
+    yield from _dtype(mag)
     yield from _axis_names(mag)
     yield from _cube_length(mag)
     yield from _shape(mag)
     yield from _recipe(mag)
+
+
+def _dtype(mag: MagOnDisk) -> Iterator[str]:
+    if isinstance(mag.array, ConvertedArray):
+        stored, layer = mag.array.stored.spec.dtype, mag.layer.dtype
+        yield f"found {stored} in the array, expected {layer} per channel as elementClass in datasource-properties.json says"
 
 
 def _axis_names(mag: MagOnDisk) -> Iterator[str]:
