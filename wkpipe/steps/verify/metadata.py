@@ -13,7 +13,7 @@ from wkpipe.formats.converted import ConvertedArray
 from wkpipe.formats.wkw import wkw_files
 from wkpipe.formats.zarr2 import zarr2_files
 from wkpipe.formats.zarr3 import zarr3_files
-from wkpipe.geometry import Mag
+from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import outdated_group_files
@@ -29,7 +29,10 @@ def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
     yield from _axis_names(mag)
     yield from _cube_length(mag)
     yield from _shape(mag)
+    yield from _path(mag)
     yield from _recipe(mag)
+    yield from _made_shape(mag)
+    yield from _made_channels(mag)
 
 
 def _dtype(mag: MagOnDisk) -> Iterator[str]:
@@ -76,11 +79,48 @@ def _shape(mag: MagOnDisk) -> Iterator[str]:
         yield f"found an array of {', '.join(missing)} to cover the layer's box"
 
 
+def _path(mag: MagOnDisk) -> Iterator[str]:
+    """Compare with where wkpipe put the mag, and with the layer's other mags."""
+    dataset, layer, entry = mag.dataset, mag.layer, mag.entry
+    path = mag.array.path.resolve()
+    same = [
+        each.mag for each in layer.mags if each.mag < entry.mag and not each.is_remote and dataset.mag_path(layer, each).resolve() == path
+    ]
+    if same:
+        yield f"found the path {entry.path}, expected another one than that of mag {same[0]}"
+        return
+    made_in = dataset.locations.dataset / layer.name / str(entry.mag)
+    # A directory that was moved and linked, or renamed, is still the one that was made.
+    if mag.recipe is not None and made_in.is_dir() and made_in.resolve() != path:
+        yield f"found the path {entry.path}, expected ./{layer.name}/{entry.mag}, where the mag was made"
+
+
+def _made_shape(mag: MagOnDisk) -> Iterator[str]:
+    """Compare the shape with that of the array that was made, unless the layer has another box now."""
+    recipe, spec = mag.recipe, mag.array.spec
+    if recipe is None or spec.data_format is DataFormat.WKW or missing_extent(mag):
+        return
+    is_same_box = recipe.box[1] == box_in_mag(mag.layer.bounding_box(), mag.entry.mag).bottomright_xyz
+    for axis, found, made, shard in zip(spec.axes, spec.shape, recipe.spec.shape, spec.shard_shape, strict=True):
+        if found != made and (axis == "c" or (axis in SPATIAL_AXES and (is_same_box or found % shard))):
+            yield f"found an array of {found} along {axis}, expected {made} as it was made with"
+
+
+def _made_channels(mag: MagOnDisk) -> Iterator[str]:
+    """Compare the layer's channels with those that were made; layers that share an array have some of them each."""
+    if mag.recipe is None or mag.entry.channel_index or mag.dataset.shared_with(mag.layer, mag.entry) is not None:
+        return
+    found, made = mag.layer.num_channels, mag.recipe.channels.count
+    if found != made:
+        yield f"found numChannels {found} in datasource-properties.json, expected {made} as it was made with"
+
+
 def _recipe(mag: MagOnDisk) -> Iterator[str]:
     """Compare all but the shape, which grows with the layer's box, with what the array was created with."""
     if mag.recipe is None:
         return
-    found = spec_to_json(replace(mag.array.spec, shape=mag.recipe.spec.shape))
+    spec = mag.array.stored.spec if isinstance(mag.array, ConvertedArray) else mag.array.spec
+    found = spec_to_json(replace(spec, shape=mag.recipe.spec.shape))
     differs = False
     for key, value in spec_to_json(mag.recipe.spec).items():
         if found[key] != value:
