@@ -28,7 +28,7 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for data_format in FORMATS:
         make_dataset(images, root / data_format, data_format)
     (root / "ids").mkdir()
-    ids = np.random.default_rng(0).integers(1, 2000, (20, 40, 40)).astype(np.uint16)
+    ids = np.random.default_rng(0).integers(1, 1990, (20, 40, 40)).astype(np.uint16)
     ids[3, 3, 3], ids[18, 38, 38] = 1998, 1999
     for z, page in enumerate(ids):
         tifffile.imwrite(root / "ids" / f"{z:03}.tif", page)
