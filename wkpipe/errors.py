@@ -10,6 +10,7 @@
     │   ├── MagNotFound             3   (also an IndexError)
     │   ├── RemoteMag               3   a mag is on a server
     │   ├── AlreadyExists           3   (also an IndexError)
+    │   │   └── ForeignMag          3   a mag that wkpipe made is another tool's now
     │   └── NotWritable             3   read-only dataset, directory or disk; no space left
     ├── IntegrityError              4   stored data are damaged or gone
     │   ├── DamagedShard            4
@@ -74,6 +75,10 @@ class RemoteMag(InputRefused):
 
 class AlreadyExists(InputRefused, IndexError):
     """A dataset, layer or mag of that name is already there."""
+
+
+class ForeignMag(AlreadyExists):
+    """A mag that wkpipe made was made again, or written to, by another tool."""
 
 
 class NotWritable(InputRefused, RuntimeError):

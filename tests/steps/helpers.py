@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.content import content_of
 from tests.sampling.oracle import padded, reduce_quickly, reduce_slowly
 from wkpipe.formats import create_array, make_spec, open_array
 from wkpipe.formats.base import Compression, StoredArray
@@ -250,7 +251,7 @@ def run(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
 def data_files(root: Path) -> dict[str, str]:
     """Return the hash of every file of a dataset but wkpipe's own."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file() and ".wkpipe" not in path.relative_to(root).parts)
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(content_of(path)).hexdigest() for path in files}
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, int]]:

@@ -74,10 +74,11 @@ def work(
     if plan.is_empty:
         print("\n".join([nothing, *upload_lines(plan)]))
         return plan.uploaded
-    uploaded = execute(plan, Execution(strategy, options.break_lock, options.quiet, token))
+    outcome = execute(plan, Execution(strategy, options.break_lock, options.quiet, token))
     mags = sum(len(layer.publish) for layer in plan.layers)
     seconds = time.monotonic() - start
-    print(f"{done}: {plan.units_to_do} storage shards, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")
-    if uploaded is not None:
-        print(f"uploaded: {uploaded.url}")
-    return uploaded
+    proven = f", {plan.units_to_prove} proven" if plan.units_to_prove else ""
+    print(f"{done}: {outcome.units} storage shards made{proven}, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")
+    if outcome.uploaded is not None:
+        print(f"uploaded: {outcome.uploaded.url}")
+    return outcome.uploaded

@@ -20,11 +20,12 @@ from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
 from wkpipe.storage import disk
-from wkpipe.storage.commit import remove_directory
+from wkpipe.storage.commit import Scratch, remove_directory, replace_file
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
-from wkpipe.storage.proof import UnitProof
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
+from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file
 
 _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 
@@ -81,7 +82,9 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
         shapes = shapes_of(layer)
         spec = mag_spec(layer, mag, shapes, compress)
         _clear_way(live, layer_name, mag, spec)
-        create_array(live.locations.array(layer_name, mag), spec, live.scratch())
+        identity = MagIdentity.new(ensure_dataset_id(live.locations, live.scratch()), spec)
+        replace_file(identity_file(live.locations, layer_name, mag), identity.to_bytes(), Scratch(live.locations.temporary))
+        create_array(live.locations.array(layer_name, mag), spec, live.scratch(), identity.attributes)
         length = shapes.shard.x if spec.data_format is DataFormat.WKW else None
         entry = MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)
         return properties.with_layer(replace(layer, channel_index=0).with_mag(entry))  # new arrays hold the layer's channels alone
@@ -229,4 +232,4 @@ def _note_empty_units(live: LiveProperties, layer: LayerProperties, mag: Mag, ar
         return
     gained = [unit for unit in units_in_box(layer, mag, array.spec) if unit not in known and not array.unit_files(unit)]
     with LedgerWriter(directory, read_epoch(live.locations.locks)) as writer:
-        writer.add(*(Record(unit, WRITTEN, UnitProof(0, 0, 0, 0), "fill") for unit in gained))
+        writer.add(*(Record(unit, WRITTEN, FILL, "fill") for unit in gained))

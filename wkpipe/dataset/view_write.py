@@ -20,21 +20,21 @@ from typing import Final
 from wkpipe.dataset.live_properties import LiveProperties
 from wkpipe.dataset.unit_update import UnitUpdate, update_of
 from wkpipe.errors import TryAgain
-from wkpipe.formats.base import Position, StoredArray, UnitProof, Voxels
+from wkpipe.formats.base import Position, StoredArray, Voxels
 from wkpipe.formats.chunked import cells_between
 from wkpipe.geometry import Mag
 from wkpipe.plan.resources import available_cores
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, WRITTEN, LedgerWriter, Record, content_token, fold
 from wkpipe.storage.lock import Holder, MetadataLock
+from wkpipe.storage.proof import FILL
 
 _UNIT_LOCK_SECONDS: Final = 600.0
 _MOST_SEGMENTS: Final = 64
 _BATCH_BYTES: Final = 2 << 20  # decoded voxels that a thread works on at once
-_NO_PROOF: Final = UnitProof(0, 0, 0, 0)
 
 
 class UnitLock(MetadataLock):
@@ -76,8 +76,8 @@ def write_voxels(live: LiveProperties, layer: str, mag: Mag, array: StoredArray,
             with UnitLock(live, layer, mag, f"storage shard {'.'.join(map(str, unit))}"), update_of(array, unit, scratch) as update:
                 _fill(update, array, unit, region, threads)
                 live.check_free()
-                _forget_recipe(live.locations.recipe(layer, mag))
-                records.add(Record(unit, DIRTY, _NO_PROOF, f"{DIRTY}-{uuid.uuid4().hex}"))
+                _forget_recipe(live.locations.recipe(layer, mag), live.locations.written(layer, mag), scratch)
+                records.add(Record(unit, DIRTY, FILL, f"{DIRTY}-{uuid.uuid4().hex}"))
                 proof = update.commit()
                 records.add(Record(unit, WRITTEN, proof, content_token(proof)))
     _keep_ledger_short(live, layer, mag, ledger)
@@ -129,9 +129,10 @@ def _slices(low: Sequence[int], high: Sequence[int], origin: Sequence[int]) -> t
     return tuple(slice(a - o, b - o) for a, b, o in zip(low, high, origin, strict=True))
 
 
-def _forget_recipe(recipe: Path) -> None:
+def _forget_recipe(recipe: Path, written: Path, scratch: Scratch) -> None:
     """A mag that is written to is no longer what its recipe says: runs take it as it is instead of making it again."""
     if recipe.exists():
+        replace_file(written, b"{}", scratch)
         disk.unlink(recipe)
         disk.sync_directory(recipe.parent)
 

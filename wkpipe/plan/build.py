@@ -8,20 +8,21 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable, RemoteMag
+from wkpipe.errors import AlreadyExists, ForeignMag, InputRefused, MetadataError, NotWritable, RemoteMag
 from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
-from wkpipe.plan.conversion import plan_conversion
-from wkpipe.plan.download import plan_download
+from wkpipe.plan.conversion import Conversion, plan_conversion
+from wkpipe.plan.download import Download, plan_download
 from wkpipe.plan.download_space import sampled_rates
 from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
+from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.pyramid import chain, ladder_of, refreshed, with_compression
 from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.recipe import inherited_config, load_recipe
@@ -63,7 +64,7 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
     publish = [
         layer.name for layer in draft.layers if layer.publish or layer.discarded or layer.new is not None or layer.name in converted_anew
     ]
-    tasks = group_tasks(draft.pending, publish, sizing)
+    tasks = group_tasks(draft.pending, publish, sizing, draft.doubtful)
     uploaded = None
     if upload is not None and (tasks or (uploaded := uploaded_already(upload)) is None):
         tasks = (*tasks, upload_task(tasks))
@@ -75,7 +76,7 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
         new_dataset=draft.new_dataset,
         conversion=draft.conversion,
         notes=tuple(draft.notes),
-        preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), draft.remove_target),
+        preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), tuple(draft.forgotten), draft.remove_target),
         epoch=epoch,
         reasons=tuple(draft.reasons),
         space=space,
@@ -97,6 +98,8 @@ class _Draft:
     notes: list[str] = field(default_factory=list)
     reasons: list[MagReasons] = field(default_factory=list)
     stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
+    doubtful: list[DoubtfulMag] = field(default_factory=list)
+    forgotten: list[tuple[str, Mag]] = field(default_factory=list)
     reset: list[tuple[str, Mag]] = field(default_factory=list)
     unpublish: list[tuple[str, Mag]] = field(default_factory=list)
     remove_target: bool = False
@@ -109,6 +112,8 @@ class _Draft:
         self.adopted |= survey.adopted
         self.notes += survey.notes
         self.reasons += survey.reasons
+        self.doubtful += survey.doubtful
+        self.forgotten += survey.forgotten
         self.stored |= survey.stored
 
 
@@ -320,6 +325,15 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
 
 def _plan_from_images(config: Config) -> _Draft:
     conversion = plan_conversion(config)
+    try:
+        return _converted(config, conversion)
+    except ForeignMag:
+        if not config.overwrite_existing:
+            raise
+        return _converted(config, replace(conversion, target=conversion.target.discarded))
+
+
+def _converted(config: Config, conversion: Conversion) -> _Draft:
     draft = _new_dataset(conversion.target, config.name, conversion.new_dataset)
     made: list[Mag] = []
     for stack, layer, finest in zip(conversion.stacks, conversion.layers, conversion.finest, strict=True):
@@ -335,6 +349,15 @@ def _plan_from_images(config: Config) -> _Draft:
 
 def _plan_download(config: Config, found: FoundDataset) -> _Draft:
     download = plan_download(config, found)
+    try:
+        return _downloaded(config, found, download)
+    except ForeignMag:
+        if not config.overwrite_existing:
+            raise
+        return _downloaded(config, found, replace(download, target=download.target.discarded))
+
+
+def _downloaded(config: Config, found: FoundDataset, download: Download) -> _Draft:
     draft = _new_dataset(download.target, config.name or found.properties.name, download.new_dataset)
     draft.notes += download.notes
     for layer, plans in download.layers:
@@ -342,10 +365,10 @@ def _plan_download(config: Config, found: FoundDataset) -> _Draft:
     return draft
 
 
-def _new_dataset(target: Target, name: str | None, new_dataset: Mapping[str, Any] | None) -> _Draft:
+def _new_dataset(target: Target, name: str | None, new_dataset: Mapping[str, Any]) -> _Draft:
     locations = target.locations
     draft = _Draft(locations, name or locations.dataset.name, remove_target=target.remove_target, conversion=target.identity)
-    draft.new_dataset = new_dataset
+    draft.new_dataset = new_dataset if target.published is None else None
     return draft
 
 

@@ -35,7 +35,7 @@ class Conversion:
     stacks: Sequence[ImageStack]
     layers: Sequence[LayerProperties]
     finest: Sequence[MagPlan]
-    new_dataset: Mapping[str, Any] | None
+    new_dataset: Mapping[str, Any]
 
 
 def plan_conversion(config: Config) -> Conversion:
@@ -70,7 +70,7 @@ def plan_conversion(config: Config) -> Conversion:
         stacks=stacks,
         layers=layers,
         finest=finest,
-        new_dataset=new.to_json() if target.published is None else None,
+        new_dataset=new.to_json(),
     )
 
 

@@ -38,7 +38,7 @@ class Download:
 
     target: Target
     layers: Sequence[tuple[LayerProperties, Sequence[MagPlan]]]
-    new_dataset: Mapping[str, Any] | None
+    new_dataset: Mapping[str, Any]
     notes: Sequence[str]
 
 
@@ -98,7 +98,7 @@ def plan_download(config: Config, found: FoundDataset) -> Download:
     if not planned:
         raise InputRefused(f"the box {config.box_to_download} touches no layer of {found.remote.page}: {'; '.join(notes)}")
     new = DatasetProperties(config.name or properties.name, properties.voxel_size)
-    return Download(target, planned, new.to_json() if target.published is None else None, notes)
+    return Download(target, planned, new.to_json(), notes)
 
 
 def _local(config: Config, layer: LayerProperties, notes: list[str]) -> LayerProperties | None:

@@ -15,7 +15,7 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
-from wkpipe.plan.task import PUBLISH, Task
+from wkpipe.plan.task import PROVE, PUBLISH, Task
 from wkpipe.plan.upload import request_from_json, request_to_json
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.server.request import Uploaded, UploadRequest
@@ -91,12 +91,14 @@ class Preparation:
 
     `adopted` are ledger records of units that were found in place, by layer and mag; `reset` the mags whose leftovers
     (of other parameters, never published) are removed; `unpublish` those that are taken out of the properties first;
-    `remove_target` tells that the whole target is deleted (``--overwrite-existing`` of convert).
+    `forgotten` are the mags whose records are dropped first, as another tool has made them again; `remove_target` tells
+    that the whole target is deleted (``--overwrite-existing`` of convert).
     """
 
     adopted: Mapping[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
     reset: tuple[tuple[str, Mag], ...] = ()
     unpublish: tuple[tuple[str, Mag], ...] = ()
+    forgotten: tuple[tuple[str, Mag], ...] = ()
     remove_target: bool = False
 
 
@@ -154,7 +156,11 @@ class Plan:
 
     @property
     def units_to_do(self) -> int:
-        return sum(len(part.units) for task in self.tasks for part in task.parts)
+        return sum(len(part.units) for task in self.tasks if task.rule != PROVE for part in task.parts)
+
+    @property
+    def units_to_prove(self) -> int:
+        return sum(len(part.units) for task in self.of_rule(PROVE) for part in task.parts)
 
     # -- stored -------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from wkpipe.errors import AlreadyExists
@@ -51,6 +51,11 @@ class Target:
         if earlier is None and not file.exists():
             raise AlreadyExists(f"{config.target} is not a dataset and is not deleted; choose another target or remove it yourself")
         return cls(locations, identity, None, True)
+
+    @property
+    def discarded(self) -> Target:
+        """The same target, of which nothing is kept."""
+        return replace(self, published=None, remove_target=True)
 
     def registered(self, layer: str) -> list[Mag]:
         """Return the mags of a layer that an earlier run of the same has published."""

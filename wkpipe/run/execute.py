@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from wkpipe.errors import Interrupted
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import VERIFY
 from wkpipe.run.cluster_report import cluster_report
 from wkpipe.run.failure import failure_of
 from wkpipe.run.interrupt import interruptible, undisturbed
@@ -25,7 +26,7 @@ from wkpipe.run.strategy import Strategy
 from wkpipe.run.workflow_files import workflow_root
 from wkpipe.server.token import TOKEN_VARIABLE, Token
 from wkpipe.server.upload import Uploaded
-from wkpipe.steps.run import Run, uploaded_by
+from wkpipe.steps.run import Run, units_made, uploaded_by
 from wkpipe.storage import disk
 from wkpipe.storage.lease import Epoch
 
@@ -48,8 +49,17 @@ class Execution:
     token: Token | None = None
 
 
-def execute(plan: Plan, execution: Execution) -> Uploaded | None:
-    """Run all tasks of a plan and return when they are done, with what was uploaded.
+@dataclass(frozen=True)
+class Done:
+    """What a run has done: how many units were made, what was uploaded, and what the markers of verifying tasks hold."""
+
+    units: int = 0
+    reports: tuple[bytes, ...] = ()
+    uploaded: Uploaded | None = None
+
+
+def execute(plan: Plan, execution: Execution) -> Done:
+    """Run all tasks of a plan and return when they are done.
 
     Raises:
         WkpipeError: tasks have failed; the message names them, the exit code is that of the gravest error.
@@ -57,7 +67,7 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
         Interrupted: Ctrl-C or SIGTERM; what was finished is kept.
     """
     if plan.is_empty:
-        return plan.uploaded
+        return Done(uploaded=plan.uploaded)
     run = Run(plan)
     with interruptible(STOPPED), run.begun(execution.break_lock, execution.token) as epoch:
         log = run.directory / "snakemake.log"
@@ -88,7 +98,8 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
                         _end_cluster(run, process.returncode, execution.quiet)
         if process.returncode != 0:
             raise epoch.cause_of(failure_of(run, log, process.returncode))
-        return uploaded_by(run)
+        reports = tuple(run.marker(task).read_bytes() for task in plan.of_rule(VERIFY))
+        return Done(units_made(run), reports, uploaded_by(run))
 
 
 def _command(run: Run, execution: Execution) -> list[str]:

@@ -20,10 +20,10 @@ from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
 from wkpipe.plan.plan import Plan, load_plan
-from wkpipe.plan.task import UPLOAD, Task
+from wkpipe.plan.task import UPLOAD, VERIFY, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
-from wkpipe.steps.job_note import JobNote, add_notice, forget_error, note_error
+from wkpipe.steps.job_note import JobNote, add_notice, forget_error, job_note, note_error
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
@@ -33,6 +33,7 @@ from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
 from wkpipe.storage.lease import Epoch, RunLease
 from wkpipe.storage.ledger import SORTED, LedgerWriter
+from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file, identity_of_array, layout_of, recorded_identity
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
@@ -113,17 +114,21 @@ def run_stored_task(directory: Path, name: str) -> None:
     epoch = Epoch.from_json(json.loads((directory / EPOCH_FILE).read_bytes()))
     forget_error(directory, name)
     try:
-        result = b""
-        if task.rule == UPLOAD:
+        result, made = b"", 0
+        if task.rule == VERIFY:
+            from wkpipe.steps.verify.as_jobs import verify_task  # other jobs need none of what this loads
+
+            result = verify_task(plan, task, epoch)
+        elif task.rule == UPLOAD:
             result = json.dumps(asdict(upload_dataset(plan, directory))).encode()
         else:
             progress = ProgressNote(directory, name)
             server = None
             if task.rule == DOWNLOAD:
                 server = Server(token_handed_over(directory), lambda text: add_notice(directory, text))
-            run_task(plan, task, epoch, progress.add, fork=True, server=server)
+            made = run_task(plan, task, epoch, progress.add, fork=True, server=server)
             progress.write()
-        note.end()
+        note.end(made)
         disk.make_directory(directory / task.rule)
         marker = directory / task.marker
         descriptor = disk.open_append(marker)
@@ -141,6 +146,11 @@ def run_stored_task(directory: Path, name: str) -> None:
         raise
 
 
+def units_made(run: Run) -> int:
+    """Return how many units the jobs of a run have made, as they noted."""
+    return sum(count for task in run.plan.tasks if type(count := job_note(run.directory, task.name).get("units")) is int)
+
+
 def uploaded_by(run: Run) -> Uploaded | None:
     """Return what a run has uploaded, as the marker of the task says; None where it had nothing to upload."""
     for task in run.plan.of_rule(UPLOAD):
@@ -148,23 +158,27 @@ def uploaded_by(run: Run) -> Uploaded | None:
     return None
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> None:
+def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> int:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
+
+    Return how many units were made.
 
     `server` is what a download needs.
 
     Raises:
         WkpipeError: as the first task that fails.
     """
+    made = 0
     if plan.is_empty:
-        return
+        return made
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             try:
-                run_task(plan, task, epoch, server=server)
+                made += run_task(plan, task, epoch, server=server)
             except WkpipeError as error:
                 raise epoch.cause_of(error) from error
             on_task(task)
+    return made
 
 
 # -- preparation ----------------------------------------------------------------------------------------------------
@@ -199,10 +213,14 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         # The recipe goes last: it tells a run that comes after a crash that what is left is wkpipe's own.
         remove_directory(locations.array(layer, mag), locations.data_scratch(epoch))
         remove_directory(locations.ledger(layer, mag), scratch)
+    for layer, mag in preparation.forgotten:
+        remove_directory(locations.ledger(layer, mag), scratch)
+    dataset = ensure_dataset_id(locations, scratch)
     if plan.conversion is not None:
         for path in (locations.conversion, locations.conversion_copy):
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
-    _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch)
+    _prepare_arrays([mag_plan for layer_plan in plan.layers for mag_plan in layer_plan.mags], locations, epoch, dataset)
+    _note_identities(plan, locations, scratch)
     for (layer, mag), records in preparation.adopted.items():
         with LedgerWriter(locations.ledger(layer, mag), epoch.number, SORTED) as writer:
             writer.add(*sorted(records, key=lambda record: record.unit))
@@ -242,8 +260,19 @@ def _unpublish(plan: Plan, locations: Locations) -> None:
     PropertiesFile(locations.dataset, locations.state).update(change)
 
 
-def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch) -> None:
-    """Have the arrays' metadata and their recipes in place, so that jobs only write shards."""
+def _note_identities(plan: Plan, locations: Locations, scratch: Scratch) -> None:
+    """Record whose the mags are that are read, where that was not recorded yet."""
+    identities = {}
+    for layer in plan.layers:
+        for found in layer.found:
+            path = identity_file(locations, layer.name, found.mag)
+            if not path.exists():
+                identities[path] = identity_of_array(found.path, found.spec).to_bytes()
+    replace_files(identities, scratch)
+
+
+def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch, dataset: str) -> None:
+    """Have the arrays' metadata, recipes and identities in place, so that jobs only write shards. `dataset` is the dataset's id."""
     recipes: dict[Path, bytes] = {}
     metadata: dict[Path, bytes] = {}
     for plan in plans:
@@ -254,9 +283,14 @@ def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch
             continue
         recipes[where] = recipe
         if is_new:
-            metadata |= new_metadata(path, plan.spec)
+            # A run that was killed here has left the identity, and maybe a part of the metadata.
+            identity = recorded_identity(locations, plan.layer, plan.mag)
+            if identity is None or identity.layout != layout_of(plan.spec):
+                identity = MagIdentity.new(dataset, plan.spec)
+            recipes[identity_file(locations, plan.layer, plan.mag)] = identity.to_bytes()
+            metadata |= new_metadata(path, plan.spec, identity.attributes)
         elif (array := planned_array(plan, locations)).spec.shape != plan.spec.shape:
             array.resize(plan.spec.shape, locations.data_scratch(epoch))
-    # The recipes first: an array without one counts as somebody else's.
+    # The recipes and identities first: an array without them counts as another tool's.
     replace_files(recipes, locations.scratch(epoch))
     replace_files(metadata, locations.data_scratch(epoch))

@@ -25,7 +25,7 @@ from wkpipe.steps.summary_model import (
     UnfinishedMag,
 )
 from wkpipe.steps.verify.files import live_run
-from wkpipe.steps.verify.freshness import freshness_of, may_be_recorded, tokens_on_disk
+from wkpipe.steps.verify.freshness import freshness, may_be_recorded
 from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
@@ -156,14 +156,8 @@ def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
     """Return how many units of a derived mag are stale; None where its source can not be opened."""
     if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
         return 0
-    try:
-        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag))
-    except WkpipeError:  # shown where that mag itself is looked at
-        return None
-    source_ledger = Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag))
-    axes = len(source.spec.axes)
-    tokens = tokens_on_disk(source_ledger, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None)
-    return len(freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens).stale)
+    fresh = freshness(mag, ledger)
+    return None if fresh is None else len(fresh.stale)
 
 
 def _state(mag: MagOnDisk, ledger: Ledger, stale: int | None, proven: int) -> str:

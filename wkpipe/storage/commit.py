@@ -9,8 +9,8 @@
 A crash leaves at most temporary files, which the next run removes: with them goes what an orphan of an older run has
 not renamed yet, and the check before the rename stops one that makes new ones. What slips through between check and
 rename does not bear the mtime of the record that the newer run has or will have, so it is never taken for proven.
-Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C,
-which is what the ledger records.
+Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C;
+the digests that the ledger records come from who encoded the chunks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ import google_crc32c
 
 from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
+from wkpipe.storage.digest import file_digest
 from wkpipe.storage.process import is_signature_of_dead, signature
 
 _READ_BACK = 4 << 20
@@ -43,11 +44,15 @@ _ABANDONED_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class FileProof:
-    """What identifies a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds."""
+    """What is known of a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds.
+
+    `digest` is the identity of its content, where it is known; see `wkpipe.storage.digest`.
+    """
 
     size: int
     crc32c: int
     mtime_ns: int
+    digest: str = ""
 
 
 def crc32c_of_file(path: Path) -> int:
@@ -208,15 +213,15 @@ class PendingGroup:
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
-        self._written: list[tuple[Path, Path, int, int]] = []  # temporary, final, size, crc32c
+        self._written: list[tuple[Path, Path, FileProof]] = []  # temporary, final; the mtime is known at the end
 
-    def add(self, final: Path, data: Any) -> None:
-        """Write one file of the group under a temporary name."""
+    def add(self, final: Path, data: Any, digest: bytes | None = None) -> None:
+        """Write one file of the group under a temporary name; `digest` is that of `data`, where it is known already."""
         raw = data if isinstance(data, bytes) else bytes(data)
         temporary = self._scratch.new_path()
         descriptor = disk.create(temporary)
         # Noted before it is written, so that `discard` finds it if the disk is full.
-        self._written.append((temporary, final, len(raw), google_crc32c.value(raw)))
+        self._written.append((temporary, final, FileProof(len(raw), google_crc32c.value(raw), 0, file_digest(raw, digest))))
         try:
             disk.write(descriptor, raw, final)
         finally:
@@ -227,13 +232,13 @@ class PendingGroup:
         if self._written:
             disk.sync_file_system(self._scratch.directory)
         proofs = {}
-        directories = {final.parent for _, final, _, _ in self._written}
+        directories = {final.parent for _, final, _ in self._written}
         for directory in sorted(directories):
             self._scratch.admit(directory)
             disk.make_directory(directory)
         self._scratch.fence()
-        for temporary, final, size, crc in self._written:
-            proofs[final] = FileProof(size, crc, os.stat(temporary).st_mtime_ns)
+        for temporary, final, proof in self._written:
+            proofs[final] = replace(proof, mtime_ns=os.stat(temporary).st_mtime_ns)
             disk.rename(temporary, final)
         if len(directories) > MOST_SYNCED_ALONE:
             disk.sync_file_system(self._scratch.directory)

@@ -86,6 +86,10 @@ class Locations:
         """Return the file that says how a mag is made."""
         return self.ledger(layer, mag) / "recipe.json"
 
+    def written(self, layer: str, mag: Mag) -> Path:
+        """Return the file that says that a mag was written to by hand, and has no recipe any more."""
+        return self.ledger(layer, mag) / "written.json"
+
     def remade_data(self, layer: str) -> Path:
         """Return where what is made anew of a layer lies, and the old arrays until they are deleted: on the dataset's file system."""
         return self.data_temporary.parent / REMADE / layer
@@ -93,6 +97,11 @@ class Locations:
     def remade_state(self, layer: str) -> Path:
         """Return where the ledgers of what is made anew of a layer lie, and the note that it takes the place of the old."""
         return self.state / REMADE / layer
+
+    @property
+    def identity(self) -> Path:
+        """The file with the dataset's id: with the data, wherever the state is."""
+        return self.dataset / STATE_NAME / "dataset.json"
 
     @property
     def conversion(self) -> Path:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
+from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import ArraySpec, Position, UnitFacts
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
+from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.stored.identity import is_replaced, recorded_identity
 
 
 @dataclass(frozen=True)
@@ -48,16 +51,43 @@ def recorded_tokens(ledger: Ledger) -> dict[Position, str]:
     return {unit: record.token for unit, record in ledger.records.items()}
 
 
-def tokens_on_disk(ledger: Ledger, facts_of: Callable[[Position], UnitFacts | None]) -> dict[Position, str]:
-    """Return the tokens of a mag's units, with another one for those whose files are plainly not the recorded ones."""
-    return {unit: record.token if may_be_recorded(record, facts_of(unit)) else "changed" for unit, record in ledger.records.items()}
+def tokens_on_disk(
+    ledger: Ledger, facts_of: Callable[[Position], UnitFacts | None], other: Collection[Position] = ()
+) -> dict[Position, str]:
+    """Return the tokens of a mag's units, with another one for those whose files are plainly not the recorded ones.
+
+    `other` are units that were read and have another content than recorded.
+    """
+    return {
+        unit: record.token if unit not in other and may_be_recorded(record, facts_of(unit)) else "changed"
+        for unit, record in ledger.records.items()
+    }
 
 
 def may_be_recorded(record: Record, facts: UnitFacts | None) -> bool:
     """Tell, without reading, whether files with these facts can be the recorded ones.
 
-    Other than `Record.matches` this lets a new mtime pass where there is a checksum: a copied dataset keeps its proofs.
+    Other than `Record.matches` this lets another stamp pass where there is a digest: a copied dataset keeps its proofs.
     """
-    if facts is None or record.proof.is_fill or record.proof.crc32c == UNKNOWN_CRC:
+    if facts is None or not record.proof.is_known or record.proof.is_fill:
         return record.matches(facts)
     return (facts.files, facts.size) == (record.proof.files, record.proof.size)
+
+
+def freshness(mag: MagOnDisk, ledger: Ledger, other: Collection[Position] = ()) -> Freshness | None:
+    """Return which units of a derived mag are stale, by what the mag that it was made from holds now.
+
+    `other` are units of that one which were read and have another content than recorded. None if it cannot be opened.
+    """
+    assert mag.recipe is not None
+    assert mag.recipe.from_mag is not None
+    locations, name, finer = mag.dataset.locations, mag.layer.name, mag.recipe.from_mag
+    try:
+        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(finer))
+    except WkpipeError:  # reported where that mag itself is looked at
+        return None
+    known, axes = Ledger.load(locations.ledger(name, finer)), len(source.spec.axes)
+    if is_replaced(recorded_identity(locations, name, finer), source, known):
+        other = known.records.keys()
+    tokens = tokens_on_disk(known, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None, other)
+    return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens)

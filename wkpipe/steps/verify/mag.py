@@ -18,6 +18,7 @@ from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.plan.survey import units_in_box
 from wkpipe.storage.ledger import MADE, Ledger
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.identity import MagIdentity, is_replaced, layout_of, recorded_identity
 from wkpipe.stored.locations import STATE_NAME, Locations
 
 
@@ -43,7 +44,10 @@ def locations_to_read(locations: Locations) -> Locations:
 
 @dataclass(frozen=True)
 class MagOnDisk:
-    """A registered mag. `recipe` is how wkpipe makes it, None where it does not; `units` are all that the box touches."""
+    """A registered mag. `recipe` is how wkpipe makes it, None where it does not; `units` are all that the box touches.
+
+    `is_replaced` tells that another tool has made the mag again: what the state knows is of an earlier one and does not count.
+    """
 
     dataset: StoredDataset
     layer: LayerProperties
@@ -51,6 +55,7 @@ class MagOnDisk:
     array: StoredArray
     recipe: MagPlan | None
     units: tuple[Position, ...]
+    is_replaced: bool = False
 
     @classmethod
     def open(cls, dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> MagOnDisk:
@@ -62,13 +67,21 @@ class MagOnDisk:
         """
         array = dataset.open_mag(layer, entry)
         recipe = load_recipe(dataset.locations, layer.name, entry.mag)
+        recorded = recorded_identity(dataset.locations, layer.name, entry.mag)
+        if recorded is None and recipe is not None:
+            recorded = MagIdentity("", "", layout_of(recipe.spec))
+        replaced = is_replaced(recorded, array, Ledger.load(dataset.locations.ledger(layer.name, entry.mag)))
+        if replaced:
+            recipe = None
         if recipe is not None and recipe.spec.axes != array.spec.axes:
             found, expected = ",".join(array.spec.axes), ",".join(recipe.spec.axes)
             raise MetadataError(f"{array.path} has the axes {found}, expected {expected} as it was made with")
-        return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)))
+        return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)), replaced)
 
     def load_ledger(self) -> Ledger:
         """Read what is recorded of the mag."""
+        if self.is_replaced:
+            return Ledger({})
         return Ledger.load(self.dataset.locations.ledger(self.layer.name, self.entry.mag))
 
     def is_made(self, ledger: Ledger) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import ArraySpec, DataFormat
@@ -128,7 +130,7 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
             yield f"found {key.replace('_', ' ')} {found[key]} in the array's metadata, expected {value} as it was made with"
     if differs:
         return
-    name, content = array_file(replace(mag.recipe.spec, shape=mag.array.spec.shape))
+    name, content = next(iter(array_files(replace(mag.recipe.spec, shape=mag.array.spec.shape)).items()))
     path = mag.array.path / name
     if mag.array.spec.data_format is DataFormat.WKW:
         if path.read_bytes() != content:
@@ -141,16 +143,24 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
 
 
 def is_not_as_made(mag: MagOnDisk) -> bool:
-    """Whether the array's metadata file has other content than the one that wkpipe made."""
+    """Whether the array's metadata file has other content than the one that wkpipe made; attributes do not count."""
     if mag.recipe is None:
         return False
-    name, content = array_file(mag.recipe.spec)
-    return (mag.array.path / name).read_bytes() != content
+    name, content = next(iter(array_files(mag.recipe.spec).items()))
+    there = (mag.array.path / name).read_bytes()
+    if mag.array.spec.data_format is DataFormat.WKW:
+        return there != content
+    with contextlib.suppress(ValueError):
+        values = json.loads(there)
+        values.pop("attributes", None)
+        return bool(values != json.loads(content))
+    return True
 
 
-def array_file(spec: ArraySpec) -> tuple[str, bytes]:
-    """Return name and content of the metadata file of an array that wkpipe makes."""
-    return {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format](spec)
+def array_files(spec: ArraySpec, attributes: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """Return names and content of the metadata files of an array that wkpipe makes, the array's own first."""
+    make = {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format]
+    return make(spec, attributes or {})
 
 
 def group_problems(dataset: StoredDataset, is_ours: bool) -> Iterator[tuple[Path, str]]:

@@ -22,13 +22,15 @@ from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.sampling import InterpolationMode
-from wkpipe.steps.verify.metadata import array_file
+from wkpipe.steps.verify.ledger import is_written
+from wkpipe.steps.verify.metadata import array_files
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
+from wkpipe.stored.identity import recorded_identity
 from wkpipe.stored.locations import Locations
 
 METADATA_KINDS = frozenset({Kind.PROPERTIES, Kind.ARRAY, Kind.GROUP, Kind.RECIPE, Kind.CONVERSION, Kind.LEDGER, Kind.EPOCH, Kind.LEFTOVER})
@@ -122,13 +124,17 @@ class _Rebuild:
         recipe = load_recipe(self.locations, layer.name, mag)
         if recipe is None:
             raise MetadataError(f"it is not known how mag {mag} was made")
-        name, content = array_file(recipe.spec)
-        path = self.locations.array(layer.name, mag) / name
-        replace_file(path, content, self.data_scratch)
-        self._say(f"{path} was written anew from the recipe")
+        identity = recorded_identity(self.locations, layer.name, mag)
+        for name, content in array_files(recipe.spec, None if identity is None else identity.attributes).items():
+            path = self.locations.array(layer.name, mag) / name
+            replace_file(path, content, self.data_scratch)
+            self._say(f"{path} was written again from the recipe")
 
     def _rebuild_recipe(self, layer: LayerProperties, mag: Mag) -> None:
-        params = {record.params for record in Ledger.load(self.locations.ledger(layer.name, mag)).records.values() if record.params}
+        ledger = Ledger.load(self.locations.ledger(layer.name, mag))
+        if is_written(self.locations, layer.name, mag, ledger):
+            raise MetadataError(f"mag {mag} was written to by hand, so there is no way that it is made")
+        params = {record.params for record in ledger.records.values() if record.params}
         for plan in self._candidates(layer, mag):
             if plan.params in params:
                 path = self.locations.recipe(layer.name, mag)

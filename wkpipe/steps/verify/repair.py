@@ -35,7 +35,7 @@ from wkpipe.storage.ledger import DAMAGED, Ledger, LedgerWriter
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
 
-RunPlan = Callable[[Plan], None]
+RunPlan = Callable[[Plan], object]
 Say = Callable[[str], None]
 Unit = tuple[str, Mag, Position]
 
