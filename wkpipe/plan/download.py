@@ -11,10 +11,11 @@ from wkpipe.formats import make_spec
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, Mag, NDBoundingBox
 from wkpipe.metadata.element_class import default_num_channels
+from wkpipe.metadata.layer_names import check_free_name, check_kept_apart
 from wkpipe.metadata.layer_properties import LayerProperties
-from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties
+from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan
-from wkpipe.plan.pyramid import compression_of
+from wkpipe.plan.pyramid import compression_of, fitted
 from wkpipe.plan.recipe import conversion_of
 from wkpipe.plan.shapes import Shapes, default_shapes
 from wkpipe.plan.target import Target
@@ -26,9 +27,6 @@ from wkpipe.stored.locations import Locations
 if TYPE_CHECKING:
     from wkpipe.plan.config import Config
     from wkpipe.server.token import Token
-
-RESERVED_NAMES = frozenset({PROPERTIES_FILE_NAME, "zarr.json"})
-"""Files in a dataset's directory that a layer's directory must not take the place of."""
 
 MOST_MAGS = 64
 """Of a layer: servers have none twice as coarse as 2^30, nor two of the same coarseness."""
@@ -94,6 +92,7 @@ def plan_download(config: Config, found: FoundDataset) -> Download:
     chosen = [properties.layer(name) for name in layers] or list(properties.layers)
     if not chosen:
         raise InputRefused(f"{found.remote.page} has no layer; there is nothing to download")
+    check_kept_apart(layer.name for layer in chosen)
     chosen_here = [(layer, local) for layer in chosen if (local := _local(config, layer, notes)) is not None]
     planned = [(local, [_mag_plan(config, local, mag, found.remote) for mag in _mags(layer, mags)]) for layer, local in chosen_here]
     if not planned:
@@ -110,8 +109,10 @@ def _local(config: Config, layer: LayerProperties, notes: list[str]) -> LayerPro
     """
     where = f"layer {one_line(layer.name, 80)}"
     mend = "choose the layers to download (--layer)"
-    if layer.name in RESERVED_NAMES:
-        raise InputRefused(f"{where} has the name of a file of the dataset; {mend}")
+    try:
+        check_free_name(layer.name)
+    except InputRefused as error:
+        raise InputRefused(f"{error}; {mend}") from None
     if layer.additional_axes:
         more = ", ".join(one_line(axis.name, 80) for axis in layer.additional_axes)
         raise InputRefused(f"{where} has more axes than x, y, z ({more}), along which a server gives no boxes; {mend}")
@@ -156,6 +157,8 @@ def _mag_plan(config: Config, layer: LayerProperties, mag: Mag, remote: RemoteDa
     box = box_in_mag(layer.bounding_box(), mag)
     shapes: Shapes = default_shapes(DataFormat(config.data_format), layer.box.size.z, config.chunk, config.shard)
     compression = compression_of(config, layer)
+    if config.shard is None:
+        shapes = fitted(shapes, layer, box, compression)
     spec = make_spec(
         layer.data_format,
         layer.axes,

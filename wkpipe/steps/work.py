@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
+from wkpipe.formats.converted import as_dtype
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, MagPlan, download_identity, image_identity, planned_array
@@ -179,7 +180,8 @@ class _PartRunner:
     def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:
         for found in layer.found:
             if found.mag == plan.from_mag:
-                return open_array(found.path, found.spec.data_format, found.spec.axes, shape=found.spec.shape)
+                array = open_array(found.path, found.spec.data_format, found.spec.axes, shape=found.spec.shape)
+                return as_dtype(array, found.spec.dtype)
         assert plan.from_mag is not None
         return planned_array(self.plan.mag_plan(plan.layer, plan.from_mag), self.locations)
 
