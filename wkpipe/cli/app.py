@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -81,6 +82,6 @@ def run_app(arguments: Sequence[str]) -> int:
 
 def _explain(message: str, exit_code: int) -> int:
     if os.environ.get("WKPIPE_DEBUG") and sys.exc_info()[1] is not None:
-        raise
+        traceback.print_exc()
     print(f"wkpipe: {one_line(message)}", file=sys.stderr)
     return exit_code

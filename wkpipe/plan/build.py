@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,13 @@ from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
 
-def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None) -> Plan:
+def make_plan(
+    config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None, say: Callable[[str], None] = lambda _: None
+) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
     `free` tells the free bytes of the file system of a path, None where that is not known. `found` is the dataset to download.
+    `say` is given a line if planning takes long.
 
     Raises:
         InputRefused: the source or the target can not be worked on, or the disk is too small.
@@ -51,7 +54,7 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
     epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
     assert (found is None) == (config.download_url is None)
     if found is not None:
-        draft = _plan_download(config, found)
+        draft = _plan_download(config, found, say)
     else:
         draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     upload = upload_request(config, draft.locations, draft.name)
@@ -307,8 +310,8 @@ def _plan_from_images(config: Config) -> _Draft:
     return draft
 
 
-def _plan_download(config: Config, found: FoundDataset) -> _Draft:
-    download = plan_download(config, found)
+def _plan_download(config: Config, found: FoundDataset, say: Callable[[str], None]) -> _Draft:
+    download = plan_download(config, found, say)
     draft = _new_dataset(download.target, config.name or found.properties.name, download.new_dataset)
     draft.notes += download.notes
     for layer, plans in download.layers:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 RESERVED_NAMES = frozenset({PROPERTIES_FILE_NAME, "zarr.json"})
 """Files in a dataset's directory that a layer's directory must not take the place of."""
 
+MOST_UNITS = 1 << 20
+"""Of all mags together: 1 PB of uint8 at the default size. A server names any box, and to plan a million takes some seconds."""
+
+MANY_UNITS = 100_000
+"""To plan these takes so long that the user is told."""
+
 MOST_MAGS = 64
 """Of a layer: servers have none twice as coarse as 2^30, nor two of the same coarseness."""
 
@@ -73,8 +79,10 @@ def found_dataset(place: str, server: str, token: Token, config: Config) -> Foun
     return find_dataset(address, token, config.allow_http, config.ca_file, config.proxy)
 
 
-def plan_download(config: Config, found: FoundDataset) -> Download:
+def plan_download(config: Config, found: FoundDataset, say: Callable[[str], None]) -> Download:
     """Choose what is downloaded, and see whether the target is free, or is what an earlier run of this download left.
+
+    `say` is given a line if what follows takes long.
 
     Raises:
         UsageError: the config asks for something else as well.
@@ -98,8 +106,28 @@ def plan_download(config: Config, found: FoundDataset) -> Download:
     planned = [(local, [_mag_plan(config, local, mag, found.remote) for mag in _mags(layer, mags)]) for layer, local in chosen_here]
     if not planned:
         raise InputRefused(f"the box {config.box_to_download} touches no layer of {found.remote.page}: {'; '.join(notes)}")
+    count = _checked_count([plan for _, plans in planned for plan in plans], found.remote.page)
+    if count > MANY_UNITS:
+        say(f"planning {count} storage shards, which takes a while")
     new = DatasetProperties(config.name or properties.name, properties.voxel_size)
     return Download(target, planned, new.to_json() if target.published is None else None, notes)
+
+
+def _checked_count(plans: Sequence[MagPlan], page: str) -> int:
+    """Return the units of a download, before they are listed.
+
+    Raises:
+        InputRefused: there are more than anybody could plan or want.
+    """
+    total = sum(plan.unit_count() for plan in plans)
+    if total > MOST_UNITS:
+        largest = max(plans, key=MagPlan.unit_count)
+        raise InputRefused(
+            f"{page}: the download would have {total:.3g} storage shards in {len(plans)} mags (layer {one_line(largest.layer, 80)}, mag "
+            f"{largest.mag}: {largest.unit_count():.3g}), at most {MOST_UNITS} are possible; choose layers, mags or a box (--layer, --mag, "
+            "--bbox), or larger shards (--shard-shape)"
+        )
+    return total
 
 
 def _local(config: Config, layer: LayerProperties, notes: list[str]) -> LayerProperties | None:

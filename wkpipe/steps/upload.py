@@ -26,7 +26,8 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         ServerError: there is no token, or the server refuses or fails.
         WkpipeError: see `wkpipe.server.upload.upload`.
     """
-    from wkpipe.server.upload import difference, upload  # other jobs need none of what this loads
+    from wkpipe.server.policy import Policy  # other jobs need none of what this loads
+    from wkpipe.server.upload import difference, upload
 
     assert plan.upload is not None
     request, note = plan.upload, _Note(run / STATE_FILE)
@@ -34,7 +35,8 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         # The dataset on the server stays as it is. What the workflow is asked for is one like that on this side.
         note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
         request = replace(request, again=True)
-    return upload(request, token_handed_over(run), note)
+    # Where there were other tasks, the main process has asked the server before them (`check_beforehand`).
+    return upload(request, token_handed_over(run), note, Policy(was_reached=len(plan.tasks) > 1))
 
 
 def check_beforehand(plan: Plan, token: Token) -> None:
