@@ -478,7 +478,7 @@ def test_uploads_of_two_names_do_not_mix(stage: Stage) -> None:
 
 def test_two_processes_at_one_upload(stage: Stage) -> None:
     stage.fail("chunk", delay=1.0, count=None)
-    process = program(stage)
+    process = program(stage, without_progress=60.0)
     stage.wait_for("chunk", 3)
     second = program(stage)
     code, out, err = ended(second)

@@ -123,9 +123,9 @@ def _checked_count(plans: Sequence[MagPlan], page: str) -> int:
     if total > MOST_UNITS:
         largest = max(plans, key=MagPlan.unit_count)
         raise InputRefused(
-            f"{page}: the download would have {total:.3g} storage shards in {len(plans)} mags (layer {one_line(largest.layer, 80)}, mag "
-            f"{largest.mag}: {largest.unit_count():.3g}), at most {MOST_UNITS} are possible; choose layers, mags or a box (--layer, --mag, "
-            "--bbox), or larger shards (--shard-shape)"
+            f"{page}: {len(plans)} mags have {total:.3g} storage shards, at most {MOST_UNITS} are possible in a download (layer "
+            f"{one_line(largest.layer, 80)}, mag {largest.mag} alone has {largest.unit_count():.3g}); choose layers, mags or a box (--layer, "
+            "--mag, --bbox), or larger shards (--shard-shape)"
         )
     return total
 

@@ -72,7 +72,7 @@ def _why_not_encrypted(error: ssl.SSLError, token: Token) -> str:
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
-        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        error = error.__cause__ or error.__context__  # the pool of httpcore raises again `from None`
 
 
 def _said(error: BaseException, token: Token, otherwise: str) -> str:

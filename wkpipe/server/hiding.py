@@ -73,17 +73,24 @@ class Hiding:
         return _IN_QUERIES.sub(rf"\1{HIDDEN}", text)
 
     def with_echoes(self, content: Any) -> Any:
-        """Return parsed JSON, in which texts that hold the secret not by chance are an `Echo`."""
+        """Return parsed JSON, in which (and in place) texts that hold the secret not by chance have become an `Echo`."""
+        whole = [content]
         if self._is_never_by_chance and any(self._lower in text.lower() for text in _texts(content)):
-            return self._with_echoes(content)
-        return content
+            left: list[Any] = [whole]
+            while left:
+                found = left.pop()
+                if isinstance(found, list):
+                    found[:] = map(self._or_echo, found)
+                    left += found
+                elif isinstance(found, dict):
+                    items = [(self._or_echo(key), self._or_echo(value)) for key, value in found.items()]
+                    found.clear()
+                    found.update(items)
+                    left += found.values()
+        return whole[0]
 
-    def _with_echoes(self, content: Any) -> Any:
-        if isinstance(content, str):
-            return Echo(self.cleaned(content)) if self._lower in content.lower() else content
-        if isinstance(content, dict):
-            return {self._with_echoes(key): self._with_echoes(value) for key, value in content.items()}
-        return [self._with_echoes(each) for each in content] if isinstance(content, list) else content
+    def _or_echo(self, value: Any) -> Any:
+        return Echo(self.cleaned(value)) if isinstance(value, str) and self._lower in value.lower() else value
 
 
 def _spellings(character: str) -> str:

@@ -210,4 +210,4 @@ def _origin(url: str) -> str:
 
 def _check_proxy(proxy: str | None) -> None:
     if proxy is not None and (not proxy.startswith(("http://", "https://")) or not is_address(proxy)):
-        raise UsageError("the address of the proxy is not valid; expected one like http://proxy.example.org:3128")
+        raise UsageError("the proxy address is not valid; expected one like http://proxy.example.org:3128")

@@ -320,7 +320,7 @@ def _spoiled(fault: Fault, answer: Answer) -> Answer:
     if fault.content_type is not None:
         answer.content_type = fault.content_type
     if fault.body is not None:
-        answer.body = fault.body.encode()
+        answer.body = fault.body if isinstance(fault.body, bytes) else fault.body.encode()
     if fault.truncate:
         answer.body = answer.body[: len(answer.body) // 2]
     if fault.cut:
