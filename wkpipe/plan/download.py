@@ -124,8 +124,8 @@ def _checked_count(plans: Sequence[MagPlan], page: str) -> int:
         largest = max(plans, key=MagPlan.unit_count)
         raise InputRefused(
             f"{page}: {len(plans)} mags have {total:.3g} storage shards, at most {MOST_UNITS} are possible in a download (layer "
-            f"{one_line(largest.layer, 80)}, mag {largest.mag} alone has {largest.unit_count():.3g}); choose layers, mags or a box (--layer, "
-            "--mag, --bbox), or larger shards (--shard-shape)"
+            f"{one_line(largest.layer, 80)}, mag {largest.mag} alone has {largest.unit_count():.3g}); choose layers, mags or a box "
+            "(--layer, --mag, --bbox), or larger shards (--shard-shape)"
         )
     return total
 

@@ -47,7 +47,7 @@ class Network:
         self.policy = policy
         self.proxy = proxy
         self.on_trouble: Callable[[str], None] = lambda _: None
-        self._allow_http = allow_http
+        self.allow_http = allow_http
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._lines: list[Line] = []
@@ -149,7 +149,7 @@ class Network:
                 line = Line(self._trust, self.proxy, self._connected)
                 self._lines.append(line)
             line.deadline = deadline
-            line.is_clear = url.startswith("http:") and not self._allow_http
+            line.is_clear = url.startswith("http:") and not self.allow_http
         try:
             yield line
         finally:

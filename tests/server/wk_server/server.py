@@ -56,6 +56,12 @@ class WkServer:
     def start_datastore(self) -> None:
         self._datastore.start()
 
+    def move_datastore(self) -> None:
+        """Have the datastore listen on another port from now on."""
+        self._datastore.stop()
+        self._datastore.port = 0
+        self._datastore.start()
+
     @property
     def url(self) -> str:
         """The origin of WEBKNOSSOS, which a user gives."""
