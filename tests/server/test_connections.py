@@ -35,7 +35,7 @@ PATIENT = replace(FAST, without_progress=1e6, first_pause=1e5, longest_pause=1e5
 
 
 @contextlib.contextmanager
-def listening(answer: bytes, pem: Path | None = None) -> Iterator[tuple[int, list[bytes]]]:
+def listening(answer: bytes, pem: Path | None = None, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
     """Answer so to whatever comes, encrypted with a key and certificate; yields the port and the requests that got through."""
     requests: list[bytes] = []
     context = None
@@ -53,7 +53,7 @@ def listening(answer: bytes, pem: Path | None = None) -> Iterator[tuple[int, lis
                         requests.append(opened.recv(1 << 16))
                         opened.sendall(answer)
 
-    with socket.create_server(("127.0.0.1", 0)) as server:
+    with socket.create_server((host, 0)) as server:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
@@ -238,31 +238,14 @@ def own_address() -> str:
 @pytest.mark.skipif(own_address().startswith("127."), reason="this machine has no other address than loopback")
 def test_a_name_that_leads_elsewhere_when_it_is_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """A name server may answer one thing to the check, and another to the request."""
-    requests: list[bytes] = []
-
-    def serve() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = server.accept()
-                with connection:
-                    requests.append(connection.recv(1 << 16))
-                    connection.sendall(NOT_FOUND)
-
-    with socket.create_server((own_address(), 0)) as server:
-        thread = threading.Thread(target=serve)
-        thread.start()
-        try:
-            resolving(monkeypatch, wk="127.0.0.1")
-            url = f"http://wk.localhost:{server.getsockname()[1]}"
-            request = stage.request(url=url)
-            monkeypatch.undo()
-            resolving(monkeypatch, wk=own_address())
-            for allow_http, expected in ((False, "does not lead to this machine: the token is not sent"), (True, "404 without versions")):
-                with Network(stage.token, PATIENT, allow_http=allow_http) as network, pytest.raises(ServerError, match=expected):
-                    negotiate(Connection(network, request.url))
-        finally:
-            server.shutdown(socket.SHUT_RDWR)
-            thread.join()
+    with listening(NOT_FOUND, host=own_address()) as (port, requests):
+        resolving(monkeypatch, wk="127.0.0.1")
+        url = server_address(f"http://wk.localhost:{port}", allow_http=False)
+        monkeypatch.undo()
+        resolving(monkeypatch, wk=own_address())
+        for allow_http, expected in ((False, "does not lead to this machine: the token is not sent"), (True, "404 without versions")):
+            with Network(stage.token, PATIENT, allow_http=allow_http) as network, pytest.raises(ServerError, match=expected):
+                negotiate(Connection(network, url))
     assert [request.split(b" ")[0] for request in requests if request] == [b"GET"]
 
 
