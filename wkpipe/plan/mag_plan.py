@@ -76,10 +76,9 @@ class MagPlan:
             return []
         check_count(f"layer {self.layer}, mag {self.mag}", grid)
         if self.kind == CONVERT:
-            cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
-        else:
-            cells = [Vec3Int(cell) for cell in morton_order(grid.to_tuple()).tolist()]
-        return units_at(self.spec, [first + cell for cell in cells])
+            slices = itertools.product(*(range(low, low + n) for low, n in zip(reversed(first), reversed(grid), strict=True)))
+            return units_at(self.spec, [(x, y, z) for z, y, x in slices])
+        return units_at(self.spec, (morton_order(grid.to_tuple()) + first.to_tuple()).tolist())
 
     def unit_count(self) -> int:
         """Return how many units the box touches, at once: it lists none."""
