@@ -21,6 +21,10 @@ from tests.server.test_upload_hostile import answering
 from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer
 from wkpipe.errors import ServerError, UsageError
+from wkpipe.plan.build import make_plan
+from wkpipe.plan.config import load_config
+from wkpipe.plan.resources import Sizing
+from wkpipe.server import policy
 from wkpipe.server.address import datastore_address, server_address
 from wkpipe.server.broken import NoAnswer
 from wkpipe.server.connection import Connection
@@ -28,6 +32,8 @@ from wkpipe.server.network import Network
 from wkpipe.server.request import Target
 from wkpipe.server.token import Token
 from wkpipe.server.versions import negotiate
+from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
+from wkpipe.steps.upload import upload_dataset
 
 TLS = Path(__file__).parent / "data" / "tls"
 PATIENT = replace(FAST, without_progress=1e6, first_pause=1e5, longest_pause=1e5)
@@ -322,3 +328,19 @@ def test_a_datastore_that_has_moved(stage: Stage) -> None:
     stage.server.move_datastore()
     stage.refused(ServerError, "has no datastore http://.*; it has .*if it has another address now, pass --again")
     stage.succeeds(again=True)
+
+
+@pytest.mark.parametrize("others", [0, 3])
+def test_an_upload_after_other_tasks_has_asked_the_server_before(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """Its job waits for a name server that is away; one without tasks before it is the first to ask, and ends at once."""
+    values = {"target": str(stage.dataset), "webknossos_url": "http://no-such-host.localhost:1", "allow_http": True}
+    plan = make_plan(load_config({**values, "dataset_name": "my_data"}, "test"), Sizing.local(2))
+    (task,) = plan.tasks
+    plan = replace(plan, tasks=(*[replace(task, name=f"other {i}") for i in range(others)], task))
+    monkeypatch.setattr(policy, "Policy", lambda **more: replace(FAST, **more))
+    with kept_in_memory(Token(SECRET)) as place:
+        (tmp_path / PLACE_FILE).write_text(place)
+        with pytest.raises(ServerError, match="no progress for" if others else "this name is not known"):
+            upload_dataset(plan, tmp_path)

@@ -16,12 +16,7 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import InputRefused, MetadataError, UsageError
 from wkpipe.geometry import Mag
 from wkpipe.plan import download as plan_of_download
-from wkpipe.plan.build import make_plan
-from wkpipe.plan.config import load_config
-from wkpipe.plan.download import found_dataset
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.token import Token
 
 
 @pytest.fixture
@@ -87,17 +82,28 @@ def test_a_part_of_what_is_too_large_can_be_had(download: Download) -> None:
     assert [(layer.name, [mag.mag for mag in layer.mags]) for layer in plan.layers] == [("layer_7", [Mag(2)])]
 
 
-def test_planning_that_takes_long_is_told(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_planning_that_takes_long_is_told_before(
+    download: Download, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     page = f"{download.server.url}/datasets/{download.dataset.id}"
-    config = load_config({"target": str(download.target), "download_url": page}, "test")
-    found = found_dataset(page, page, Token(download.server.token), config)
-    said: list[str] = []
-    make_plan(config, Sizing.local(2), found=found, say=said.append)
-    assert not said
-    monkeypatch.setattr(plan_of_download, "MANY_UNITS", 0)
-    make_plan(config, Sizing.local(2), found=found, say=said.append)
-    assert len(said) == 1
-    assert said[0].startswith("planning ")
+    for most, lines in ((plan_of_download.MANY_UNITS, []), (0, ["wkpipe: planning 3 storage shards, which takes a while"])):
+        monkeypatch.setenv("WK_TOKEN", download.server.token)
+        monkeypatch.setattr(plan_of_download, "MANY_UNITS", most)
+        assert run_app(["download", page, str(download.target), "--dry-run"]) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if "planning" in line] == lines
+
+
+def test_layers_and_mags_are_bounded_too(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To plan a mag takes longer than to plan a storage shard."""
+    told(download, lambda properties: with_boxes(properties, 4097, (8, 8, 8), 1))
+    with pytest.raises(MetadataError, match="dataLayers: found 4097 layers, expected at most 4096"):
+        download.plan()
+    download.server.faults.clear()
+    told(download, lambda properties: with_boxes(properties, 400, (8, 8, 8), 11))
+    with pytest.raises(InputRefused, match=r"there are 4400 mags in 400 layers, at most 4096 are possible"):
+        download.plan()
+    few = download.plan(download_mags=["1"], download_layers=["layer_1", "layer_2"], ignore_disk_space=True)
+    assert [layer.name for layer in few.layers] == ["layer_1", "layer_2"]
 
 
 @pytest.mark.parametrize("value", [1e-320, 5e-324, 1e-200, 1e100, 1e308, 1.7e308])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 from tests.reference.workshop import assert_same_facts, our_facts
 from tests.server.download_helpers import Download
-from tests.server.upload_helpers import SECRET, Stage
+from tests.server.test_upload_hostile import answering
+from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer, reading
 from wkpipe.cli.app import run_app
 from wkpipe.errors import ServerError, WkpipeError
 from wkpipe.server.answer import Answer
 from wkpipe.server.hiding import MOST_CHARACTERS, Echo, has_echo
+from wkpipe.server.network import Network
 from wkpipe.server.token import Token
 
 TOKEN = Token(SECRET)
@@ -113,10 +116,22 @@ def test_other_encodings_than_utf_8_show_nothing(stage: Stage, encoding: str, ro
         assert ("bad *** here" if encoding == "utf-8-sig" else "not a text in UTF-8") in text
 
 
+def test_json_is_utf_8() -> None:
+    for other in ENCODINGS:
+        content = Answer(200, TOKEN, json.dumps({"a": 1}).encode(other)).json()
+        assert content == ({"a": 1} if other == "utf-8-sig" else None)
+
+
+def test_an_answer_that_comes_too_slowly_shows_no_part() -> None:
+    start = f"HTTP/1.1 400 No\r\nContent-Length: 100000\r\n\r\n{'some words, ' * 9} {SECRET[:-3]}".encode()
+    with answering(start, rest=b" ", pause=0.05) as (port, _), Network(TOKEN, FAST) as network:
+        answer = network.request("GET", f"http://127.0.0.1:{port}/", {}, None, False, 5.0, time.monotonic() + 0.5)
+    assert answer.is_cut
+    assert PIECE not in str(answer).lower()
+
+
 def test_an_exception_of_the_network_is_cleaned_before_it_is_cut(stage: Stage) -> None:
     """h11 tells of a bad line as a whole."""
-    from tests.server.test_upload_hostile import answering
-
     with answering(b"HTTP/1.1 200 OK\r\n" + b"x" * 150 + SECRET.encode() * 9 + b"\r\n\r\n") as (port, _):
         text = stage.refused(ServerError, "broke off", url=f"http://127.0.0.1:{port}")
     assert PIECE not in text.lower()

@@ -286,6 +286,8 @@ def test_case_19_the_properties_change(stage: Stage, part: dict[str, Any], after
     told = Told(after=after % size, then=lambda: file.write_bytes(file.read_bytes().replace(b'"team": ""', b'"team": "x"')))
     stage.refused(IntegrityError, "datasource-properties.json has changed since its upload began", progress=told, jobs=1, **part)
     assert stage.count("finish") == 0
+    if after > 0:
+        assert not [entry for entry in stage.entries("chunk") if "datasource-properties.json" in entry.subject], "it is not sent then"
     assert stage.succeeds(again=True, **part)
 
 

@@ -39,6 +39,9 @@ MANY_UNITS = 100_000
 MOST_MAGS = 64
 """Of a layer: servers have none twice as coarse as 2^30, nor two of the same coarseness."""
 
+MOST_MAGS_OF_A_RUN = 4096
+"""To plan a mag takes a millisecond."""
+
 
 @dataclass(frozen=True)
 class Download:
@@ -103,6 +106,12 @@ def plan_download(config: Config, found: FoundDataset, say: Callable[[str], None
     if not chosen:
         raise InputRefused(f"{found.remote.page} has no layer; there is nothing to download")
     chosen_here = [(layer, local) for layer in chosen if (local := _local(config, layer, notes)) is not None]
+    count = sum(len(mags or layer.mags) for layer, _ in chosen_here)
+    if count > MOST_MAGS_OF_A_RUN:
+        raise InputRefused(
+            f"{found.remote.page}: there are {count} mags in {len(chosen_here)} layers, at most {MOST_MAGS_OF_A_RUN} are possible in a "
+            "download; choose layers or mags (--layer, --mag)"
+        )
     planned = [(local, [_mag_plan(config, local, mag, found.remote) for mag in _mags(layer, mags)]) for layer, local in chosen_here]
     if not planned:
         raise InputRefused(f"the box {config.box_to_download} touches no layer of {found.remote.page}: {'; '.join(notes)}")

@@ -29,6 +29,9 @@ _ID = re.compile(r"(?:.*-)?([0-9a-f]{24})")
 VOXEL_NM = 1e-9, 1e27
 """Edges of voxels that are taken over from a server: far below an atom, and above a galaxy."""
 
+MOST_LAYERS = 4096
+"""Layers of a dataset on a server; to look at more would take long."""
+
 _EXPECTED = "expected that of a dataset's page, like https://webknossos.org/datasets/my_data-0123456789abcdef01234567"
 
 
@@ -182,8 +185,11 @@ def _properties(datastore: Any, versions: Versions, dataset_id: str, name: str) 
     answer = datastore.ask(what, "GET", f"/data/v{versions.data}/zarr/{dataset_id}/datasource-properties.json")
     if not answer.is_ok:
         raise datastore.refusal(what, answer)
-    datastore.used(what, answer.json())
+    content = datastore.used(what, answer.json())
     where = f"dataset {dataset_id} of {datastore.base}"
+    layers = content.get("dataLayers") if isinstance(content, dict) else None
+    if isinstance(layers, list) and len(layers) > MOST_LAYERS:
+        raise MetadataError(f"{where}: dataLayers: found {len(layers)} layers, expected at most {MOST_LAYERS}; correct it there")
     try:
         properties = DatasetProperties.from_bytes(answer.body, where)
     except MetadataError as error:
