@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -38,12 +38,21 @@ from wkpipe.stored.lease import Lookout, elsewhere_text, state_elsewhere
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
+Say = Callable[[str], None]
 
-def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None, break_lock: bool = False) -> Plan:
+
+def make_plan(
+    config: Config,
+    sizing: Sizing,
+    free: Free = free_bytes,
+    found: FoundDataset | None = None,
+    break_lock: bool = False,
+    say: Say = lambda _: None,
+) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
     `free` tells the free bytes of the file system of a path, None where that is not known. `found` is the dataset to download.
-    With `break_lock`, a run that may be gone is not waited for.
+    With `break_lock`, a run that may be gone is not waited for. `say` is given a line if planning takes long.
 
     Raises:
         InputRefused: the source or the target can not be worked on, or the disk is too small.
@@ -53,16 +62,16 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
     locations = Locations.of(config.target, config.state_dir)
     lookout = Lookout.begin(locations, break_lock)
     with lookout.refusals_checked():
-        plan = _planned(config, sizing, free, found)
+        plan = _planned(config, sizing, free, found, say)
     elsewhere = state_elsewhere(locations)
     notes = plan.notes if elsewhere is None else (f"{locations.dataset}: {elsewhere_text(elsewhere)}", *plan.notes)
     return replace(plan, epoch=lookout.epoch, working=lookout.working, notes=notes)
 
 
-def _planned(config: Config, sizing: Sizing, free: Free, found: FoundDataset | None) -> Plan:
+def _planned(config: Config, sizing: Sizing, free: Free, found: FoundDataset | None, say: Say) -> Plan:
     assert (found is None) == (config.download_url is None)
     if found is not None:
-        draft = _plan_download(config, found)
+        draft = _plan_download(config, found, say)
     else:
         draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     upload = upload_request(config, draft.locations, draft.name)
@@ -354,8 +363,8 @@ def _converted(config: Config, conversion: Conversion) -> _Draft:
     return draft
 
 
-def _plan_download(config: Config, found: FoundDataset) -> _Draft:
-    download = plan_download(config, found)
+def _plan_download(config: Config, found: FoundDataset, say: Say) -> _Draft:
+    download = plan_download(config, found, say)
     try:
         return _downloaded(config, found, download)
     except ForeignMag:
