@@ -1,0 +1,57 @@
+"""Fixtures of the attacks: images, a converted dataset, and the other tool that changes it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.attack.helpers import convert, noise, write_images
+from tests.attack.other_tools import Imitation, Original, OtherTool
+from tests.reference.workshop import Reference
+from wkpipe.storage import disk
+
+
+@pytest.fixture(autouse=True)
+def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn the syncs off: no power is cut here."""
+    for name in ("sync", "sync_directory", "sync_file_system"):
+        monkeypatch.setattr(disk, name, lambda *_: None)
+
+
+@pytest.fixture(params=["imitation", pytest.param("original", marks=pytest.mark.reference)])
+def tool(request: pytest.FixtureRequest, tmp_path: Path) -> OtherTool:
+    """The other tool: imitated, and where it is installed the reference package itself."""
+    if request.param == "imitation":
+        return Imitation()
+    return Original(Reference(request.getfixturevalue("reference_python"), tmp_path / "reference.lock"), tmp_path / "handed-over")
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Slices of noise; tests that change them copy them."""
+    return write_images(tmp_path_factory.mktemp("attack") / "images", noise())
+
+
+@pytest.fixture(scope="session")
+def pristine(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    made: dict[str, Path] = {}
+
+    def get(data_format: str) -> Path:
+        if data_format not in made:
+            made[data_format] = convert(images, tmp_path_factory.mktemp("attack") / f"ds-{data_format}", data_format)
+        return made[data_format]
+
+    return get
+
+
+@pytest.fixture
+def converted(pristine: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that gives a copy, times kept, of a dataset that wkpipe converted and downsampled to mag 4."""
+
+    def copied(data_format: str = "zarr3", name: str = "ds") -> Path:
+        return Path(shutil.copytree(pristine(data_format), tmp_path / name))
+
+    return copied
