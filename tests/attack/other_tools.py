@@ -50,11 +50,11 @@ class OtherTool(ABC):
     @abstractmethod
     def downsample(self, root: Path, layer: str, coarsest: int) -> None: ...
 
-    def make(self, root: Path, layer: str, voxels: Array, data_format: str = "zarr3") -> Path:
+    def make(self, root: Path, layer: str, voxels: Array, data_format: str = "zarr3", shard: int = SHARD) -> Path:
         """Make a dataset with one layer and its mag 1."""
         self.make_dataset(root)
         self.add_layer(root, layer, data_format, str(voxels.dtype), voxels.shape)
-        self.add_mag(root, layer, 1, voxels)
+        self.add_mag(root, layer, 1, voxels, shard=shard)
         return root
 
 
@@ -86,7 +86,7 @@ class Imitation(OtherTool):
         path.parent.mkdir(exist_ok=True)
         step = chunk if kind == "zarr" else shard
         box = entry["boundingBox"]
-        shape = [1, *(-(-(-(-n // mag)) // step) * step for n in (box["width"], box["height"], box["depth"]))]
+        shape = [1, *(_whole_shards(n, mag, step) for n in (box["width"], box["height"], box["depth"]))]
         new: dict[str, Any] = {"mag": [mag] * 3, "path": f"./{layer}/{mag}"}
         if kind == "wkw":
             wkw.Dataset.create(
@@ -131,7 +131,7 @@ class Imitation(OtherTool):
         for found in entry["mags"] if entry["dataFormat"] != "wkw" else ():
             array = _open(root / found["path"], entry["dataFormat"])
             step = array.chunk_layout.write_chunk.shape[1:]
-            end = [-(-(-(-n // m)) // s) * s for n, m, s in zip(size, found["mag"], step, strict=True)]
+            end = [_whole_shards(n, m, s) for n, m, s in zip(size, found["mag"], step, strict=True)]
             array.resize(exclusive_max=[1, *end], resize_metadata_only=True).result()
 
     def downsample(self, root: Path, layer: str, coarsest: int) -> None:
@@ -189,7 +189,36 @@ def _properties(root: Path) -> Any:
 
 
 def _save(root: Path, properties: Any) -> None:
+    """Write the properties, and the group files as the reference package has them (the 2 of .zgroup is a text there)."""
     (root / "datasource-properties.json").write_text(json.dumps(properties, indent=4))
+    for layer in properties["dataLayers"]:
+        directory, kind = root / layer["name"], layer["dataFormat"]
+        if kind == "wkw" or not directory.is_dir():
+            continue
+        factor = properties["scale"]["factor"]
+        axes = [{"name": "c", "type": "channel"}, *({"name": axis, "type": "space", "unit": "nanometer"} for axis in "xyz")]
+        datasets = [
+            {
+                "path": Path(mag["path"]).name,
+                "coordinateTransformations": [{"type": "scale", "scale": [1.0, *(f * m for f, m in zip(factor, mag["mag"], strict=True))]}],
+            }
+            for mag in layer["mags"]
+        ]
+        if kind == "zarr3":
+            group: dict[str, Any] = {"zarr_format": 3, "node_type": "group"}
+            ome = {"ome": {"version": "0.5", "multiscales": [{"axes": axes, "datasets": datasets}]}}
+            (directory / "zarr.json").write_text(json.dumps(group | {"attributes": ome}))
+            (root / "zarr.json").write_text(json.dumps(group))
+        else:
+            (directory / ".zattrs").write_text(json.dumps({"multiscales": [{"version": "0.4", "axes": axes, "datasets": datasets}]}))
+            for place in (root, directory):
+                (place / ".zgroup").write_text(json.dumps({"zarr_format": "2"}))
+
+
+def _whole_shards(length: int, mag: int, shard: int) -> int:
+    """How long an axis of a mag's array is: the box, rounded up to voxels of the mag and then to whole shards."""
+    voxels = -(-length // mag)
+    return -(-voxels // shard) * shard
 
 
 def _layer(properties: Any, layer: str) -> Any:

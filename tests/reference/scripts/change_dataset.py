@@ -22,9 +22,7 @@ def main(path, change, values, file):
     dataset = Dataset.open(path)
     if change == "add_layer":
         box = BoundingBox((0, 0, 0), values["size"])
-        dataset.add_layer(
-            values["layer"], "color", dtype=values["dtype"], data_format=values["data_format"], bounding_box=box
-        )
+        dataset.add_layer(values["layer"], "color", dtype=values["dtype"], data_format=values["data_format"], bounding_box=box)
         return
     if change == "delete_layer":
         dataset.delete_layer(values["layer"])
