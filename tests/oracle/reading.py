@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,12 @@ class StoredMag:
     channel_index: int
     topleft: Mag3
     size: Mag3
+
+    def size_on_disk(self) -> int:
+        """The voxels of the whole array, as its metadata have it; of WKW, which does not say, those of the box."""
+        if self.data_format == "wkw":
+            return math.prod(a + n for a, n in zip(self.topleft, self.size, strict=True)) * self.channels
+        return math.prod(zarr.open_array(self.path, mode="r", zarr_format=3 if self.data_format == "zarr3" else 2).shape)
 
     def read(self, reader: str) -> tuple[Array, Array]:
         """The voxels of the layer's box, and the whole array with these set to 0."""

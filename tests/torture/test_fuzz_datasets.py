@@ -30,7 +30,6 @@ from wkpipe.steps.run import Run
 from wkpipe.steps.verify.dataset import verify_dataset
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.work import run_task
-from wkpipe.storage import disk
 
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 SEED = int(os.environ.get("WKPIPE_TEST_SEED", "20261121"))
@@ -45,12 +44,7 @@ BATCHES = [
     for first in range(0, max(1, round(count * SCALE)), BATCH)
 ]
 
-
-@pytest.fixture(autouse=True)
-def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn the syncs off: no power is cut here."""
-    for name in ("sync", "sync_directory", "sync_file_system"):
-        monkeypatch.setattr(disk, name, lambda *_: None)
+pytestmark = pytest.mark.usefixtures("no_syncs")
 
 
 @pytest.mark.timeout(1800)
