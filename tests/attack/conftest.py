@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.attack.helpers import convert, noise, write_images
 from tests.attack.other_tools import Imitation, Original, OtherTool
-from tests.reference.workshop import Reference
 
 AWAITED = Path(__file__).with_name("awaited.txt")
 
@@ -28,12 +27,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xfail(strict=True, reason="docs/design/identity.md, not done yet"))
 
 
+@pytest.fixture(scope="session")
+def original(reference_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Original]:
+    tool = Original(reference_python, tmp_path_factory.mktemp("original"))
+    yield tool
+    tool.close()
+
+
 @pytest.fixture(params=["imitation", pytest.param("original", marks=pytest.mark.reference)])
-def tool(request: pytest.FixtureRequest, tmp_path: Path) -> OtherTool:
+def tool(request: pytest.FixtureRequest) -> OtherTool:
     """The other tool: imitated, and where it is installed the reference package itself."""
     if request.param == "imitation":
         return Imitation()
-    return Original(Reference(request.getfixturevalue("reference_python"), tmp_path / "reference.lock"), tmp_path / "handed-over")
+    found: OtherTool = request.getfixturevalue("original")
+    return found
 
 
 @pytest.fixture(scope="session")

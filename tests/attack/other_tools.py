@@ -7,7 +7,9 @@ attributes, whole shards replaced, properties rewritten, no ledger. `Original` h
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ import wkw
 
 from tests.oracle.pyramid import Array, coarser
 from tests.oracle.reading import stored_mags
-from tests.reference.workshop import Reference
+from tests.reference.workshop import SCRIPTS
 
 CHUNK, SHARD = 8, 16
 
@@ -147,17 +149,29 @@ class Imitation(OtherTool):
 
 
 class Original(OtherTool):
-    """The reference package, in its own Python."""
+    """The reference package, in one process of its own Python."""
 
-    def __init__(self, reference: Reference, place: Path) -> None:
-        self._reference = reference
-        self._place = place
+    def __init__(self, python: Path, place: Path) -> None:
+        environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "WK_TOKEN")}
+        command = [python, "-W", "ignore", SCRIPTS / "change_dataset.py"]
+        self._file = place / "voxels.npy"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+        )
+
+    def close(self) -> None:
+        self._process.communicate(timeout=60)
 
     def _do(self, root: Path, name: str, voxels: Array | None = None, **values: Any) -> None:
-        self._place.mkdir(exist_ok=True)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
         if voxels is not None:
-            np.save(self._place / "voxels.npy", voxels)
-        self._reference.script("change_dataset.py", root, name, values, self._place / "voxels.npy")
+            np.save(self._file, voxels)
+        print(json.dumps([str(root), name, values, str(self._file)]), file=self._process.stdin, flush=True)
+        answer = self._process.stdout.readline()
+        assert answer, f"the reference package's process ended: {self._process.wait()}"
+        assert json.loads(answer) is None, json.loads(answer)
 
     def make_dataset(self, root: Path) -> None:
         self._do(root, "make_dataset")

@@ -10,9 +10,9 @@ import numpy as np
 
 from tests.oracle.pyramid import MODES, Array, Mag3, box_in
 
-INTEGERS = ("uint8", "uint8", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
-FLOATS = ("float32", "float64")
-CONTENTS = ("noise", "few", "labels", "sparse", "constant", "empty", "extremes", "gradient")
+INTEGERS = ("uint8", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64")
+COLORS = ("uint8", "uint8", "uint16", "uint32", "int8", "int16", "int32", "float32", "float32", "float64", "float64")
+CONTENTS = (*("noise", "few", "extremes") * 3, *("labels", "gradient") * 2, "sparse", "constant", "empty")
 MAKERS = {"wkw": ("convert", "library", "wkw"), "zarr": ("convert", "library", "zarr", "tensorstore")}
 MAKERS["zarr3"] = MAKERS["zarr"]
 VOXEL_SIZES = ((1, 1, 1), (1, 1, 1), (11.24, 11.24, 28), (4, 4, 35), (8, 8, 2), (2, 4, 8), (5, 7, 11), (0.3, 0.3, 0.6), (10, 10, 5))
@@ -86,8 +86,8 @@ def draw(number: int, channel_index: bool = False) -> Case:
     dtype, category = _voxels(r, maker, data_format, channels)
     finest = (1, 1, 1) if maker == "convert" else r.choice([(1, 1, 1)] * 5 + [(2, 2, 1), (2, 2, 2), (1, 1, 2)])
     topleft = (0, 0, 0) if maker == "convert" else tuple(r.choice([0, 0, r.randrange(70), 16]) for _ in range(3))
-    edges = [r.choice([1, 2, 3, r.randrange(1, 64), r.randrange(1, 64), 64, 33]) for _ in range(2)]
-    size = (*edges, r.choice([1, 2, r.randrange(1, 40), r.randrange(1, 40), 32]))
+    edges = [r.choice([1, 2, 64, *(r.randrange(3, 64) for _ in range(6))]) for _ in range(2)]
+    size = (*edges, r.choice([1, 2, 32, *(r.randrange(3, 40) for _ in range(4))]))
     chunk, shard = _shapes(r, data_format)
     extra = 0 if not channel_index else r.randrange(1, 4)
     sampling = r.choice(["anisotropic", "anisotropic", "isotropic", "constant_z"])
@@ -133,9 +133,9 @@ def _voxels(r: Random, maker: str, data_format: str, channels: int) -> tuple[str
     if maker == "convert" and channels == 3:
         return "uint8", "color"
     category = r.choice(["color", "segmentation"])
-    types = INTEGERS if category == "segmentation" else (*INTEGERS[:5], *INTEGERS[6:9], *FLOATS)
+    types = INTEGERS if category == "segmentation" else COLORS
     if maker in ("convert", "library"):
-        types = tuple(t for t in types if t != "float64" and (category == "segmentation" or t != "uint64"))
+        types = tuple(t for t in types if t != "float64")
     dtype = r.choice(types)
     if dtype == "float32" and channels == 2:
         return "int16", category  # the properties have one name for two channels of float and one of double

@@ -1,10 +1,12 @@
-"""Run by the reference package's Python: change a dataset.
+"""Run by the reference package's Python: change datasets, as long as changes come.
 
-usage: change_dataset.py DATASET CHANGE VALUES FILE, where VALUES is JSON and FILE the voxels (x, y, z) as .npy, if the change has any.
+Each line of stdin is a change, JSON: [DATASET, CHANGE, VALUES, FILE], where FILE holds the voxels (x, y, z) as .npy, if the change has any.
+Each is answered by a line on stdout: JSON, the text of an exception or null.
 """
 
 import json
 import sys
+import traceback
 
 import numpy as np
 from cluster_tools import get_executor
@@ -45,4 +47,12 @@ def main(path, change, values, file):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4])
+    answers = sys.stdout
+    sys.stdout = sys.stderr  # whatever is printed meanwhile is no answer
+    for line in sys.stdin:
+        try:
+            main(*json.loads(line))
+            error = None
+        except Exception:
+            error = traceback.format_exc()
+        print(json.dumps(error), file=answers, flush=True)
