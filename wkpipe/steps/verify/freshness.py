@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from wkpipe.errors import WkpipeError
+from wkpipe.errors import MetadataError, WkpipeError
 from wkpipe.formats.base import ArraySpec, Position, UnitFacts
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
@@ -90,4 +90,7 @@ def freshness(mag: MagOnDisk, ledger: Ledger, other: Collection[Position] = ()) 
     if is_replaced(recorded_identity(locations, name, finer), source, known):
         other = known.records.keys()
     tokens = tokens_on_disk(known, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None, other)
-    return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens)
+    try:
+        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens)
+    except MetadataError:  # the properties contradict the recipe, which is reported with the array's metadata
+        return None
