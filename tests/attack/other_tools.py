@@ -157,8 +157,6 @@ class Original(OtherTool):
         self._file = place / "voxels.npy"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
-        )
 
     def close(self) -> None:
         self._process.communicate(timeout=60)
