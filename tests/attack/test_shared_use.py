@@ -529,7 +529,7 @@ def test_jobs_on_a_cluster_are_named_by_the_dataset_wherever_the_state_is(source
     target = place / "ds"
     run = Run(make_plan(config(source, target, state_dir=place / "state"), Sizing.local(1)))
     with run.begun():
-        assert place_of(run.directory) == target.resolve() / ".wkpipe"
+        assert place_of(run.directory, run.seal) == target.resolve() / ".wkpipe"
 
 
 # -- planning while another run works --------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from wkpipe.plan.schema import CONFIG_PATH, SCHEMA_PATH, config_text, schema_tex
 from wkpipe.plan.table import plan_table
 from wkpipe.plan.task import PUBLISH
 from wkpipe.steps.run import Run, run_stored_task
+from wkpipe.storage.seal import Seal
 
 VALUES: dict[str, Any] = {"chunk_shape": 8, "shard_shape": 16}
 
@@ -353,15 +354,16 @@ def plan_without_preparation(plan: Plan) -> Any:
 
 
 def round_trip(plan: Plan) -> Any:
+    seal = Seal.new()
     with tempfile.TemporaryDirectory() as directory:
         for name, data in plan.files().items():
-            (Path(directory) / name).write_bytes(data)
-        loaded = load_plan(Path(directory))
+            (Path(directory) / name).write_bytes(seal.sealed(name, data))
+        loaded = load_plan(Path(directory), seal)
         for task in plan.tasks:
-            alone = load_plan(Path(directory), task.name)
+            alone = load_plan(Path(directory), seal, task.name)
             assert [t.name for t in alone.tasks] == [task.name]
         with pytest.raises(UsageError):
-            load_plan(Path(directory), "00000")
+            load_plan(Path(directory), seal, "00000")
         rounded = tuple(t for t in loaded.tasks)
         assert [t.runtime_s for t in rounded] == [round(t.runtime_s, 3) for t in plan.tasks]
         from dataclasses import replace
@@ -386,7 +388,7 @@ def test_odd_layer_names(tmp_path: Path, name: str) -> None:
     job = Run(plan)
     with job.begun():
         for task in plan.tasks:
-            run_stored_task(job.directory, task.name)
+            run_stored_task(job.directory, task.name, job.seal)
             assert job.marker(task).exists()
     layer.name = name
     check_pyramid(root, layer, "median")
@@ -403,7 +405,7 @@ def test_a_layer_that_is_called_like_a_mag_of_another(tmp_path: Path) -> None:
     job = Run(plan)
     with job.begun():
         for task in plan.tasks:
-            run_stored_task(job.directory, task.name)
+            run_stored_task(job.directory, task.name, job.seal)
             assert job.marker(task).exists()
     for layer in layers:
         check_pyramid(root, layer, "median")

@@ -128,7 +128,7 @@ def proven_beside(root: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for recipe in root.glob(".wkpipe/remade/layer/ledger/*/recipe.json"):
         mag = recipe.parent.name
-        times = {record.proof.mtime_ns for record in Ledger.load(recipe.parent).records.values()}
+        times = {record.proof.stamp.value for record in Ledger.load(recipe.parent).records.values()}
         for path in (root / ".wkpipe/remade/layer/arrays" / mag).rglob("*"):
             if path.is_file() and path.stat().st_mtime_ns in times:
                 found[f"{mag}/{path.relative_to(root / '.wkpipe/remade/layer/arrays' / mag)}"] = (

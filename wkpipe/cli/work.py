@@ -66,7 +66,7 @@ def work(
     start = time.monotonic()
     if options.leave_jobs and not options.dry_run:
         await_orphans(Locations.of(config.target, config.state_dir), say)
-    plan = make_plan(config, strategy.sizing, found=found, break_lock=options.break_lock)
+    plan = make_plan(config, strategy.sizing, found=found, break_lock=options.break_lock, say=say)
     for note in (*plan.notes, *strategy.notes(plan)):
         say(note)
     if options.dry_run:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.dataset.live_properties import LiveProperties
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError
-from wkpipe.formats import create_array, make_spec, open_array
-from wkpipe.formats.base import ArraySpec, DataFormat, Position, StoredArray
+from wkpipe.formats import create_array, default_compression, make_spec, open_array
+from wkpipe.formats.base import NO_COMPRESSION, ArraySpec, DataFormat, Position, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox, Vec3Int
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.plan.pyramid import fitted
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
@@ -32,7 +34,9 @@ _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 # -- making ---------------------------------------------------------------------------------------------------------
 
 
-def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None) -> Shapes:
+def new_mag_shapes(
+    layer: LayerProperties, mag: Mag, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None, compress: bool
+) -> Shapes:
     """Return the shapes of a new mag: given ones, else the defaults.
 
     The first mag of a layer gets full shards however thin the layer is, for it may still grow; for later ones the
@@ -46,7 +50,11 @@ def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int
     depth = layer.box.size.z if layer.mags else SHARD_EDGE
     if chunks_per_shard is not None:
         shard = (chunk or default_shapes(layer.data_format, depth).chunk) * chunks_per_shard
-    return default_shapes(layer.data_format, depth, chunk, shard)
+    shapes = default_shapes(layer.data_format, depth, chunk, shard)
+    if shard is not None or not layer.mags:
+        return shapes
+    compression = default_compression(layer.data_format) if compress else NO_COMPRESSION
+    return fitted(shapes, layer, box_in_mag(layer.bounding_box(), mag), compression)
 
 
 def mag_spec(layer: LayerProperties, mag: Mag, shapes: Shapes, compress: bool) -> ArraySpec:
@@ -79,7 +87,8 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
         replace_file(identity_file(live.locations, layer_name, mag), identity.to_bytes(), Scratch(live.locations.temporary))
         create_array(live.locations.array(layer_name, mag), spec, live.scratch(), identity.attributes)
         length = shapes.shard.x if spec.data_format is DataFormat.WKW else None
-        return properties.with_layer(layer.with_mag(MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)))
+        entry = MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)
+        return properties.with_layer(replace(layer, channel_index=0).with_mag(entry))  # new arrays hold the layer's channels alone
 
     live.check_free()
     chunk = shapes_of(live.layer(layer_name)).chunk
@@ -119,7 +128,7 @@ def remove_mag(live: LiveProperties, layer_name: str, mag: Mag) -> None:
     live.check_free()
     layer = live.layer(layer_name)
     entry = layer.mag(mag)
-    is_remote = entry.path is not None and "://" in entry.path
+    is_remote = entry.is_remote
     stored = live.stored()
     path = None if is_remote else stored.mag_path(layer, entry)
     is_owned = path is not None and stored.owns(layer, entry)
@@ -204,8 +213,7 @@ def _writable_arrays(
     if not layer.data_format.is_writable:
         return []
     stored = StoredDataset(live.locations, properties)
-    remote = [entry for entry in layer.mags if entry.path is not None and "://" in entry.path]
-    owned = [entry for entry in layer.mags if entry not in remote and stored.owns(layer, entry)]
+    owned = [entry for entry in layer.mags if stored.owns(layer, entry)]
     return [(entry, stored.open_mag(layer, entry)) for entry in owned]
 
 

@@ -60,12 +60,12 @@ class PropertiesFile:
             TryAgain: another process holds the lock for too long.
             NotWritable: the dataset is read-only, or the disk is full.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read()
             after = function(before)
             if after is None:
                 return before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def create(self, properties: DatasetProperties) -> DatasetProperties:
@@ -75,11 +75,11 @@ class PropertiesFile:
             AlreadyExists: the file is there already.
             TryAgain, NotWritable: see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             # lexists: a dangling link is somebody's file too.
             if self.path.exists() or self.path.is_symlink():
                 raise AlreadyExists(f"{self.path} exists already; open the dataset, or choose another directory")
-            self._save(properties)
+            self._save(properties, lock)
             return properties
 
     def create_or_update(self, properties: DatasetProperties, function: Change) -> DatasetProperties:
@@ -88,17 +88,17 @@ class PropertiesFile:
         Raises:
             see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read() if self.exists() else properties
             after = function(before) or before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def _lock(self) -> MetadataLock:
         inside = self.root / ".wkpipe"
         return MetadataLock(inside / "locks", self._given_scratch or Scratch(inside / "tmp"), self._timeout)
 
-    def _save(self, properties: DatasetProperties) -> None:
+    def _save(self, properties: DatasetProperties, lock: MetadataLock) -> None:
         disk.make_directory(self.root)
         scratch = self._given_scratch or Scratch(self.root / ".wkpipe" / "tmp")
         content = properties.to_bytes()
@@ -107,4 +107,5 @@ class PropertiesFile:
         if not self.exists() or self.path.read_bytes() != content:
             # What a damaged file is restored from, see `wkpipe verify --repair`.
             replace_file(properties_copy(self._state), content, Scratch(self._state / "tmp"))
+            lock.check()
             replace_file(self.path, content, scratch)

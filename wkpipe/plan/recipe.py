@@ -104,6 +104,8 @@ def _check_types(node: JsonNode) -> None:
                 _integer(item, 0)
     if (source := node.get("source")) is not None:
         source.members()
+    if "from_channel" in node.value:
+        _integer(node.child("from_channel"), 1)
 
 
 def _integer(node: JsonNode, low: int) -> None:

@@ -36,8 +36,8 @@ class Task:
     """The unit of scheduling: one Snakemake job with one marker file.
 
     `rule` is the Snakemake rule that runs it (prove, convert, downsample, download, publish, upload, verify). `parts` are the units
-    that it makes, or proves. `inputs` are the names of the tasks that must be done before; `layers` the layers that a publish task makes visible, or
-    whose gate a proving task is. `mem_mb` is the predicted peak of the
+    that it makes, or proves. `inputs` are the names of the tasks that must be done before; `layers` the layers that a publish task
+    makes visible, or whose gate a proving task is. `mem_mb` is the predicted peak of the
     process (MB = 10^6 bytes), `runtime_s` the predicted duration with `threads` threads. `selection` is what a verifying task looks at.
     """
 

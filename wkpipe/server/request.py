@@ -127,7 +127,7 @@ class Target:
         from wkpipe.server.policy import Policy
 
         request = self.request
-        return Network(token, policy or Policy(), request.ca_file, request.proxy)
+        return Network(token, policy or Policy(), request.ca_file, request.proxy, request.allow_http)
 
 
 def opened(request: UploadRequest) -> StoredDataset:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import PROVE
 from wkpipe.storage.access import check_removable, check_replaceable, check_writable
 from wkpipe.storage.lease import EPOCH_NAME
 from wkpipe.stored.dataset import StoredDataset
@@ -31,8 +32,9 @@ def check_permitted(plan: Plan) -> None:
     check_replaceable(PropertiesFile(locations.dataset).path, _DATA_FIX)
     for directory in (locations.ledgers, locations.conversion_copy.parent):
         check_writable(directory, _STATE_FIX)
-    for layer, mag in {(part.layer, part.mag) for task in plan.tasks for part in task.parts}:
+    for layer, mag in {(part.layer, part.mag) for task in plan.tasks if task.rule != PROVE for part in task.parts}:
         check_writable(locations.array(layer, mag), _DATA_FIX)
+    for layer, mag in {(part.layer, part.mag) for task in plan.tasks for part in task.parts}:
         check_writable(locations.ledger(layer, mag), _STATE_FIX)
     if plan.preparation.remove_target:
         check_emptying(locations)

@@ -29,6 +29,7 @@ from typing import Any
 
 import google_crc32c
 
+from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
 from wkpipe.storage.access import unreadable
 from wkpipe.storage.commit import Scratch, replace_file
@@ -234,6 +235,8 @@ def _segments(directory: Path) -> list[Path]:
         )
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise InputRefused(f"{directory}: something that is no directory is in the place of the ledger; remove it") from None
 
 
 def _unit_text(unit: Position) -> bytes:

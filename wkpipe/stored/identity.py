@@ -60,7 +60,7 @@ def layout_of(spec: ArraySpec) -> str:
         list(spec.chunk_shape),
         list(spec.shard_shape),
         [spec.compression.kind, spec.compression.level],
-        repr(spec.fill_value),
+        repr(spec.dtype.type(spec.fill_value).item()),
     ]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.geometry import Mag
-from wkpipe.storage.access import check_readable, exists, is_directory, is_link
+from wkpipe.storage.access import check_readable, exists, is_directory
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.inside import refuse_links, refuse_strangers
 from wkpipe.storage.lease import Epoch
 
 STATE_NAME = ".wkpipe"
@@ -39,16 +40,27 @@ class Locations:
         `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path.
 
         Raises:
-            InputRefused: the state inside of the dataset is a link to somewhere else.
+            InputRefused: there is anything but files and directories in the state; or a path has a line break.
         """
         root = dataset.resolve()
         inside = root / STATE_NAME
-        _refuse_links(inside, inside / "locks")
+        refuse_links(inside, inside / "locks")
         chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
         if chosen is None:
-            _refuse_links(*(inside / name for name in _STATE_PARTS))
-            return cls(root, inside)
-        return cls(root, chosen.resolve() / state_key(root))
+            return cls(root, inside)._checked()
+        return cls(root, chosen.resolve() / state_key(root))._checked()
+
+    def _checked(self) -> Locations:
+        """Return the locations, if nothing that wkpipe goes by can be led astray by what somebody has put there."""
+        if {"\n", "\r"} & {*str(self.dataset), *str(self.state)}:
+            raise InputRefused(f"{str(self.dataset)!r}: a path with a line break is not supported; rename the directory")
+        for state in {self.state, self.dataset / STATE_NAME}:
+            refuse_strangers(state, _UNREAD)
+        return self
+
+    def root_of(self, path: Path) -> Path:
+        """Return the directory that a path must not leave through a link: the dataset, or a state elsewhere."""
+        return self.state if path.is_relative_to(self.state) and not self.state.is_relative_to(self.dataset) else self.dataset
 
     @property
     def inside(self) -> Path:
@@ -80,10 +92,10 @@ class Locations:
             InputRefused: the layer's or the mag's directory is a link: what it leads to is only read.
         """
         directory = self.dataset / layer
-        _refuse_links(directory, directory / str(mag))
+        refuse_links(directory, directory / str(mag))
         if (layer, mag) in self.remade:
             directory = self.remade_data(layer) / ARRAYS
-            _refuse_links(directory.parent.parent, directory.parent, directory, directory / str(mag))
+            refuse_links(directory.parent.parent, directory.parent, directory, directory / str(mag))
         return directory / str(mag)
 
     def ledger(self, layer: str, mag: Mag) -> Path:
@@ -95,10 +107,10 @@ class Locations:
         """
         if (layer, mag) in self.remade:
             directory = self.remade_state(layer) / LEDGERS
-            _refuse_links(self.state / REMADE, directory.parent)
+            refuse_links(self.state / REMADE, directory.parent)
         else:
             directory = self.ledgers / layer
-        _refuse_links(directory, directory / str(mag))
+        refuse_links(directory, directory / str(mag))
         check_readable((directory, directory / str(mag)), READ_FIX)
         return directory / str(mag)
 
@@ -172,7 +184,7 @@ class Locations:
 
     def scratch(self, epoch: Epoch) -> Scratch:
         """Return where the run with this epoch puts temporary files of the state; none gets its name once the lease is lost."""
-        return Scratch(self.temporary / _epoch_name(epoch), epoch.check)
+        return Scratch(self.temporary / _epoch_name(epoch), epoch.check, self.root_of(self.temporary))
 
     def data_scratch(self, epoch: Epoch) -> Scratch:
         """Return the like for temporary files of arrays and properties."""
@@ -182,7 +194,8 @@ class Locations:
 READ_FIX = "ask its owner for the right to read it, or give another state directory with --state-dir"
 
 _KNOWLEDGE = ("conversion.json", "copies", "ledger", REMADE)
-_STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp", UPLOADS)
+_UNREAD = ("runs/*", "tmp/*", ".snakemake", f"{REMADE}/*/{ARRAYS}/*", f"{REMADE}/*/old/*")
+"""What is only removed, or never used; and arrays, which `Locations.array` looks at: their inner links are followed for reading."""
 
 
 def state_key(root: Path) -> str:
@@ -202,18 +215,8 @@ def upload_directory(state: Path, key: str) -> Path:
         InputRefused: it is a link.
     """
     directory = uploads_directory(state) / key
-    _refuse_links(directory)
+    refuse_links(directory)
     return directory
-
-
-def _refuse_links(*paths: Path) -> None:
-    """Refuse links where wkpipe writes and removes: they would lead its hand out of the dataset."""
-    for path in paths:
-        if is_link(path):
-            raise InputRefused(
-                f"{path} is a link that leads out to {os.path.realpath(path)}; wkpipe writes only inside of the dataset: "
-                "put a copy in the place of the link, or remove it"
-            )
 
 
 def _epoch_name(epoch: Epoch) -> str:

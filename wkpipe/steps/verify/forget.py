@@ -67,5 +67,5 @@ def forget(root: Path, what: str, *, state_dir: Path | None = None, break_lock: 
             remove_directory(locations.remade_data(layer), data_scratch)
             remove_directory(locations.remade_state(layer), scratch)
         for used in (scratch, data_scratch):
-            disk.remove_tree(used.directory)
+            disk.remove_tree(used.directory, used.root)
     return True

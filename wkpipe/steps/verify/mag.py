@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, UnreadableInput
-from wkpipe.formats.base import DataFormat, Position, StoredArray
+from wkpipe.formats.base import Position, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
@@ -69,11 +69,6 @@ class MagOnDisk:
             MetadataError: the array's metadata or the recipe are missing or broken, or do not fit the layer's.
         """
         array = dataset.open_mag(layer, entry)
-        if layer.data_format is DataFormat.WKW and array.spec.chunk_shape[0] < layer.num_channels:
-            # A WKW array takes its shape from the properties, so nothing of it could be addressed.
-            raise MetadataError(
-                f"{array.path} holds {array.spec.chunk_shape[0]} channels, datasource-properties.json says {layer.num_channels}"
-            )
         recipe = load_recipe(dataset.locations, layer.name, entry.mag)
         recorded = recorded_identity(dataset.locations, layer.name, entry.mag)
         if recorded is None and recipe is not None:

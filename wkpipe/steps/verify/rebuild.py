@@ -6,6 +6,7 @@ its hash is the one in the records of the storage shards that were made by it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -68,9 +69,9 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         if any(problem.kind is Kind.LEFTOVER for problem in problems):
             for directory in (locations.temporary, locations.data_temporary):
                 for entry in directory.iterdir() if directory.is_dir() else ():
-                    disk.remove_tree(entry) if entry.is_dir() else disk.unlink(entry)
+                    disk.remove_tree(entry, locations.root_of(entry))
         for scratch in (work.scratch, work.data_scratch):
-            disk.remove_tree(scratch.directory)
+            disk.remove_tree(scratch.directory, scratch.root)
 
 
 def _newest_epoch(locations: Locations) -> int:
@@ -155,8 +156,9 @@ class _Rebuild:
                 if entry.mag == mag or any(a > b for a, b in zip(entry.mag, mag, strict=True)):
                     continue
                 box = box_in_mag(layer.bounding_box(), entry.mag)
-                for mode in InterpolationMode:
-                    yield replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz), interpolation=mode)
+                source = replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz))
+                for first, mode in itertools.product(sorted({0, entry.channel_index}), InterpolationMode):
+                    yield replace(source, from_channel=first, interpolation=mode)
             times = dict(zip(layer.axes, spec.shape, strict=True)).get("t", 1)
             for first in range(_MOST_CHANNELS):
                 channels = list(range(first, first + layer.num_channels))

@@ -35,7 +35,7 @@ from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.locations import Locations
 
-RunPlan = Callable[[Plan], None]
+RunPlan = Callable[[Plan], object]
 Say = Callable[[str], None]
 Unit = tuple[str, Mag, Position]
 
@@ -216,7 +216,8 @@ class _UnitRepair:
             self._say(f"{where}: not repaired: the images in {conversion.target.identity['source']} make another layer now")
             return None
         stack, ledger = conversion.stacks[at], mag.load_ledger()
-        records = [record for record in ledger.records.values() if record.is_made_by(plan.params) and record.inputs]
+        there = set(plan.units())
+        records = [record for unit, record in ledger.records.items() if unit in there and record.is_made_by(plan.params) and record.inputs]
         if not records:
             mend = "`wkpipe verify --adopt` records the files as they are, the `wkpipe convert` command of then makes them anew"
             self._say(f"{where}: not repaired: no record is left to tell that the images are the same; {mend}")
