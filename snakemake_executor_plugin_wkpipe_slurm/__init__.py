@@ -206,11 +206,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         if self._watch is not None:
             return
         from wkpipe.run.slurm_watch import SlurmWatch
+        from wkpipe.steps.run import place_of
+        from wkpipe.storage.seal import Seal
 
-        state = run.parents[1] if run.parent.name == "runs" else self._directory
+        inside = place_of(run, Seal.of_environment(run)) if run.parent.name == "runs" else self._directory
         self._watch = SlurmWatch(
             run,
-            state,
+            inside,
             self._directory,
             float(self.workflow.execution_settings.latency_wait),
             self._say,

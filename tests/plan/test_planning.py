@@ -128,18 +128,19 @@ def test_broken_metadata(root: Path) -> None:
 
 
 def test_a_read_only_dataset(root: Path) -> None:
-    """As an ordinary user: for root everything is writable."""
+    """As an ordinary user: for root everything is writable. It can be planned, as for a dry run; no run can begin."""
     code = (
         "import os, sys; from pathlib import Path; from wkpipe.plan.build import make_plan; from wkpipe.plan.config import Config\n"
-        "from wkpipe.plan.resources import Sizing; from wkpipe.errors import NotWritable\n"
+        "from wkpipe.plan.resources import Sizing; from wkpipe.errors import NotWritable; from wkpipe.steps.run import run_here\n"
         "make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1)); os.setuid(65534)  # all is imported by then\n"
-        "try: make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1))\n"
+        "plan = make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1))\n"
+        "try: run_here(plan)\n"
         "except NotWritable as error: print(error); sys.exit(33)\n"
     )
     if os.getuid() != 0:
         root.chmod(0o555)
         with pytest.raises(NotWritable, match=str(root)):
-            plan_of(root, **VALUES)
+            run(root, **VALUES)
         root.chmod(0o755)
         return
     with tempfile.TemporaryDirectory() as open_directory:  # pytest's own are closed to others

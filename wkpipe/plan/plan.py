@@ -108,7 +108,8 @@ class Plan:
     """All that a run will do.
 
     `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
-    newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
+    newest run before planning began, `working` the token of a run that was at work then: where it is another one by now, or
+    that one has ended, what was found may not hold any more. A plan that
     was loaded for a single task has just the layers of that task; `layer_order` names them all. `reasons` tell why units are
     pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored. `upload` tells what is
     uploaded where; `uploaded` that it is there already, as it is now, so that nothing is to be done. `download` is the dataset that
@@ -124,6 +125,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     preparation: Preparation = field(default_factory=Preparation)
     epoch: int = 0
+    working: str = ""
     layer_order: tuple[str, ...] = ()
     reasons: tuple[MagReasons, ...] = ()
     space: Need | None = None

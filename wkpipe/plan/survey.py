@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wkpipe.errors import MetadataError
+from wkpipe.formats import has_array
 from wkpipe.formats.base import ArraySpec, Position, StoredArray
+from wkpipe.formats.converted import ConvertedArray
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
@@ -23,6 +25,7 @@ from wkpipe.plan.space import Stored
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
+from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.identity import (
     MagIdentity,
@@ -139,12 +142,12 @@ def _made(plan: MagPlan, locations: Locations, source: Source, source_state: Mag
         return source_identity(plan, unit, source, source_state.tokens)
 
     path = locations.array(plan.layer, plan.mag)
-    exists = path.is_dir() and any(path.iterdir()) and not discarded
+    exists = has_array(path) and not discarded
     array = planned_array(plan, locations) if exists else None
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
     if array is not None:
         _check_is_own(plan, locations, array, ledger)
-    state = made_state(plan, array, ledger, identity)
+    state = made_state(plan, array, ledger, identity, source_state)
     if state.foreign:
         raise foreign_units(locations, plan.layer, plan.mag, state.foreign)
     return state, ledger
@@ -184,6 +187,8 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     entry = layer.mag(mag)
     array = dataset.open_mag(layer, entry)
     where = f"layer {layer.name}, mag {mag}"
+    if isinstance(array, ConvertedArray):
+        survey.notes.append(f"{where}: the array holds {array.stored.spec.dtype}, which is read as {layer.dtype} as elementClass says")
     ledger = Ledger.load(dataset.locations.ledger(layer.name, mag))
     if ledger.damaged_lines:
         survey.notes.append(f"{where}: {ledger.damaged_lines} damaged lines in the ledger were left out")
@@ -205,10 +210,10 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
 
 
 def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Position]:
-    """Return all units of an existing array that the layer's box touches."""
+    """Return all units of an existing array that hold some of the layer's channels and that its box touches."""
     box = box_in_mag(layer.bounding_box(), mag)
     shape = spatial(spec, spec.unit_shape)
     first, last = box.topleft_xyz // shape, box.bottomright_xyz.ceildiv(shape)
     check_count(f"layer {layer.name}", last - first)
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
-    return units_at(spec, cells)
+    return units_at(spec, cells, Channels.of(layer, layer.mag(mag)))

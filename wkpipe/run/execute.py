@@ -184,7 +184,7 @@ def _end_cluster(run: Run, code: int | None, quiet: bool) -> None:
     slurm = Slurm()
     if code != 0:
         try:
-            slurm.end(prefix_of(run.locations.state, run.directory), seconds=30.0, say=_say)
+            slurm.end(prefix_of(run.locations.inside, run.directory), seconds=30.0, say=_say)
         except Away as reason:
             _say(f"Slurm does not answer ({reason}): jobs that still run are cancelled by the next run of this command")
     if not quiet:

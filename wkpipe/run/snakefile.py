@@ -103,16 +103,16 @@ class WorkflowRun:
             if config.download_url is not None and _is_cluster(workflow.resource_settings):
                 raise UsageError(only_here("jobs on other hosts"))
             found = dataset_to_download(config, token)
-            plan = make_plan(config, _sizing(workflow.resource_settings), found=found)
+            plan = make_plan(config, _sizing(workflow.resource_settings), found=found, say=_say)
         except WkpipeError as error:
             refuse(error)
         memory = memory_note(plan, announced_resources()) if is_announced() else None
         for note in (*plan.notes, *reason_lines(plan.reasons), *([memory] if memory else [])):
-            print(f"wkpipe: {note}", file=sys.stderr)
+            _say(note)
         if plan.is_empty:
-            print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
+            _say(f"nothing to do: {plan.dataset} is up to date")
         for line in upload_lines(plan):
-            print(f"wkpipe: {line}", file=sys.stderr)
+            _say(line)
         run = Run(plan)
         os.environ[VARIABLE] = run.seal.variable  # which all that Snakemake starts inherits
         return cls(plan, run.directory, run, take=token)
@@ -182,7 +182,7 @@ class WorkflowRun:
         uploaded = None if self._run is None or self._epoch is None else uploaded_by(self._run)
         self._lease.close()
         if uploaded is not None:
-            print(f"wkpipe: uploaded: {uploaded.url}", file=sys.stderr)
+            _say(f"uploaded: {uploaded.url}")
 
     def fail(self, logs: str | Sequence[str] = ()) -> None:
         """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does.
@@ -222,3 +222,7 @@ def refuse(error: WkpipeError) -> NoReturn:
         print(f"wkpipe: {error}{hint}", file=sys.stderr)
         sys.stderr.flush()
     sys.exit(error.exit_code)
+
+
+def _say(text: str) -> None:
+    print(f"wkpipe: {text}", file=sys.stderr)

@@ -21,7 +21,8 @@ from wkpipe.steps.read_ahead import ReadAhead
 from wkpipe.steps.workers import forked_map
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES
-from wkpipe.stored.axes import with_spatial, xyz_last
+from wkpipe.stored.axes import xyz_last
+from wkpipe.stored.channels import region_at
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,8 @@ class _UnitSampler:
     ) -> None:
         assert plan.source_box is not None
         assert plan.interpolation is not None
-        self._plan, self._source, self.spec, self._unit = plan, source, target.spec, unit
+        self._plan, self._source, self.spec = plan, source, target.spec
+        self._others = plan.source_others(unit)
         self._sampled, self._coarser = sampled, coarser
         self._mode, self._bounds = plan.interpolation, plan.source_box
         self._grid = UnitGrid(plan, self.spec, unit)
@@ -191,11 +193,7 @@ class _UnitSampler:
         return wanted
 
     def _source_region(self, start: Sequence[int], shape: Sequence[int]) -> tuple[Position, Position]:
-        spec = self._source.spec
-        position = dict(zip(self.spec.axes, self._unit, strict=True))
-        starts = [0 if axis == "c" else position[axis] for axis in spec.axes]
-        shapes = [spec.shape[i] if axis == "c" else 1 for i, axis in enumerate(spec.axes)]
-        return with_spatial(spec, starts, start), with_spatial(spec, shapes, shape)
+        return region_at(self._source.spec, self._others, Vec3Int(start), Vec3Int(shape))
 
     def _is_fill(self, first: Vec3Int, shape: Vec3Int) -> bool:
         if self._source.spec.fill_value != 0:

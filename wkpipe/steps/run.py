@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from wkpipe.errors import ProcessKilled, TryAgain, UsageError, WkpipeError
-from wkpipe.formats import new_metadata
+from wkpipe.errors import ProcessKilled, UsageError, WkpipeError
+from wkpipe.formats import has_array, new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
@@ -23,6 +23,7 @@ from wkpipe.plan.task import UPLOAD, VERIFY, Task
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
 from wkpipe.steps.job_note import JobNote, add_notice, forget_error, job_note, note_error
+from wkpipe.steps.permission import check_emptying, check_permitted, entries_to_delete
 from wkpipe.steps.progress_note import ProgressNote
 from wkpipe.steps.swap import forget_done, remove_abandoned_remakes
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
@@ -30,11 +31,12 @@ from wkpipe.steps.upload import check_beforehand, upload_dataset
 from wkpipe.steps.work import Server, run_task
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_abandoned, remove_directory, replace_file, replace_files
-from wkpipe.storage.lease import Epoch, RunLease
+from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.storage.process import limit_reached
 from wkpipe.storage.seal import Seal
 from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file, identity_of_array, layout_of, recorded_identity
+from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.locations import Locations
 
 EPOCH_FILE = "epoch.json"
@@ -63,13 +65,13 @@ class Run:
         Raises:
             InputRefused, ServerError: the server that is to be uploaded to does not take the token, the name or the folder.
             TryAgain: another run works on the dataset, or did since the plan was made.
-            NotWritable: the dataset can not be written.
+            NotWritable: the dataset or the state cannot be written; nothing was changed.
         """
+        check_permitted(self.plan)
         if token is not None and self.plan.upload is not None and len(self.plan.tasks) > 1:  # the upload alone finds out soon enough
             check_beforehand(self.plan, token)
-        with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
-            if lease.epoch.number != self.plan.epoch + 1:
-                raise TryAgain(f"another run has worked on {self.plan.dataset} since this one was planned; run the same command again")
+        with DatasetLease(self.locations, break_lock) as lease:
+            Lookout(self.locations, self.plan.epoch, self.plan.working, break_lock).check_lease(lease)
             _remove_leftovers(self.locations)
             scratch = self.locations.scratch(lease.epoch)
             _prepare(self.plan, self.locations, lease.epoch)
@@ -91,6 +93,15 @@ class Run:
 
     def _store(self, name: str, content: bytes, scratch: Scratch) -> None:
         replace_file(self.directory / name, self.seal.sealed(name, content), scratch)
+
+
+def place_of(directory: Path, seal: Seal) -> Path:
+    """Return wkpipe's directory in the dataset that a stored run works on.
+
+    Raises:
+        UsageError: another process than that of the run's seal has written it.
+    """
+    return _stored_epoch(directory, seal).lease.parents[1]
 
 
 def run_stored_task(directory: Path, name: str, seal: Seal) -> None:
@@ -204,6 +215,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
     preparation = plan.preparation
     scratch = locations.scratch(epoch)
     if preparation.remove_target:
+        check_emptying(locations)  # again: somebody else may have changed it since the run began
         # What a crash leaves of the old target is then known to be wkpipe's own, and to be deleted by the next run.
         replace_file(locations.conversion, json.dumps({"deleting": True}).encode(), scratch)
         _empty_target(locations, locations.data_scratch(epoch))
@@ -216,7 +228,7 @@ def _prepare(plan: Plan, locations: Locations, epoch: Epoch) -> None:
         remove_directory(locations.ledger(layer, mag), scratch)
     for layer, mag in preparation.forgotten:
         remove_directory(locations.ledger(layer, mag), scratch)
-    dataset = ensure_dataset_id(locations, scratch)
+    dataset = ensure_dataset_id(locations, locations.data_scratch(epoch), scratch)
     if plan.conversion is not None:
         for path in (locations.conversion, locations.conversion_copy):
             replace_file(path, json.dumps(dict(plan.conversion)).encode(), scratch)
@@ -232,17 +244,13 @@ def _empty_target(locations: Locations, scratch: Scratch) -> None:
     properties = PropertiesFile(locations.dataset, locations.state).path
     disk.unlink(properties)
     disk.sync_directory(locations.dataset)
-    keep = {locations.state, locations.locks, locations.conversion}
-    for parent in (locations.dataset, locations.state):
-        for entry in parent.iterdir():
-            if entry in keep or entry == locations.temporary:
-                continue
-            if scratch.directory.is_relative_to(entry):
-                disk.remove_tree(entry, locations.root_of(entry))
-            elif entry.is_dir() and not entry.is_symlink():
-                remove_directory(entry, scratch)
-            else:
-                disk.unlink(entry)
+    entries = entries_to_delete(locations)
+    for entry in entries:
+        if entry.is_dir() and not entry.is_symlink():
+            remove_directory(entry, scratch)
+        else:
+            disk.unlink(entry)
+    for parent in sorted({entry.parent for entry in entries}):
         disk.sync_directory(parent)
 
 
@@ -279,7 +287,7 @@ def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch
     for plan in plans:
         path, where = locations.array(plan.layer, plan.mag), locations.recipe(plan.layer, plan.mag)
         recipe = json.dumps(plan.to_json()).encode()
-        is_new = not path.is_dir() or not any(path.iterdir())
+        is_new = not has_array(path)
         if where.exists() and where.read_bytes() == recipe and not is_new:
             continue
         recipes[where] = recipe

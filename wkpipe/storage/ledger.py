@@ -31,6 +31,7 @@ import google_crc32c
 
 from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
+from wkpipe.storage.access import unreadable
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.proof import MTIME, Position, Stamp, UnitFacts, UnitProof
 
@@ -200,6 +201,8 @@ class Ledger:
                 ledger = cls._merged(_lines(segments, wanted))
             except FileNotFoundError:
                 continue  # folded meanwhile
+            except PermissionError as error:
+                raise unreadable(Path(error.filename or directory), "ask its owner for the right to read it") from None
             folded = [segment for segment in _segments(directory) if _FOLDED in segment.name]
             if set(folded) <= set(segments):
                 return ledger

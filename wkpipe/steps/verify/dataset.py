@@ -20,11 +20,12 @@ from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.verify.deep import DeepCheck, deep_check
 from wkpipe.steps.verify.files import leftovers, live_run, stray_files
-from wkpipe.steps.verify.freshness import freshness
+from wkpipe.steps.verify.freshness import freshness, read_tokens
 from wkpipe.steps.verify.ledger import StateDamage, bad_lines, ledger_damage, state_damage
 from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
 from wkpipe.steps.verify.metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
 from wkpipe.steps.verify.neighbours import Neighbours
+from wkpipe.steps.verify.properties import property_findings
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
@@ -156,7 +157,7 @@ class _Verification:
 
     def _opened(self, layer: LayerProperties, entry: MagProperties) -> _MagCheck | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
-        if entry.path is not None and "://" in entry.path:
+        if entry.is_remote:
             self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
         self.mags += 1
@@ -263,6 +264,11 @@ class _Verification:
             is_repairable = is_not_as_made(mag)
             mend = again if is_repairable else f"restore the metadata of {mag.array.path}, or correct datasource-properties.json"
             self._problem(mag, Kind.ARRAY, what, mend, is_repairable)
+        for finding in property_findings(mag, ledger):
+            if finding.mend is None:
+                self._note(mag, finding.what)
+            else:
+                self._problem(mag, Kind.PROPERTIES, finding.what, finding.mend)
         if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
             self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
         if (finer := check.lost_against) is not None:
@@ -297,7 +303,7 @@ class _Verification:
         if not mag.is_derived:
             self._note(mag, f"it was made from mag {from_mag}, which is no longer there to compare with")
             return
-        fresh = freshness(mag, check.ledger, self.other.get((mag.layer.name, from_mag), ()))
+        fresh = freshness(mag, check.ledger, read_tokens(self.other.get((mag.layer.name, from_mag), ())))
         if fresh is None:
             return
         if fresh.stale:
@@ -321,7 +327,7 @@ class _Verification:
         if copy.is_file() and (copy.stat().st_size != file.stat().st_size or copy.read_bytes() != file.read_bytes()):
             self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
         holder = live_run(locations)
-        if holder is not None:
+        if holder:
             self.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
             return
         count, size = leftovers(locations)
