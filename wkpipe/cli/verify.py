@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify.report import VerifyReport
     from wkpipe.steps.verify.select import Selection
+    from wkpipe.stored.lease import Lookout
 
 
 def verify(
@@ -55,6 +56,8 @@ def verify(
     from wkpipe.plan.resources import available_cores
     from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify.select import Selection, parse_part, parse_share
+    from wkpipe.stored.lease import Lookout
+    from wkpipe.stored.locations import Locations
 
     try:
         wanted = None if mag is None else Mag(mag)
@@ -83,9 +86,13 @@ def verify(
     work = _Work(target, state_dir, selection, strategy, threads, break_lock, show)
     if adopt:
         show.say(f"recorded {work.adopted()} storage shards as they are")
+    locations = Locations.of(target, state_dir)
+    lookout = Lookout.begin(locations, break_lock) if repair else None
     report = work.verified()
-    if repair and not report.is_sound:
-        report = _repaired(target, report, selection, strategy, threads, state_dir, break_lock, show)
+    if lookout is not None and not report.is_sound:
+        if work.by_jobs:  # the run of these jobs held the lease until now
+            lookout = Lookout.begin(locations, break_lock)
+        report = _repaired(target, report, selection, strategy, threads, state_dir, lookout, show)
     show.close()
     _print(report, selection, as_json)
     if not report.is_sound:
@@ -105,12 +112,12 @@ class _Work:
     show: _Show
 
     @property
-    def _by_jobs(self) -> bool:
+    def by_jobs(self) -> bool:
         return self.strategy.is_cluster and self.selection.part == (1, 1)
 
     def adopted(self) -> int:
         """Record units as they are; return how many."""
-        if self._by_jobs:
+        if self.by_jobs:
             from wkpipe.steps.verify.as_jobs import adopted_count
 
             return adopted_count(self._reports(adopt=True))
@@ -129,7 +136,7 @@ class _Work:
         """Return the report of verifying the dataset."""
         from wkpipe.steps.verify.dataset import verify_dataset
 
-        if self._by_jobs:
+        if self.by_jobs:
             from wkpipe.steps.verify.as_jobs import whole_report
 
             with contextlib.suppress(MetadataError):  # lost properties are a problem that this process reports
@@ -161,7 +168,7 @@ def _repaired(
     strategy: Strategy,
     threads: int,
     state_dir: Path | None,
-    break_lock: bool,
+    lookout: Lookout,
     show: _Show,
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
@@ -172,7 +179,7 @@ def _repaired(
         show.close()
         for note in strategy.notes(plan):
             show.say(note)
-        execute(plan, Execution(strategy, break_lock, show.is_silent))
+        execute(plan, Execution(strategy, lookout.break_lock, show.is_silent))
 
     for problem in report.problems:
         show.say(f"found: {problem}")
@@ -183,10 +190,11 @@ def _repaired(
         state_dir=state_dir,
         sizing=strategy.sizing,
         run=run,
-        break_lock=break_lock,
+        break_lock=lookout.break_lock,
         threads=threads,
         on_unit=show,
         say=show.say,
+        lookout=lookout,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wkpipe.plan.plan import Plan
     from wkpipe.server.remote import FoundDataset
     from wkpipe.server.token import Token
     from wkpipe.server.upload import Uploaded
@@ -65,10 +66,12 @@ def work(
     start = time.monotonic()
     if options.leave_jobs and not options.dry_run:
         await_orphans(Locations.of(config.target, config.state_dir), say)
-    plan = make_plan(config, strategy.sizing, found=found)
+    plan = make_plan(config, strategy.sizing, found=found, break_lock=options.break_lock, say=say)
     for note in (*plan.notes, *strategy.notes(plan)):
         say(note)
     if options.dry_run:
+        if not plan.is_empty:
+            _note_refusal(plan, say)
         print(plan_table(plan))
         return None
     if plan.is_empty:
@@ -82,3 +85,14 @@ def work(
     if outcome.uploaded is not None:
         print(f"uploaded: {outcome.uploaded.url}")
     return outcome.uploaded
+
+
+def _note_refusal(plan: Plan, say: Callable[[str], None]) -> None:
+    """Say in a dry run, which needs no right to write, that the run itself would be refused."""
+    from wkpipe.errors import NotWritable
+    from wkpipe.steps.permission import check_permitted
+
+    try:
+        check_permitted(plan)
+    except NotWritable as refusal:
+        say(f"a run would be refused: {refusal}")

@@ -19,13 +19,14 @@ from wkpipe.plan.pyramid import fitted
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
+from wkpipe.steps.permission import check_all_removable
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_directory, replace_file
-from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
 from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file
+from wkpipe.stored.lease import Lookout
 
 _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 
@@ -82,7 +83,7 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
         shapes = shapes_of(layer)
         spec = mag_spec(layer, mag, shapes, compress)
         _clear_way(live, layer_name, mag, spec)
-        identity = MagIdentity.new(ensure_dataset_id(live.locations, live.scratch()), spec)
+        identity = MagIdentity.new(ensure_dataset_id(live.locations, live.scratch(), Scratch(live.locations.temporary)), spec)
         replace_file(identity_file(live.locations, layer_name, mag), identity.to_bytes(), Scratch(live.locations.temporary))
         create_array(live.locations.array(layer_name, mag), spec, live.scratch(), identity.attributes)
         length = shapes.shard.x if spec.data_format is DataFormat.WKW else None
@@ -91,7 +92,8 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
 
     live.check_free()
     chunk = shapes_of(live.layer(layer_name)).chunk
-    live.update(change)
+    with Lookout.begin(live.locations).refusals_checked():
+        live.update(change)
     if chunk not in _USUAL_CHUNKS:
         warnings.warn(f"chunk shape {chunk}: WEBKNOSSOS works best with 32,32,32 or 64,64,64", UserWarning, stacklevel=3)
 
@@ -107,8 +109,10 @@ def _clear_way(live: LiveProperties, layer: str, mag: Mag, spec: ArraySpec) -> N
             is_empty = False
         if not is_empty:
             raise AlreadyExists(f"{path} is not empty but is no mag of layer {layer}; move it away, or remove it")
+    ledger = live.locations.ledger(layer, mag)
+    check_all_removable((path, ledger))
     remove_tree(live, path)
-    remove_tree(live, live.locations.ledger(layer, mag))
+    remove_tree(live, ledger)
 
 
 # -- removing -------------------------------------------------------------------------------------------------------
@@ -128,10 +132,13 @@ def remove_mag(live: LiveProperties, layer_name: str, mag: Mag) -> None:
     stored = live.stored()
     path = None if is_remote else stored.mag_path(layer, entry)
     is_owned = path is not None and stored.owns(layer, entry)
-    live.update_layer(layer_name, lambda current: current.without_mag(mag))
+    gone = [live.locations.ledger(layer_name, mag)]
     if path is not None and (is_owned or (path.is_symlink() and path.parent.resolve() == live.locations.dataset / layer_name)):
-        remove_tree(live, path)
-    remove_tree(live, live.locations.ledger(layer_name, mag))
+        gone.insert(0, path)
+    check_all_removable(gone)
+    live.update_layer(layer_name, lambda current: current.without_mag(mag))
+    for directory in gone:
+        remove_tree(live, directory)
 
 
 def remove_layer(live: LiveProperties, name: str) -> None:
@@ -142,11 +149,13 @@ def remove_layer(live: LiveProperties, name: str) -> None:
         TryAgain: a run works on the dataset.
     """
     live.check_free()
+    live.layer(name)
+    at = live.locations
+    gone = dict.fromkeys((at.dataset / name, at.remade_data(name), at.remade_state(name), at.ledgers / name))
+    check_all_removable(gone)
     live.update(lambda properties: properties.without_layer(name))
-    remove_tree(live, live.locations.dataset / name)
-    for directory in dict.fromkeys((live.locations.remade_data(name), live.locations.remade_state(name))):
+    for directory in gone:
         remove_tree(live, directory)
-    remove_tree(live, live.locations.state / "ledger" / name)
 
 
 def remove_tree(live: LiveProperties, path: Path) -> None:
@@ -231,5 +240,5 @@ def _note_empty_units(live: LiveProperties, layer: LayerProperties, mag: Mag, ar
     if not any(record.origin == MADE for record in known.values()):
         return
     gained = [unit for unit in units_in_box(layer, mag, array.spec) if unit not in known and not array.unit_files(unit)]
-    with LedgerWriter(directory, read_epoch(live.locations.locks)) as writer:
+    with LedgerWriter(directory, live.epoch()) as writer:
         writer.add(*(Record(unit, WRITTEN, FILL, "fill") for unit in gained))

@@ -57,7 +57,6 @@ class MagArray:
         self.live = live
         self.layer = layer
         self.mag = mag
-        self.ledger_directory = live.locations.ledger(layer, mag)
         self._opened: tuple[object, StoredArray] | None = None
         self._ledger: tuple[object, Ledger] | None = None
         self._complete: set[object] = set()
@@ -109,6 +108,7 @@ class MagArray:
 
         Raises:
             MissingShard: a storage shard that the ledger knows is gone.
+            UnreadableInput: a storage shard has no file, and the ledger, which says whether it is empty or lost, cannot be read.
             DamagedShard: a chunk can not be decoded.
         """
         array = self.open()
@@ -143,9 +143,13 @@ class MagArray:
         """Return what the ledger holds now of an array; read again only when a segment was added or grew.
 
         It is empty if another tool has made the mag again: what is recorded is of an earlier array then.
+
+        Raises:
+            UnreadableInput: it belongs to somebody who lets nobody else read it.
         """
+        directory = self.live.locations.ledger(self.layer, self.mag)
         try:
-            entries = [entry for entry in os.scandir(self.ledger_directory) if entry.name.endswith(SEGMENT_SUFFIX)]
+            entries = [entry for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX)]
             segments = tuple(sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries))
         except FileNotFoundError:
             segments = ()

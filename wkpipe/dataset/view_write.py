@@ -27,7 +27,6 @@ from wkpipe.plan.resources import available_cores
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, WRITTEN, LedgerWriter, Record, content_token, fold
 from wkpipe.storage.lock import Holder, MetadataLock
 from wkpipe.storage.proof import FILL
@@ -71,7 +70,7 @@ def write_voxels(live: LiveProperties, layer: str, mag: Mag, array: StoredArray,
     region = _Region(start, tuple(a + n for a, n in zip(start, data.shape, strict=True)), data)
     ledger, scratch, threads = live.locations.ledger(layer, mag), live.scratch(), available_cores()
     live.check_free()
-    with LedgerWriter(ledger, read_epoch(live.locations.locks)) as records:
+    with LedgerWriter(ledger, live.epoch()) as records:
         for unit in cells_between(region.start, region.end, array.spec.unit_shape):
             with UnitLock(live, layer, mag, f"storage shard {'.'.join(map(str, unit))}"), update_of(array, unit, scratch) as update:
                 _fill(update, array, unit, region, threads)
@@ -144,4 +143,4 @@ def _keep_ledger_short(live: LiveProperties, layer: str, mag: Mag, ledger: Path)
     # A record that a writer adds at this very moment may get lost; the unit is then found changed and looked at anew.
     with UnitLock(live, layer, mag, "ledger"):
         live.check_free()
-        fold(ledger, read_epoch(live.locations.locks), Scratch(live.locations.temporary))
+        fold(ledger, live.epoch(), Scratch(live.locations.temporary))

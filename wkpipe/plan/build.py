@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, ForeignMag, InputRefused, MetadataError, NotWritable, RemoteMag
+from wkpipe.errors import AlreadyExists, ForeignMag, InputRefused, MetadataError, RemoteMag
 from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
@@ -32,33 +30,51 @@ from wkpipe.plan.survey import LayerSurvey, survey_layer
 from wkpipe.plan.target import Target
 from wkpipe.plan.upload import upload_request, upload_task, uploaded_already
 from wkpipe.server.remote import FoundDataset, RemoteDataset
-from wkpipe.storage.lease import read_epoch
+from wkpipe.storage.access import check_removable, nearest
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import Lookout, elsewhere_text, state_elsewhere
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
+Say = Callable[[str], None]
 
-def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None) -> Plan:
+
+def make_plan(
+    config: Config,
+    sizing: Sizing,
+    free: Free = free_bytes,
+    found: FoundDataset | None = None,
+    break_lock: bool = False,
+    say: Say = lambda _: None,
+) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
     `free` tells the free bytes of the file system of a path, None where that is not known. `found` is the dataset to download.
+    With `break_lock`, a run that may be gone is not waited for. `say` is given a line if planning takes long.
 
     Raises:
         InputRefused: the source or the target can not be worked on, or the disk is too small.
         IntegrityError: a source has lost shards or is damaged.
+        TryAgain: the same, but it may be the work in progress of another run.
     """
-    epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
+    locations = Locations.of(config.target, config.state_dir)
+    lookout = Lookout.begin(locations, break_lock)
+    with lookout.refusals_checked():
+        plan = _planned(config, sizing, free, found, say)
+    elsewhere = state_elsewhere(locations)
+    notes = plan.notes if elsewhere is None else (f"{locations.dataset}: {elsewhere_text(elsewhere)}", *plan.notes)
+    return replace(plan, epoch=lookout.epoch, working=lookout.working, notes=notes)
+
+
+def _planned(config: Config, sizing: Sizing, free: Free, found: FoundDataset | None, say: Say) -> Plan:
     assert (found is None) == (config.download_url is None)
     if found is not None:
-        draft = _plan_download(config, found)
+        draft = _plan_download(config, found, say)
     else:
         draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     upload = upload_request(config, draft.locations, draft.name)
-    if draft.layers:
-        _check_writable(draft.locations.dataset)
-    _check_writable(draft.locations.state)
     space = None if config.ignore_disk_space else _check_space(draft, sizing, free, found)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
     publish = [
@@ -77,7 +93,6 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
         conversion=draft.conversion,
         notes=tuple(draft.notes),
         preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), tuple(draft.forgotten), draft.remove_target),
-        epoch=epoch,
         reasons=tuple(draft.reasons),
         space=space,
         upload=upload,
@@ -316,6 +331,7 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
             draft.reset.append((plan.layer, plan.mag))
     elif path.exists() and any(path.iterdir()):
         if not overwrite:
+            check_removable(path, f"and it is not a mag of layer {plan.layer}; choose other mags")
             raise AlreadyExists(f"{path} exists but is not a mag of layer {plan.layer}; remove it, or pass --overwrite-existing")
         draft.reset.append((plan.layer, plan.mag))
 
@@ -347,8 +363,8 @@ def _converted(config: Config, conversion: Conversion) -> _Draft:
     return draft
 
 
-def _plan_download(config: Config, found: FoundDataset) -> _Draft:
-    download = plan_download(config, found)
+def _plan_download(config: Config, found: FoundDataset, say: Say) -> _Draft:
+    download = plan_download(config, found, say)
     try:
         return _downloaded(config, found, download)
     except ForeignMag:
@@ -431,7 +447,7 @@ def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset 
     need = space_needed(draft.pending, draft.stored, sizing.cores, known)
     records = sum(len(mag.units) for mags in draft.pending.values() for mag in mags) + sum(map(len, draft.adopted.values()))
     state = Need(RECORD_BYTES * records, 2 * RECORD_BYTES * records)  # twice while the ledger is folded
-    if _existing(locations.state).stat().st_dev == _existing(locations.dataset).stat().st_dev:
+    if nearest(locations.state).stat().st_dev == nearest(locations.dataset).stat().st_dev:
         need += state
     else:
         draft.notes += check_space(locations.state, state, [locations.temporary], free)
@@ -439,18 +455,3 @@ def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset 
     removed = [locations.dataset] if draft.remove_target else [*removed, locations.data_temporary]
     draft.notes += check_space(locations.dataset, need, removed, free)
     return need
-
-
-def _existing(path: Path) -> Path:
-    """Return a path or the nearest of its parents that exists."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _check_writable(path: Path) -> None:
-    existing = _existing(path)
-    if not existing.is_dir():
-        raise NotWritable(f"{existing} is a file, not a directory; choose another target")
-    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
-        raise NotWritable(f"{existing} is not writable; choose another target or make it writable")

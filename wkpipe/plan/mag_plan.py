@@ -88,17 +88,26 @@ class MagPlan:
         Converted mags go slice by slice (z, then y, then x), as the images lie; downsampled ones in Morton order,
         so that neighbours stay together and a run of units needs few units of the finer mag; downloaded ones likewise.
         """
-        shape = spatial(self.spec, self.spec.unit_shape)
-        first, last = self.box[0] // shape, self.box[1].ceildiv(shape)
-        grid = last - first
+        first, grid = self._grid()
         if not grid.is_positive():
             return []
         check_count(f"layer {self.layer}, mag {self.mag}", grid)
         if self.kind == CONVERT:
-            cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
-        else:
-            cells = [Vec3Int(cell) for cell in morton_order(grid.to_tuple()).tolist()]
-        return units_at(self.spec, [first + cell for cell in cells])
+            slices = itertools.product(*(range(low, low + n) for low, n in zip(reversed(first), reversed(grid), strict=True)))
+            return units_at(self.spec, [(x, y, z) for z, y, x in slices])
+        return units_at(self.spec, (morton_order(grid.to_tuple()) + first.to_tuple()).tolist())
+
+    def unit_count(self) -> int:
+        """Return how many units the box touches, at once: it lists none."""
+        _, grid = self._grid()
+        others = (n for axis, n in zip(self.spec.axes, self.spec.unit_grid, strict=True) if axis not in "xyz")
+        return grid.prod() * math.prod(others) if grid.is_positive() else 0
+
+    def _grid(self) -> Corners:
+        """Return the first unit that the box touches and how many there are, along x, y, z."""
+        shape = spatial(self.spec, self.spec.unit_shape)
+        first = self.box[0] // shape
+        return first, self.box[1].ceildiv(shape) - first
 
     def unit_box(self, unit: Position) -> Corners:
         """Return the part of the box that lies in a unit, in voxels of this mag."""

@@ -43,6 +43,11 @@ class MagState:
     stored_bytes: int = 0
     replaced_bytes: int = 0
 
+    @property
+    def may_be_unchanged(self) -> bool:
+        """True if the mag has units to be proven, and none that will be made again for sure."""
+        return all(reason in (Reason.UNPROVEN, Reason.UNPROVEN_SOURCE) for reason in self.pending.values())
+
     def count_bytes(self, facts: UnitFacts | UnitProof | None) -> None:
         """Count the files of a proven unit."""
         if facts is not None and facts.size:
@@ -50,10 +55,10 @@ class MagState:
             self.stored_bytes += facts.size
 
 
-def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity) -> MagState:
+def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity, source: MagState) -> MagState:
     """Compare a mag that wkpipe makes with its ledger.
 
-    `array` is None where nothing was written yet.
+    `array` is None where nothing was written yet; `source` is the state of the mag that it is made from.
     """
     state = MagState()
     params = plan.params
@@ -70,6 +75,8 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
             state.count_bytes(record.proof)
             continue
         state.pending[unit] = _reason(record, params, inputs, is_recorded)
+        if inputs is None and state.pending[unit] is Reason.SOURCE and source.may_be_unchanged:
+            state.pending[unit] = Reason.UNPROVEN_SOURCE
         if facts is None:
             state.gone += array is not None and not record.proof.is_fill
             continue
@@ -91,8 +98,6 @@ def _reason(record: Record, params: str, inputs: str | None, is_recorded: bool) 
         return Reason.WRITTEN
     if record.params != params:
         return Reason.PARAMETERS
-    if inputs is None:
-        return Reason.UNPROVEN_SOURCE
     if record.inputs != inputs:
         return Reason.SOURCE
     return Reason.GONE if is_recorded else Reason.UNPROVEN

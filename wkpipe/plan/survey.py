@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wkpipe.errors import MetadataError
+from wkpipe.formats import has_array
 from wkpipe.formats.base import ArraySpec, Position, StoredArray
 from wkpipe.formats.converted import ConvertedArray
 from wkpipe.geometry import Mag
@@ -141,12 +142,12 @@ def _made(plan: MagPlan, locations: Locations, source: Source, source_state: Mag
         return source_identity(plan, unit, source, source_state.tokens)
 
     path = locations.array(plan.layer, plan.mag)
-    exists = path.is_dir() and any(path.iterdir()) and not discarded
+    exists = has_array(path) and not discarded
     array = planned_array(plan, locations) if exists else None
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
     if array is not None:
         _check_is_own(plan, locations, array, ledger)
-    state = made_state(plan, array, ledger, identity)
+    state = made_state(plan, array, ledger, identity, source_state)
     if state.foreign:
         raise foreign_units(locations, plan.layer, plan.mag, state.foreign)
     return state, ledger

@@ -78,7 +78,9 @@ def forget_error(run: Path, task: str) -> None:
 
 def error_notes(run: Path) -> list[dict[str, Any]]:
     """Return the errors of a run's failed tasks: task, exit_code, message."""
-    return [values for path in sorted((run / ERRORS).glob("*.json")) if (values := _read(path))]
+    with contextlib.suppress(OSError):  # a disk that does not answer
+        return [values for path in sorted((run / ERRORS).glob("*.json")) if (values := _read(path))]
+    return []
 
 
 def _read(path: Path) -> dict[str, Any]:

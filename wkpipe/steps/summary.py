@@ -25,7 +25,7 @@ from wkpipe.steps.summary_model import (
     UnfinishedMag,
 )
 from wkpipe.steps.verify.files import live_run
-from wkpipe.steps.verify.freshness import freshness, may_be_recorded
+from wkpipe.steps.verify.freshness import freshness, may_be_recorded, seen_tokens
 from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
@@ -53,7 +53,7 @@ def summarise(root: Path, state_dir: Path | None = None) -> DatasetSummary:
         voxel_size=str(properties.voxel_size),
         layers=tuple(_layer(dataset, layer) for layer in properties.layers),
         unfinished=tuple(_unfinished(dataset.locations, registered)),
-        run=str(live_run(dataset.locations) or ""),
+        run=live_run(dataset.locations),
     )
 
 
@@ -71,7 +71,7 @@ def _unpublished(root: Path, state_dir: Path | None) -> DatasetSummary:
         voxel_size=f"{','.join(f'{value:g}' for value in size)} {unit}" if size else "",
         layers=(),
         unfinished=tuple(_unfinished(locations, set())),
-        run=str(live_run(locations) or ""),
+        run=live_run(locations),
     )
 
 
@@ -156,7 +156,7 @@ def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
     """Return how many units of a derived mag are stale; None where its source can not be opened."""
     if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
         return 0
-    fresh = freshness(mag, ledger)
+    fresh = freshness(mag, ledger, seen_tokens)
     return None if fresh is None else len(fresh.stale)
 
 

@@ -195,16 +195,19 @@ class _PartRunner:
                 raise MissingShard(
                     f"{where} is gone, the ledger recorded {record.proof.size} bytes; restore the file or make the mag again"
                 )
-            if facts is not None and not record.matches(facts):
+            if facts is None:
+                continue
+            is_recorded = record.matches(facts)
+            if not is_recorded and not record.proof.is_known:
                 raise MissingShard(f"{where} changed since this run began; run the same command again")
-            if facts is not None and (record.proof.is_known or record.proof.crc32c != UNKNOWN_CRC):
+            if not is_recorded or (not source.notices_damage and (record.proof.is_known or record.proof.crc32c != UNKNOWN_CRC)):
                 self._check_content(plan, source, record, where)
 
     def _check_content(self, plan: MagPlan, source: StoredArray, record: Record, where: str) -> None:
-        """Compare a source unit with its digest if the format would not notice damage when it decodes."""
+        """Compare a source unit with its digest: its stamp is another one, or the format would not notice damage when it decodes."""
         assert plan.from_mag is not None
         key = (plan.layer, plan.from_mag, record.unit)
-        if source.notices_damage or key in self.shared.certain:
+        if key in self.shared.certain:
             return
         found = source.prove_unit(record.unit)
         if found is None or is_other_content(record.proof, found):

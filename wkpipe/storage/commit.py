@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -74,7 +75,7 @@ class Scratch:
     def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None, root: Path | None = None) -> None:
         self.directory = directory
         self.fence = fence
-        self._root = root
+        self.root = root
         self._admitted: set[Path] = set()
         self._made = False
 
@@ -84,7 +85,7 @@ class Scratch:
         Raises:
             InputRefused: it is.
         """
-        if self._root is None or directory in self._admitted or not directory.is_relative_to(self._root):
+        if self.root is None or directory in self._admitted or not directory.is_relative_to(self.root):
             return
         if (real := os.path.realpath(directory)) != str(directory):
             raise InputRefused(
@@ -112,8 +113,10 @@ def remove_abandoned(directory: Path) -> None:
     """Remove temporary files whose process is dead, or which are old; others may be in use just now."""
     for path in directory.glob("*.tmp"):
         with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):
+                continue
             signed = path.name.split(".")[1:-1]
-            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
                 disk.unlink(path)
 
 
@@ -287,18 +290,19 @@ def remove_files(paths: Sequence[Path], scratch: Scratch) -> None:
 
 
 def remove_directory(path: Path, scratch: Scratch) -> None:
-    """Remove a directory: durably it vanishes at once, its content after it. Where there is none, nothing happens.
+    """Remove a directory, or the link in its place: durably it vanishes at once, its content after it. If it is not there, nothing happens.
 
     A directory that is emptied in place could come back in part when the power goes.
     """
-    if not path.is_dir():
+    if not path.is_dir() and not path.is_symlink():
         return
+    scratch.admit(path.parent)
     disk.make_directory(scratch.directory)
-    if os.stat(scratch.directory).st_dev == os.stat(path).st_dev:
+    if os.stat(scratch.directory).st_dev == os.lstat(path).st_dev:
         gone = scratch.directory / f"{uuid.uuid4().hex}.removed"
         disk.rename(path, gone)
         disk.sync_directory(path.parent)
-        disk.remove_tree(gone)
+        disk.remove_tree(gone, scratch.root)
     else:
-        disk.remove_tree(path)
+        disk.remove_tree(path, scratch.root)
         disk.sync_file_system(path.parent)

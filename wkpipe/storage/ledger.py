@@ -29,7 +29,9 @@ from typing import Any
 
 import google_crc32c
 
+from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
+from wkpipe.storage.access import unreadable
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.proof import MTIME, Position, Stamp, UnitFacts, UnitProof
 
@@ -199,6 +201,8 @@ class Ledger:
                 ledger = cls._merged(_lines(segments, wanted))
             except FileNotFoundError:
                 continue  # folded meanwhile
+            except PermissionError as error:
+                raise unreadable(Path(error.filename or directory), "ask its owner for the right to read it") from None
             folded = [segment for segment in _segments(directory) if _FOLDED in segment.name]
             if set(folded) <= set(segments):
                 return ledger
@@ -231,6 +235,8 @@ def _segments(directory: Path) -> list[Path]:
         )
     except FileNotFoundError:
         return []
+    except NotADirectoryError:
+        raise InputRefused(f"{directory}: something that is no directory is in the place of the ledger; remove it") from None
 
 
 def _unit_text(unit: Position) -> bytes:

@@ -37,6 +37,7 @@ class StoredDataset:
         locations = Locations.of(root, state_dir)
         file = PropertiesFile(locations.dataset, locations.state)
         if not file.exists():
+            locations.check_readable()
             if locations.conversion.exists():
                 raise UnreadableInput(f"{root} is not finished; run the same command (`wkpipe convert` or `wkpipe download`) to go on")
             raise UnreadableInput(f"{root} is not a dataset: it has no datasource-properties.json")

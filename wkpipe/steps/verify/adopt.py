@@ -12,6 +12,7 @@ from wkpipe.formats.base import ArraySpec, Position, UnitProof
 from wkpipe.plan.mag_plan import DOWNSAMPLE
 from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
+from wkpipe.steps.permission import check_writable_state
 from wkpipe.steps.verify.dataset import OnUnit, verdicts
 from wkpipe.steps.verify.deep import deep_check
 from wkpipe.steps.verify.freshness import recorded_tokens
@@ -20,12 +21,14 @@ from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.neighbours import Neighbours
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import UnitCheck
-from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lease import Epoch, RunLease
+from wkpipe.storage.commit import replace_file
+from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold
 from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.identity import identity_file, identity_of_array
+from wkpipe.stored.lease import DatasetLease, Lookout
+from wkpipe.stored.locations import Locations
 
 _BATCH = 64
 
@@ -48,8 +51,12 @@ def adopt_dataset(
         UnreadableInput, MetadataError: there is no dataset, or its properties are broken.
         TryAgain: another run works on the dataset.
     """
-    dataset = StoredDataset.open(root, state_dir)
-    with RunLease(dataset.locations.locks, Scratch(dataset.locations.locks), break_lock) as lease:
+    locations = Locations.of(root, state_dir)
+    with Lookout.begin(locations, break_lock).refusals_checked():
+        dataset = StoredDataset.open(root, state_dir)
+        list(selection.mags(dataset))
+    check_writable_state(locations)
+    with DatasetLease(locations, break_lock) as lease:
         return adopt_selection(dataset, lease.epoch, selection, threads, on_unit)
 
 
@@ -91,8 +98,9 @@ class _MagAdoption:
 
     def records(self) -> Sequence[Sequence[Record]]:
         mag, layer = self.mag, self.mag.layer.name
-        units = [unit for unit in self.selection.units(layer, mag.entry.mag, mag.units) if self._lacks_proof(unit)]
-        units = [units[index] for index in self.selection.of_this_part(len(units))]
+        chosen = self.selection.units(layer, mag.entry.mag, mag.units)
+        # Shared out before records are looked at: others may be adding some just now.
+        units = [chosen[index] for index in self.selection.of_this_part(len(chosen)) if self._lacks_proof(chosen[index])]
         deep = deep_check(mag, units) if self.selection.deep and units else None
         neighbours = Neighbours(mag)
         suspects = set(neighbours.suspects(set(mag.array.stored_units())))

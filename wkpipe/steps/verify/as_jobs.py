@@ -24,8 +24,9 @@ from wkpipe.steps.verify.dataset import verify_dataset
 from wkpipe.steps.verify.mag import MagOnDisk, open_to_read
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
-from wkpipe.storage.lease import Epoch, read_epoch
+from wkpipe.storage.lease import Epoch
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import newest_epoch
 from wkpipe.stored.locations import STATE_NAME
 
 VERIFY_RATE = 100e6
@@ -57,7 +58,7 @@ def verify_plan(root: Path, state_dir: Path | None, selection: Selection, sizing
     else:
         tasks = work.tasks(selection, sum(sizes), 0, ())
     locations = dataset.locations
-    return Plan(locations.dataset, locations.state, (), tuple(tasks), epoch=read_epoch(locations.locks))
+    return Plan(locations.dataset, locations.state, (), tuple(tasks), epoch=newest_epoch(locations))
 
 
 def _read(dataset: StoredDataset, layer_name: str, mag: Mag) -> DoubtfulMag | None:
@@ -118,7 +119,7 @@ def verify_task(plan: Plan, task: Task, epoch: Epoch) -> bytes:
     if task.selection["adopt"]:
         dataset = StoredDataset.open(plan.dataset, state_dir)
         return json.dumps({"adopted": adopt_selection(dataset, epoch, selection, task.threads)}).encode()
-    report = verify_dataset(plan.dataset, state_dir=state_dir, selection=selection, threads=task.threads)
+    report = verify_dataset(plan.dataset, state_dir=state_dir, selection=selection, threads=task.threads, is_job=True)
     return json.dumps({"report": asdict(report)}, default=str).encode()
 
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from wkpipe.errors import TryAgain
 from wkpipe.formats.base import ArraySpec, DataFormat, Position
 from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.unit import unit_name
-from wkpipe.storage.lease import EXPIRY_SECONDS, LEASE_NAME
-from wkpipe.storage.lock import Holder, read_holder
 from wkpipe.stored.channels import Channels
+from wkpipe.stored.lease import DatasetLease
 from wkpipe.stored.locations import Locations
 
 METADATA_FILES = {
@@ -93,24 +92,21 @@ def _keys(root: Path) -> Iterator[str]:
 
 
 def leftovers(locations: Locations) -> tuple[int, int]:
-    """Return number and bytes of the temporary files that lie in the state directory."""
+    """Return number and bytes of the temporary files of state and data."""
     count = size = 0
-    for key in _keys(locations.temporary):
-        try:
-            size += (locations.temporary / key).stat().st_size
-            count += 1
-        except FileNotFoundError:  # committed by a run meanwhile
-            continue
+    for directory in dict.fromkeys((locations.temporary, locations.data_temporary)):
+        for key in _keys(directory):
+            try:
+                size += (directory / key).stat().st_size
+                count += 1
+            except FileNotFoundError:  # committed by a run meanwhile
+                continue
     return count, size
 
 
-def live_run(locations: Locations) -> Holder | None:
-    """Return which process works on the dataset now; None where none does, as far as can be seen from here."""
-    path = locations.locks / LEASE_NAME
-    holder = read_holder(path)
-    if holder is None or holder.is_surely_dead():
-        return None
+def live_run(locations: Locations) -> str:
+    """Say which process works on the dataset now; empty if none does, as far as can be seen from here."""
     try:
-        return holder if time.time() - path.stat().st_mtime <= EXPIRY_SECONDS else None
-    except FileNotFoundError:
-        return None
+        return str(DatasetLease(locations).live_holder() or "")
+    except TryAgain:
+        return "a process whose lease cannot be read"

@@ -6,10 +6,12 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused, LayerNotFound, MagNotFound, UsageError
 from wkpipe.geometry import Mag
+from wkpipe.steps.permission import check_all_removable, check_writable_state
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch, remove_directory
-from wkpipe.storage.lease import RunLease
+from wkpipe.storage.commit import remove_directory
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import DatasetLease, Lookout
+from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import swap_file
 
 
@@ -38,11 +40,13 @@ def forget(root: Path, what: str, *, state_dir: Path | None = None, break_lock: 
     Raises:
         LayerNotFound, MagNotFound: there is no such layer or mag, and nothing is known of one.
         InputRefused: new mags are just taking the place of the old ones.
+        NotWritable: what is recorded cannot be removed; nothing was.
         TryAgain: another run works on the dataset.
     """
     layer, mag = parse_forget(what)
-    dataset = StoredDataset.open(root, state_dir)
-    locations = dataset.locations
+    locations = Locations.of(root, state_dir)
+    with Lookout.begin(locations, break_lock).refusals_checked():
+        dataset = StoredDataset.open(root, state_dir)
     directory = locations.ledgers / layer if mag is None else locations.ledger(layer, mag)
     if not directory.is_dir():
         if not dataset.properties.has_layer(layer):
@@ -50,7 +54,9 @@ def forget(root: Path, what: str, *, state_dir: Path | None = None, break_lock: 
         if mag is not None and all(entry.mag != mag for entry in dataset.layer(layer).mags):
             raise MagNotFound(f"--forget {what}: layer {layer} has no mag {mag}, and nothing is recorded of one")
         return False
-    with RunLease(locations.locks, Scratch(locations.locks), break_lock) as lease:
+    check_writable_state(locations)
+    check_all_removable([directory, *([locations.remade_data(layer), locations.remade_state(layer)] if mag is None else [])])
+    with DatasetLease(locations, break_lock) as lease:
         if swap_file(locations, layer).exists():
             raise InputRefused(
                 f"--forget {what}: a run was stopped while new mags took the place of the old ones; run `wkpipe downsample` first"
@@ -61,5 +67,5 @@ def forget(root: Path, what: str, *, state_dir: Path | None = None, break_lock: 
             remove_directory(locations.remade_data(layer), data_scratch)
             remove_directory(locations.remade_state(layer), scratch)
         for used in (scratch, data_scratch):
-            disk.remove_tree(used.directory)
+            disk.remove_tree(used.directory, used.root)
     return True

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from wkpipe.errors import MetadataError, WkpipeError
-from wkpipe.formats.base import ArraySpec, Position, UnitFacts
+from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.pending import source_identity
@@ -46,22 +46,42 @@ def freshness_of(recipe: MagPlan, layer: LayerProperties, ledger: Ledger, source
     return Freshness(tuple(stale), unknown)
 
 
+Tokens = Callable[[Ledger, StoredArray], Mapping[Position, str]]
+"""Gives the tokens that the units of the finer mag have now, from its ledger and its array."""
+
+_CHANGED = "changed"
+
+
 def recorded_tokens(ledger: Ledger) -> dict[Position, str]:
     """Return the tokens of a mag's units as the ledger has them."""
     return {unit: record.token for unit, record in ledger.records.items()}
 
 
-def tokens_on_disk(
-    ledger: Ledger, facts_of: Callable[[Position], UnitFacts | None], other: Collection[Position] = ()
-) -> dict[Position, str]:
-    """Return the tokens of a mag's units, with another one for those whose files are plainly not the recorded ones.
+def seen_tokens(ledger: Ledger, array: StoredArray) -> dict[Position, str]:
+    """Return the tokens of a mag's units, with another one for those whose files are plainly not the recorded ones."""
+    return {unit: record.token if may_be_recorded(record, _facts_of(array, unit)) else _CHANGED for unit, record in ledger.records.items()}
 
-    `other` are units that were read and have another content than recorded.
+
+def read_tokens(other: Collection[Position]) -> Tokens:
+    """Give the tokens of units that were read: `other` have another content than recorded, which somebody may have meant.
+
+    Files without a digest whose stamp is another one count as changed, too. What is damaged or gone does not: it is restored or
+    made again as it was.
     """
-    return {
-        unit: record.token if unit not in other and may_be_recorded(record, facts_of(unit)) else "changed"
-        for unit, record in ledger.records.items()
-    }
+
+    def tokens(ledger: Ledger, array: StoredArray) -> Mapping[Position, str]:
+        found = recorded_tokens(ledger)
+        for unit, record in ledger.records.items():
+            is_unknown = not record.proof.is_known and not record.params
+            if unit in other or (is_unknown and (facts := _facts_of(array, unit)) is not None and not record.matches(facts)):
+                found[unit] = _CHANGED
+        return found
+
+    return tokens
+
+
+def _facts_of(array: StoredArray, unit: Position) -> UnitFacts | None:
+    return array.unit_facts(unit) if len(unit) == len(array.spec.axes) and min(unit) >= 0 else None
 
 
 def may_be_recorded(record: Record, facts: UnitFacts | None) -> bool:
@@ -74,11 +94,8 @@ def may_be_recorded(record: Record, facts: UnitFacts | None) -> bool:
     return (facts.files, facts.size) == (record.proof.files, record.proof.size)
 
 
-def freshness(mag: MagOnDisk, ledger: Ledger, other: Collection[Position] = ()) -> Freshness | None:
-    """Return which units of a derived mag are stale, by what the mag that it was made from holds now.
-
-    `other` are units of that one which were read and have another content than recorded. None if it cannot be opened.
-    """
+def freshness(mag: MagOnDisk, ledger: Ledger, tokens: Tokens) -> Freshness | None:
+    """Return which units of a derived mag are stale, by the `tokens` of the mag that it was made from; None if that cannot be opened."""
     assert mag.recipe is not None
     assert mag.recipe.from_mag is not None
     locations, name, finer = mag.dataset.locations, mag.layer.name, mag.recipe.from_mag
@@ -86,11 +103,12 @@ def freshness(mag: MagOnDisk, ledger: Ledger, other: Collection[Position] = ()) 
         source = mag.dataset.open_mag(mag.layer, mag.layer.mag(finer))
     except WkpipeError:  # reported where that mag itself is looked at
         return None
-    known, axes = Ledger.load(locations.ledger(name, finer)), len(source.spec.axes)
+    known = Ledger.load(locations.ledger(name, finer))
     if is_replaced(recorded_identity(locations, name, finer), source, known):
-        other = known.records.keys()
-    tokens = tokens_on_disk(known, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None, other)
+        found: Mapping[Position, str] = dict.fromkeys(known.records, _CHANGED)
+    else:
+        found = tokens(known, source)
     try:
-        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens)
+        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, found)
     except MetadataError:  # the properties contradict the recipe, which is reported with the array's metadata
         return None

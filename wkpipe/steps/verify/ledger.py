@@ -14,8 +14,9 @@ from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.report import Kind
 from wkpipe.storage.disk import read_small
-from wkpipe.storage.lease import EPOCH_NAME, read_epoch
+from wkpipe.storage.lease import EPOCH_NAME
 from wkpipe.storage.ledger import DIRTY, MOST_LINE_BYTES, SEGMENT_SUFFIX, WRITTEN, Ledger, Record
+from wkpipe.stored.lease import recorded_epoch
 from wkpipe.stored.locations import Locations
 
 
@@ -104,8 +105,8 @@ def state_damage(locations: Locations, newest: int, is_converted: bool) -> Itera
     `newest` is the highest number of a run among all records; `is_converted` tells that a mag's recipe is a conversion's, or a download's.
     """
     path = locations.locks / EPOCH_NAME
-    if newest and read_epoch(locations.locks) < newest:
-        what = f"found run {read_epoch(locations.locks)} as the newest in {path}, expected {newest} or a later one"
+    if newest and (known := recorded_epoch(locations)) < newest:
+        what = f"found run {known} as the newest in {path}, expected {newest} or a later one"
         yield StateDamage(Kind.EPOCH, path, what)
     if not is_converted:
         return

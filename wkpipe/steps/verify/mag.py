@@ -16,10 +16,11 @@ from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.plan.survey import units_in_box
+from wkpipe.storage.access import is_directory
 from wkpipe.storage.ledger import MADE, Ledger
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.identity import MagIdentity, is_replaced, layout_of, recorded_identity
-from wkpipe.stored.locations import STATE_NAME, Locations
+from wkpipe.stored.locations import Locations
 
 
 def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
@@ -29,7 +30,7 @@ def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
     is another one in the state directory.
 
     Raises:
-        UnreadableInput: there is no dataset.
+        UnreadableInput: there is no dataset, or its state cannot be read.
         MetadataError: its properties are broken.
     """
     dataset = StoredDataset.open(root, state_dir)
@@ -38,8 +39,10 @@ def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
 
 def locations_to_read(locations: Locations) -> Locations:
     """Return where the state of a dataset is to be read; see `open_to_read`."""
-    inside = locations.dataset / STATE_NAME
-    return Locations(locations.dataset, inside) if inside.is_dir() and not locations.state.is_dir() else locations
+    inside = Locations(locations.dataset, locations.inside)
+    found = inside if inside.has_state and not is_directory(locations.state) else locations
+    found.check_readable()
+    return found
 
 
 @dataclass(frozen=True)
@@ -143,8 +146,7 @@ def _source_is_there(locations: Locations) -> bool:
 
 
 def _state_option(locations: Locations) -> list[str]:
-    inside = locations.state == locations.dataset / STATE_NAME
-    return [] if inside else ["--state-dir", str(locations.state.parent)]
+    return [] if locations.is_inside else ["--state-dir", str(locations.state.parent)]
 
 
 def is_published(root: Path) -> bool:

@@ -22,15 +22,17 @@ from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.sampling import InterpolationMode
+from wkpipe.steps.permission import check_writable_state
 from wkpipe.steps.verify.ledger import is_written
 from wkpipe.steps.verify.metadata import array_files
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
+from wkpipe.storage.lease import EPOCH_NAME, Epoch, read_epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 from wkpipe.stored.identity import recorded_identity
+from wkpipe.stored.lease import DatasetLease
 from wkpipe.stored.locations import Locations
 
 METADATA_KINDS = frozenset({Kind.PROPERTIES, Kind.ARRAY, Kind.GROUP, Kind.RECIPE, Kind.CONVERSION, Kind.LEDGER, Kind.EPOCH, Kind.LEFTOVER})
@@ -46,11 +48,12 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         TryAgain: another run works on the dataset.
     """
     problems = [problem for problem in report.problems if problem.is_repairable and problem.kind in METADATA_KINDS]
+    check_writable_state(locations)
     newest = _newest_epoch(locations)
     if newest > read_epoch(locations.locks):
         # Before the lease, which gives the next number: records of a lower one would count as older.
         replace_file(locations.locks / EPOCH_NAME, str(newest).encode(), Scratch(locations.locks))
-    with RunLease(locations.locks, Scratch(locations.locks), break_lock) as lease:
+    with DatasetLease(locations, break_lock) as lease:
         work = _Rebuild(locations, lease.epoch, say)
         if any(problem.kind is Kind.PROPERTIES for problem in problems):
             work.restore(properties_copy(locations.state), locations.dataset / "datasource-properties.json", _check_properties)
@@ -66,9 +69,9 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         if any(problem.kind is Kind.LEFTOVER for problem in problems):
             for directory in (locations.temporary, locations.data_temporary):
                 for entry in directory.iterdir() if directory.is_dir() else ():
-                    disk.remove_tree(entry) if entry.is_dir() else disk.unlink(entry)
+                    disk.remove_tree(entry, locations.root_of(entry))
         for scratch in (work.scratch, work.data_scratch):
-            disk.remove_tree(scratch.directory)
+            disk.remove_tree(scratch.directory, scratch.root)
 
 
 def _newest_epoch(locations: Locations) -> int:

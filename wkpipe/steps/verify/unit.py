@@ -30,7 +30,7 @@ class UnitVerdict:
     """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed.
 
     `is_proven` tells that a digest was recorded to compare it with (or that it holds nothing but the fill value), `is_other`
-    that its content is not the recorded one.
+    that its content is not the recorded one, which somebody may have meant.
     `proof` is that of the files as they are, where it was asked for.
     """
 
@@ -97,11 +97,11 @@ class UnitCheck:
         return UnitVerdict(
             unit=self.unit,
             bytes_read=facts.size if facts is not None else 0,
-            problem=self._problem("; ".join(what), *self._mend(facts, decoding is not None)) if what else None,
+            problem=self._problem("; ".join(what), *self._mend(files, decoding is not None)) if what else None,
             is_absent=facts is None and record is None,
             is_touched=is_touched,
             is_proven=record is not None and record.proof.is_known,
-            is_other=files.is_other,
+            is_other=self._may_be_meant(files, decoding is not None),
             proof=files.proof,
         )
 
@@ -109,11 +109,16 @@ class UnitCheck:
         mag = self.mag
         return Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(self.unit), what, mend, is_repairable, self.unit)
 
-    def _mend(self, facts: UnitFacts | None, is_broken: bool) -> tuple[str, bool]:
-        """Return how the unit is mended, and whether `--repair` does it."""
-        mag, record = self.mag, self.record
+    def _may_be_meant(self, files: _Files, is_broken: bool) -> bool:
+        """True if somebody may have changed the unit on purpose: it decodes, and is not one that wkpipe makes."""
+        record = self.record
         is_foreign = record is not None and not record.params and record.origin in (ADOPTED, WRITTEN)
-        if is_foreign and record is not None and facts is not None and not is_broken and not record.matches(facts):
+        return is_foreign and files.is_other and files.facts is not None and not is_broken
+
+    def _mend(self, files: _Files, is_broken: bool) -> tuple[str, bool]:
+        """Return how the unit is mended, and whether `--repair` does it."""
+        mag = self.mag
+        if self._may_be_meant(files, is_broken):
             return f"restore its files from a copy; or, if the change was meant, {refresh_command(mag.dataset, mag.layer)}", False
         return mag.mend_unit(), mag.can_be_made_again
 
