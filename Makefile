@@ -44,11 +44,11 @@ test: $(READY) ## the fast tests
 test-slow: $(READY) ## the tests that take longer
 	$(PYTEST) -m "slow and not reference and not slurm" $(ARGS)
 
-torture: $(READY) ## the long run: every fault, hundreds of kills and damages, 100,000 broken inputs; takes hours
-	WKPIPE_TORTURE_SCALE=200 $(PYTEST) tests/torture $(ARGS)
+torture: $(READY) $(REFERENCE_READY) ## the long run: every fault, hundreds of kills and damages, 100,000 broken inputs, 3,000 datasets; takes hours
+	WKPIPE_TORTURE_SCALE=200 WKPIPE_REFERENCE_PYTHON="$(REFERENCE)/bin/python" $(PYTEST) tests/torture tests/stored $(ARGS)
 
-test-fuzz: $(READY) ## 20,000 broken or hostile inputs
-	WKPIPE_TORTURE_SCALE=40 $(PYTEST) tests/torture/test_fuzz_input.py $(ARGS)
+test-fuzz: $(READY) ## 20,000 broken or hostile inputs, 600 random datasets
+	WKPIPE_TORTURE_SCALE=40 $(PYTEST) tests/torture/test_fuzz_input.py tests/torture/test_fuzz_datasets.py $(ARGS)
 
 test-workflow: $(READY) ## the workflow from end to end, slow tests too
 	$(PYTEST) -m "not reference" tests/workflow $(ARGS)

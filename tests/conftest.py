@@ -38,3 +38,12 @@ def reference_python() -> Path:
     if not python:
         pytest.skip("WKPIPE_REFERENCE_PYTHON is not set; `make test-reference` sets it")
     return Path(python)
+
+
+@pytest.fixture
+def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Turn the syncs off, for tests in which no power is cut."""
+    from wkpipe.storage import disk
+
+    for name in ("sync", "sync_directory", "sync_file_system"):
+        monkeypatch.setattr(disk, name, lambda *_: None)

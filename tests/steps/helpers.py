@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tests.sampling.oracle import padded, reduce_quickly, reduce_slowly
+from tests.content import content_of
+from tests.oracle.pyramid import coarser
 from wkpipe.formats import create_array, make_spec, open_array
 from wkpipe.formats.base import Compression, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox
@@ -147,37 +148,6 @@ def noise(shape: Sequence[int], dtype: Any, seed: int = 0, few: bool = True) -> 
 
 # -- the oracle -----------------------------------------------------------------------------------------------------
 
-TAPS = {
-    "nearest": lambda f: [(0, 16)],
-    "bilinear": lambda f: [(0, 16)] if f == 1 else [(f // 2 - 1, 8), (f // 2, 8)],
-    "bicubic": lambda f: [(0, 16)] if f == 1 else [(f // 2 - 2 + i, w) for i, w in enumerate((-1, 9, 9, -1))],
-}
-
-
-def coarser(data: Array, first: Sequence[int], start: Sequence[int], end: Sequence[int], factors: Sequence[int], mode: str) -> Array:
-    """Return target voxels start … end (x, y, z) made of all of a finer mag's trusted voxels, which begin at `first`.
-
-    The whole mag at once: outside, its mirror image (numpy's `symmetric`); then one block for every voxel.
-    """
-    low = [s * f for s, f in zip(start, factors, strict=True)]
-    high = [e * f for e, f in zip(end, factors, strict=True)]
-    if mode not in TAPS:
-        source = padded(data, list(first), low, high)
-        small = source.dtype.itemsize <= 4 and source.dtype.kind != "f"
-        return (reduce_quickly if small else reduce_slowly)(source, tuple(factors), mode)
-    margin = 2
-    source = padded(data, list(first), [v - margin for v in low], [v + margin for v in high]).astype(np.int64)
-    total: Any = 0
-    for taps in itertools.product(*(TAPS[mode](f) for f in factors)):
-        at = tuple(
-            slice(margin + p, margin + p + (e - s) * f, f) if f else slice(None)
-            for (p, _), s, e, f in zip(taps, start, end, factors, strict=True)
-        )
-        total = total + source[(..., *at)] * (taps[0][1] * taps[1][1] * taps[2][1])
-    rounded = np.sign(total) * ((2 * np.abs(total) + 4096) // 8192)
-    info = np.iinfo(data.dtype)
-    return np.clip(rounded, info.min, info.max).astype(data.dtype)
-
 
 def mag_box(layer: Layer, mag: Mag) -> tuple[list[int], list[int]]:
     """First and past-the-last voxel (x, y, z) of a mag that the layer's box touches."""
@@ -250,7 +220,7 @@ def run(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
 def data_files(root: Path) -> dict[str, str]:
     """Return the hash of every file of a dataset but wkpipe's own."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file() and ".wkpipe" not in path.relative_to(root).parts)
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(content_of(path)).hexdigest() for path in files}
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, int]]:

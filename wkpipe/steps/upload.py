@@ -9,17 +9,19 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import UPLOAD
 from wkpipe.server.progress import Progress
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
 from wkpipe.steps.token_handover import token_handed_over
 from wkpipe.storage import disk
+from wkpipe.storage.seal import Seal
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
 
 
-def upload_dataset(plan: Plan, run: Path) -> Uploaded:
+def upload_dataset(plan: Plan, run: Path, seal: Seal) -> Uploaded:
     """Upload the dataset of a plan, with the token that the main process of the run keeps.
 
     Raises:
@@ -36,7 +38,7 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
         request = replace(request, again=True)
     # Where there were other tasks, the main process has asked the server before them (`check_beforehand`).
-    return upload(request, token_handed_over(run), note, Policy(was_reached=len(plan.tasks) > 1))
+    return upload(request, token_handed_over(run, seal), note, Policy(was_reached=bool(plan.of_rule(UPLOAD)[0].inputs)))
 
 
 def check_beforehand(plan: Plan, token: Token) -> None:
