@@ -6,11 +6,13 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/prove.smk"
 include: "workflow/rules/convert.smk"
 include: "workflow/rules/downsample.smk"
 include: "workflow/rules/download.smk"
 include: "workflow/rules/publish.smk"
 include: "workflow/rules/upload.smk"
+include: "workflow/rules/verify.smk"
 
 
 rule all:

@@ -52,6 +52,7 @@ from wkpipe.steps.run import Run
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.process import peak_memory
+from wkpipe.storage.seal import VARIABLE, Seal
 from wkpipe.stored.locations import Locations
 
 SHARD: Final = 1024
@@ -98,27 +99,28 @@ def begin(root: Path, sizing: Sizing) -> Callable[[], dict[str, Any]]:
 
     def timed() -> dict[str, Any]:
         with run.begun():
-            return {}
+            return {"run": run.seal.variable}
 
     return timed
 
 
-def _run_directory(root: Path) -> Path:
-    runs = Locations.of(root).runs
-    return runs / (runs / "current").read_text()
+def _run(root: Path) -> tuple[Path, Seal]:
+    """Return directory and seal of the run that the stage `begin` has begun."""
+    seal = Seal.of_environment()
+    return Locations.of(root).runs / seal.run, seal
 
 
 def dag(root: Path, _: Sizing) -> dict[str, Any]:
-    return {"tasks": len(load_plan(_run_directory(root)).tasks)}
+    return {"tasks": len(load_plan(*_run(root)).tasks)}
 
 
 def job(root: Path, _: Sizing) -> dict[str, Any]:
-    directory = _run_directory(root)
-    names = [task.name for task in load_plan(directory).tasks if task.rule != PUBLISH]
+    directory, seal = _run(root)
+    names = [task.name for task in load_plan(directory, seal).tasks if task.rule != PUBLISH]
     middle = names[len(names) // 3]
 
     def timed() -> dict[str, Any]:
-        made = load_plan(directory, middle)
+        made = load_plan(directory, seal, middle)
         locations = Locations(made.dataset, made.state)
         records = 0
         for part in made.tasks[0].parts:
@@ -149,6 +151,8 @@ def measured(name: str, root: Path, strategy: str) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), "--strategy", strategy, "--stage", name, str(root)]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     result: dict[str, Any] = json.loads(output)
+    if "run" in result:  # for the stages that come after it
+        os.environ[VARIABLE] = result.pop("run")
     return result
 
 

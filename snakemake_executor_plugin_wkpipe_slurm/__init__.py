@@ -19,7 +19,7 @@ from snakemake_interface_executor_plugins.executors.remote import RemoteExecutor
 from snakemake_interface_executor_plugins.jobs import JobExecutorInterface
 from snakemake_interface_executor_plugins.settings import CommonSettings, ExecutorSettingsBase
 
-from wkpipe.run.interrupt import SIGNALS
+from wkpipe.run.interrupt import stopping_signals
 
 TICK_SECONDS = 1.0
 """How often the records of jobs are looked for; Slurm itself is asked far less often."""
@@ -33,7 +33,7 @@ def _interrupt(*_: object) -> None:
 
     Its own way with SIGTERM is to wait for all jobs. Batch systems mean: now.
     """
-    for number in SIGNALS:
+    for number in stopping_signals():
         signal.signal(number, lambda *_: None)
     raise KeyboardInterrupt
 
@@ -103,7 +103,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
     def run_job(self, job: JobExecutorInterface) -> None:
         """Have a job submitted."""
         if threading.current_thread() is threading.main_thread():
-            for number in SIGNALS:
+            for number in stopping_signals():
                 signal.signal(number, _interrupt)
         made = self._of_task(job) or self._of_other(job)
         info = SubmittedJobInfo(job, external_jobid=made.name)
@@ -176,7 +176,8 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         self._begin(run)
         forget_error(run, task)  # of an earlier try, where Snakemake was told to --retries
         python = self._settings.python or shlex.quote(sys.executable)
-        command = f"{python} -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
+        # The run's secret comes with the environment. Python imports nothing from where it starts, nor does what it starts.
+        command = f"{python} -P -m wkpipe step {shlex.quote(str(run))} {shlex.quote(task)}"
         return self._made(
             job, task, f"exec {command}", run / "logs" / job.rule.name / f"{task}.log", TaskRecords(run, job.rule.name, task), 0
         )
@@ -197,7 +198,7 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         from wkpipe.run.cluster import slurm_job
 
         setup = f"{self._settings.setup}\n" if self._settings.setup else ""
-        script = f"#!/bin/bash\n{setup}{command}\n"  # whose functions, as `module`, go along with the environment
+        script = f"#!/bin/bash\nexport PYTHONSAFEPATH=1\n{setup}{command}\n"  # whose functions, as `module`, go along with the environment
         return slurm_job(name, script, log, records, dict(job.resources), job.threads, self._resources, besides_mib)
 
     def _begin(self, run: Path) -> None:
@@ -205,11 +206,13 @@ class Executor(RemoteExecutor):  # type: ignore[misc]
         if self._watch is not None:
             return
         from wkpipe.run.slurm_watch import SlurmWatch
+        from wkpipe.steps.run import place_of
+        from wkpipe.storage.seal import Seal
 
-        state = run.parents[1] if run.parent.name == "runs" else self._directory
+        inside = place_of(run, Seal.of_environment(run)) if run.parent.name == "runs" else self._directory
         self._watch = SlurmWatch(
             run,
-            state,
+            inside,
             self._directory,
             float(self.workflow.execution_settings.latency_wait),
             self._say,

@@ -8,7 +8,9 @@
     │   ├── MetadataError           3   datasource-properties.json or an array's metadata is broken
     │   ├── LayerNotFound           3   (also an IndexError)
     │   ├── MagNotFound             3   (also an IndexError)
+    │   ├── RemoteMag               3   a mag is on a server
     │   ├── AlreadyExists           3   (also an IndexError)
+    │   │   └── ForeignMag          3   a mag that wkpipe made is another tool's now
     │   └── NotWritable             3   read-only dataset, directory or disk; no space left
     ├── IntegrityError              4   stored data are damaged or gone
     │   ├── DamagedShard            4
@@ -67,8 +69,16 @@ class MagNotFound(InputRefused, IndexError):
     """The layer has no such mag."""
 
 
+class RemoteMag(InputRefused):
+    """A mag is not in the dataset's file system but at a URL."""
+
+
 class AlreadyExists(InputRefused, IndexError):
     """A dataset, layer or mag of that name is already there."""
+
+
+class ForeignMag(AlreadyExists):
+    """A mag that wkpipe made was made again, or written to, by another tool."""
 
 
 class NotWritable(InputRefused, RuntimeError):

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import wkpipe
+from tests.content import content_of
 from wkpipe import BoundingBox, Dataset, DatasetViewConfiguration, LayerViewConfiguration, NDBoundingBox, SegmentationLayer, VoxelSize
 from wkpipe.errors import AlreadyExists, InputRefused, LayerNotFound, NotWritable
 from wkpipe.plan.build import make_plan
@@ -252,7 +253,7 @@ def test_a_read_only_dataset_refuses_every_change(dataset: Dataset) -> None:
 
 def _files(root: Path) -> dict[str, bytes]:
     paths = [path for path in root.rglob("*") if path.is_file() and ".wkpipe" not in path.parts]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in paths}
+    return {path.relative_to(root).as_posix(): content_of(path) for path in paths}
 
 
 def test_from_images_makes_what_a_run_of_the_config_makes(tmp_path: Path) -> None:

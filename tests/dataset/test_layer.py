@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.content import content_of
 from wkpipe import BoundingBox, Dataset, Layer, Mag, NDBoundingBox, SamplingModes, Vec3Int
 from wkpipe.errors import AlreadyExists, InputRefused, MissingShard, TryAgain
 from wkpipe.storage.commit import Scratch
@@ -295,7 +296,7 @@ def test_downsample_from_a_mag_that_has_foreign_coarser_ones(layer: Layer) -> No
 
 def _shards(layer: Layer) -> dict[str, bytes]:
     files = [path for path in layer.path.rglob("*") if path.is_file()]
-    return {path.relative_to(layer.path).as_posix(): path.read_bytes() for path in files}
+    return {path.relative_to(layer.path).as_posix(): content_of(path) for path in files}
 
 
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])

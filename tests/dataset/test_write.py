@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.content import content_of
 from wkpipe import BoundingBox, Dataset, Layer, Mag, MagView, NDBoundingBox
 from wkpipe.errors import InputRefused, NotWritable
 from wkpipe.storage import disk
@@ -39,7 +40,7 @@ def _noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> np.nd
 
 
 def _files(mag: MagView) -> dict[str, bytes]:
-    return {path.relative_to(mag.path).as_posix(): path.read_bytes() for path in mag.path.rglob("*") if path.is_file()}
+    return {path.relative_to(mag.path).as_posix(): content_of(path) for path in mag.path.rglob("*") if path.is_file()}
 
 
 # -- against numpy --------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import BoundingBox, Mag, NDBoundingBox
 from wkpipe.metadata.axis_order import AdditionalAxis, AxisOrder
 from wkpipe.metadata.element_class import LayerCategory
-from wkpipe.metadata.layer_properties import LayerProperties, check_layer_name, check_new_layer_name
+from wkpipe.metadata.layer_names import check_layer_name, check_new_layer_name
+from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties, read_properties
 from wkpipe.metadata.units import VoxelSize

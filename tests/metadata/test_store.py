@@ -22,6 +22,7 @@ from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.storage import disk
+from wkpipe.storage.lock import MetadataLock
 
 fork = multiprocessing.get_context("fork")
 
@@ -100,8 +101,16 @@ def test_the_state_may_lie_elsewhere(tmp_path: Path) -> None:
     root, state = tmp_path / "dataset", tmp_path / "state"
     file = PropertiesFile(root, state)
     file.create(new_dataset())
-    assert {path.name for path in state.iterdir()} == {"copies", "locks", "tmp"}
-    assert not (root / ".wkpipe").exists()
+    assert {path.name for path in state.iterdir()} == {"copies", "tmp"}
+    assert {path.name for path in (root / ".wkpipe").iterdir()} == {"locks", "tmp"}, "the lock is with the data"
+
+
+def test_writers_with_states_of_their_own_meet_at_one_lock(tmp_path: Path) -> None:
+    root = tmp_path / "dataset"
+    PropertiesFile(root, tmp_path / "state").create(new_dataset())
+    with MetadataLock(root / ".wkpipe" / "locks"), pytest.raises(TryAgain):
+        PropertiesFile(root, tmp_path / "another", timeout=0.05).update(lambda before: replace(before, name="x"))
+    assert PropertiesFile(root).read().name == new_dataset().name
 
 
 def add_layers(root: Path, worker: int, times: int) -> None:

@@ -29,7 +29,24 @@ def test_short_forms_are_read(short: str, name: str) -> None:
     assert VoxelSize((1, 2, 3), short) == VoxelSize((1.0, 2.0, 3.0), name)
 
 
-@pytest.mark.parametrize("unit", ["um", "NM", "nanometers", "", "pixel"])
+@pytest.mark.parametrize(
+    "spelling, name",
+    [
+        *((micro, "micrometer") for micro in ("um", "\u00b5m", "\u03bcm", "micron", "microns", "Micrometers", "micrometre", " um ")),
+        *((unit, "angstrom") for unit in ("\u00c5", "\u212b", "A\u030a", "angstroms", "\u00c5ngstr\u00f6m", "\u00e5ngstrom")),
+        *((unit, "nanometer") for unit in ("nm", "nanometers", "NanoMeter", "nanometres")),
+        *((unit, "millimeter") for unit in ("mm", "millimetres")),
+        *((unit, "inch") for unit in ("in", "inches", "Inch")),
+        *((unit, "foot") for unit in ("ft", "feet", "foot")),
+        ("parsecs", "parsec"),
+        ("Mm", "megameter"),
+    ],
+)
+def test_other_spellings_are_read(spelling: str, name: str) -> None:
+    assert unit_name(spelling) == name
+
+
+@pytest.mark.parametrize("unit", ["uM", "UM", "NM", "MM", "", "s", "pixel", "micrometer2", "nm\n\x1b[31m", "metrer"])
 def test_other_units_are_refused_with_the_list(unit: str) -> None:
     with pytest.raises(UsageError, match=r"nanometer \(nm\).*parsec"):
         VoxelSize((1, 1, 1), unit)

@@ -29,6 +29,7 @@ from wkpipe.plan.schema import CONFIG_PATH, SCHEMA_PATH, config_text, schema_tex
 from wkpipe.plan.table import plan_table
 from wkpipe.plan.task import PUBLISH
 from wkpipe.steps.run import Run, run_stored_task
+from wkpipe.storage.seal import Seal
 
 VALUES: dict[str, Any] = {"chunk_shape": 8, "shard_shape": 16}
 
@@ -127,18 +128,19 @@ def test_broken_metadata(root: Path) -> None:
 
 
 def test_a_read_only_dataset(root: Path) -> None:
-    """As an ordinary user: for root everything is writable."""
+    """As an ordinary user: for root everything is writable. It can be planned, as for a dry run; no run can begin."""
     code = (
         "import os, sys; from pathlib import Path; from wkpipe.plan.build import make_plan; from wkpipe.plan.config import Config\n"
-        "from wkpipe.plan.resources import Sizing; from wkpipe.errors import NotWritable\n"
+        "from wkpipe.plan.resources import Sizing; from wkpipe.errors import NotWritable; from wkpipe.steps.run import run_here\n"
         "make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1)); os.setuid(65534)  # all is imported by then\n"
-        "try: make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1))\n"
+        "plan = make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1))\n"
+        "try: run_here(plan)\n"
         "except NotWritable as error: print(error); sys.exit(33)\n"
     )
     if os.getuid() != 0:
         root.chmod(0o555)
         with pytest.raises(NotWritable, match=str(root)):
-            plan_of(root, **VALUES)
+            run(root, **VALUES)
         root.chmod(0o755)
         return
     with tempfile.TemporaryDirectory() as open_directory:  # pytest's own are closed to others
@@ -352,15 +354,16 @@ def plan_without_preparation(plan: Plan) -> Any:
 
 
 def round_trip(plan: Plan) -> Any:
+    seal = Seal.new()
     with tempfile.TemporaryDirectory() as directory:
         for name, data in plan.files().items():
-            (Path(directory) / name).write_bytes(data)
-        loaded = load_plan(Path(directory))
+            (Path(directory) / name).write_bytes(seal.sealed(name, data))
+        loaded = load_plan(Path(directory), seal)
         for task in plan.tasks:
-            alone = load_plan(Path(directory), task.name)
+            alone = load_plan(Path(directory), seal, task.name)
             assert [t.name for t in alone.tasks] == [task.name]
         with pytest.raises(UsageError):
-            load_plan(Path(directory), "00000")
+            load_plan(Path(directory), seal, "00000")
         rounded = tuple(t for t in loaded.tasks)
         assert [t.runtime_s for t in rounded] == [round(t.runtime_s, 3) for t in plan.tasks]
         from dataclasses import replace
@@ -385,7 +388,7 @@ def test_odd_layer_names(tmp_path: Path, name: str) -> None:
     job = Run(plan)
     with job.begun():
         for task in plan.tasks:
-            run_stored_task(job.directory, task.name)
+            run_stored_task(job.directory, task.name, job.seal)
             assert job.marker(task).exists()
     layer.name = name
     check_pyramid(root, layer, "median")
@@ -402,7 +405,7 @@ def test_a_layer_that_is_called_like_a_mag_of_another(tmp_path: Path) -> None:
     job = Run(plan)
     with job.begun():
         for task in plan.tasks:
-            run_stored_task(job.directory, task.name)
+            run_stored_task(job.directory, task.name, job.seal)
             assert job.marker(task).exists()
     for layer in layers:
         check_pyramid(root, layer, "median")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.reference.workshop import our_facts
 from tests.server.wk_server import ServerProcess
-from tests.steps.job_memory import job_command, measured
+from tests.steps.job_memory import job_command, job_environment, measured
 from wkpipe import Dataset
 from wkpipe.geometry import BoundingBox, Mag
 from wkpipe.plan.build import make_plan
@@ -47,7 +47,7 @@ def test_memory_is_that_of_cubes(tmp_path: Path, dtype: str, size: tuple[int, in
         run = Run(plan)
         with run.begun(token=token):
             for task in plan.tasks:
-                usage = measured(job_command(run.directory, task.name))
+                usage = measured(job_command(run.directory, task.name), job_environment(run.seal))
                 print(task.rule, size, usage.total // 1_000_000, "MB, predicted", task.mem_mb)
                 assert usage.total <= task.mem_mb * 1e6 * 1.15
                 assert task.mem_mb < 260

@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -25,9 +26,11 @@ from tests.server.upload_helpers import (
     program,
     write_chunk_files,
 )
+from wkpipe import Dataset
 from wkpipe.errors import InputRefused, IntegrityError, Interrupted, ServerError, UsageError
+from wkpipe.geometry import Mag
 from wkpipe.server.policy import Policy
-from wkpipe.server.upload import cancel, status, upload
+from wkpipe.server.upload import cancel, select_files, status, upload
 
 
 @pytest.fixture(autouse=True)
@@ -274,6 +277,32 @@ def test_case_19_a_file_that_was_sent_changes(stage: Stage) -> None:
     stage.succeeds(again=True)
 
 
+@pytest.mark.parametrize("part", [{}, {"finest_mag": Mag(2)}])
+@pytest.mark.parametrize("after", [3000, -100], ids=["while data are sent", "when all is sent"])
+def test_case_19_the_properties_change(stage: Stage, part: dict[str, Any], after: int) -> None:
+    """Of a part, other properties are sent than those on the disk; a change of these counts all the same."""
+    file = stage.dataset / "datasource-properties.json"
+    size = select_files(stage.request(**part)).size
+    told = Told(after=after % size, then=lambda: file.write_bytes(file.read_bytes().replace(b'"team": ""', b'"team": "x"')))
+    stage.refused(IntegrityError, "datasource-properties.json has changed since its upload began", progress=told, jobs=1, **part)
+    assert stage.count("finish") == 0
+    if after > 0:
+        assert not [entry for entry in stage.entries("chunk") if "datasource-properties.json" in entry.subject], "it is not sent then"
+    assert stage.succeeds(again=True, **part)
+
+
+def test_case_19_a_downsample_meanwhile(stage: Stage) -> None:
+    before = {path.relative_to(stage.dataset).as_posix() for path in stage.files()}
+    told = Told(after=3000, then=lambda: Dataset.open(stage.dataset).get_layer("color").downsample(coarsest_mag=Mag(16)))
+    stage.refused(IntegrityError, "datasource-properties.json has changed since its upload began", progress=told, jobs=1)
+    assert stage.count("finish") == 0
+    assert stage.succeeds(again=True) > before
+
+
+def test_case_19_properties_that_are_touched_are_the_same(stage: Stage) -> None:
+    stage.succeeds(progress=Told(after=3000, then=lambda: os.utime(stage.dataset / "datasource-properties.json")), jobs=1)
+
+
 def test_case_20_an_empty_file(stage: Stage) -> None:
     (stage.dataset / "color/1/empty").touch()
     told = Told()
@@ -478,7 +507,7 @@ def test_uploads_of_two_names_do_not_mix(stage: Stage) -> None:
 
 def test_two_processes_at_one_upload(stage: Stage) -> None:
     stage.fail("chunk", delay=1.0, count=None)
-    process = program(stage)
+    process = program(stage, without_progress=60.0)
     stage.wait_for("chunk", 3)
     second = program(stage)
     code, out, err = ended(second)

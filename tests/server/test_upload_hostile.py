@@ -208,7 +208,7 @@ def test_https_to_a_port_that_is_not_encrypted_is_not_tried_for_long(stage: Stag
 
 @pytest.mark.parametrize("proxy", ["http://a b\n", "http://", "socks5://127.0.0.1:1", "127.0.0.1:3128"])
 def test_a_proxy_that_is_no_address_is_refused(stage: Stage, proxy: str) -> None:
-    stage.refused(UsageError, "the proxy's address is none", proxy=proxy)
+    stage.refused(UsageError, "the proxy address is not valid", proxy=proxy)
 
 
 def test_proxies_of_the_environment_are_not_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,11 +129,27 @@ def test_paths_that_lead_out_of_the_dataset_are_refused(dataset: Path, path: str
         chosen(dataset)
 
 
-def test_a_mag_on_another_server_stays_named_and_is_not_sent(dataset: Path) -> None:
-    change_properties(dataset, path="https://example.org/color/1")
-    selection = chosen(dataset)
-    assert not any(path.startswith("color/1/") for path in paths(selection))
-    assert any("https://example.org/color/1" in notice for notice in selection.notices)
+REMOTE = ["https://example.org/color/1", "HTTP://example.org/x", "s3://bucket/color/1", "S3://bucket/x", "gs://bucket/color"]
+
+
+@pytest.mark.parametrize("path", REMOTE)
+def test_a_mag_on_another_server_is_refused(dataset: Path, path: str) -> None:
+    """A server refuses it too, but only when all the rest has been sent."""
+    change_properties(dataset, path=path)
+    with pytest.raises(InputRefused, match=f"layer color, mag 1: it is at {path}, not in the dataset; .*Leave it out with"):
+        chosen(dataset)
+    assert not any(path.startswith("color/1/") for path in paths(chosen(dataset, Part(finest_mag=Mag(2)))))
+
+
+@pytest.mark.parametrize("path", REMOTE)
+def test_an_attachment_on_another_server_is_refused(dataset: Path, path: str) -> None:
+    file = dataset / PROPERTIES_FILE_NAME
+    properties = json.loads(file.read_bytes())
+    layer = properties["dataLayers"][0]
+    layer |= {"category": "segmentation", "attachments": {"meshes": [{"name": "m", "path": path, "dataFormat": "hdf5"}]}}
+    file.write_text(json.dumps(properties))
+    with pytest.raises(InputRefused, match=f"attachment m: it is at {path}, not in the dataset"):
+        chosen(dataset)
 
 
 def test_a_mag_without_a_directory_is_refused(dataset: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.content import content_of
 from tests.oracle.pyramid import coarser
 from wkpipe.formats import create_array, make_spec, open_array
 from wkpipe.formats.base import Compression, StoredArray
@@ -147,6 +148,7 @@ def noise(shape: Sequence[int], dtype: Any, seed: int = 0, few: bool = True) -> 
 
 # -- the oracle -----------------------------------------------------------------------------------------------------
 
+
 def mag_box(layer: Layer, mag: Mag) -> tuple[list[int], list[int]]:
     """First and past-the-last voxel (x, y, z) of a mag that the layer's box touches."""
     first = [a // m for a, m in zip(layer.box.topleft_xyz, mag.to_tuple(), strict=True)]
@@ -218,7 +220,7 @@ def run(root: Path, sizing: Sizing = SIZING, **values: Any) -> Plan:
 def data_files(root: Path) -> dict[str, str]:
     """Return the hash of every file of a dataset but wkpipe's own."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file() and ".wkpipe" not in path.relative_to(root).parts)
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(root).as_posix(): hashlib.sha256(content_of(path)).hexdigest() for path in files}
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, int]]:

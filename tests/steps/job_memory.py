@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from wkpipe.storage.seal import VARIABLE, Seal
 
 _PERIOD_SECONDS = 0.02
 
@@ -63,14 +66,14 @@ def _numbers(pid: int) -> dict[str, int]:
     return numbers if "Pss_Anon" in numbers else {}
 
 
-def measured(command: Sequence[str]) -> Usage:
-    """Run a command to its end; return its usage at the peak.
+def measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Usage:
+    """Run a command to its end, in a given environment; return its usage at the peak.
 
     Raises:
         CalledProcessError: it failed.
     """
     peak = Usage(0, 0, 0, 0)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     while process.poll() is None:
         now = usage_of(process.pid)
         peak = max(peak, now, key=lambda usage: usage.total)
@@ -82,6 +85,11 @@ def measured(command: Sequence[str]) -> Usage:
     return peak
 
 
+def job_environment(seal: Seal) -> dict[str, str]:
+    """Return the environment that a run's main process gives to its jobs."""
+    return os.environ | {VARIABLE: seal.variable}
+
+
 def job_command(run: Path, task: str) -> list[str]:
     """Return how the workflow starts a job."""
-    return [sys.executable, "-m", "wkpipe", "step", str(run), task]
+    return [sys.executable, "-P", "-m", "wkpipe", "step", str(run), task]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.content import content_of
 from tests.steps.helpers import Layer, plan_of, write_dataset
 from wkpipe.geometry import Mag
 from wkpipe.plan.resources import Sizing
@@ -21,7 +22,7 @@ SHAPE = (1, 203, 70, 40)
 def files_of(root: Path) -> dict[str, bytes]:
     """Return the content of all data files."""
     layer = root / "layer"
-    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(layer.rglob("*")) if path.is_file()}
+    return {str(path.relative_to(root)): content_of(path) for path in sorted(layer.rglob("*")) if path.is_file()}
 
 
 def labels(dtype: str) -> np.ndarray[Any, Any]:

@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from tests.steps.helpers import Array, Layer, plan_of, write_dataset
-from tests.steps.job_memory import job_command, measured
+from tests.steps.job_memory import job_command, job_environment, measured
 from wkpipe.plan.mag_plan import CONVERT
 from wkpipe.plan.resources import Sizing
 from wkpipe.plan.task import PUBLISH
@@ -43,7 +43,7 @@ def check_memory(root: Path, threads: int, is_slow: bool = False, **values: Any)
     with job.begun():
         for task in plan.tasks:
             command = job_command(job.directory, task.name)
-            usage = measured([sys.executable, "-c", _SLOW_READING, *command[-2:]] if is_slow else command)
+            usage = measured([sys.executable, "-c", _SLOW_READING, *command[-2:]] if is_slow else command, job_environment(job.seal))
             if task.rule == PUBLISH:
                 continue
             assert task.threads == threads
@@ -179,4 +179,4 @@ def test_a_job_ends_well_under_a_limit_of_its_cgroup(tmp_path: Path) -> None:
     with job.begun():
         for task in plan.tasks:
             limit = ["-p", f"MemoryMax={int(task.mem_mb * 1.15e6)}", "-p", "MemorySwapMax=0"]
-            subprocess.run([*scope, *limit, *job_command(job.directory, task.name)], check=True)
+            subprocess.run([*scope, *limit, *job_command(job.directory, task.name)], check=True, env=job_environment(job.seal))

@@ -128,7 +128,7 @@ def proven_beside(root: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for recipe in root.glob(".wkpipe/remade/layer/ledger/*/recipe.json"):
         mag = recipe.parent.name
-        times = {record.proof.mtime_ns for record in Ledger.load(recipe.parent).records.values()}
+        times = {record.proof.stamp.value for record in Ledger.load(recipe.parent).records.values()}
         for path in (root / ".wkpipe/remade/layer/arrays" / mag).rglob("*"):
             if path.is_file() and path.stat().st_mtime_ns in times:
                 found[f"{mag}/{path.relative_to(root / '.wkpipe/remade/layer/arrays' / mag)}"] = (
@@ -302,7 +302,7 @@ def test_mags_of_another_tool_go_wherever_they_lie(start: Start, tmp_path: Path)
 
 
 def test_a_state_elsewhere(start: Start, tmp_path: Path) -> None:
-    """Ledgers then lie with the state, arrays as well if that is the same file system."""
+    """Ledgers are then with the state, arrays beside the dataset's own, whatever the file system of the state is."""
     root, values = start.copy(tmp_path, state_dir=str(tmp_path / "state"))
     state = Locations.of(root, tmp_path / "state").state
     state.parent.mkdir()
@@ -310,4 +310,4 @@ def test_a_state_elsewhere(start: Start, tmp_path: Path) -> None:
     work(values)
     assert {n: d for n, d in data_files(root).items() if "/" in n} == {n: d for n, d in start.new.items() if "/" in n}
     assert not list((tmp_path / "state").glob("*/remade"))
-    assert not (root / ".wkpipe").exists()
+    assert {path.name for path in (root / ".wkpipe").iterdir()} == {"dataset.json", "locks", "tmp"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from wkpipe.plan.task import Task
 from wkpipe.steps.run import Run, run_stored_task
 from wkpipe.steps.work import run_task
 from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.seal import VARIABLE
 from wkpipe.stored.locations import Locations
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -123,19 +125,20 @@ def test_every_task_in_a_process_of_its_own(tmp_path: Path, wanted: dict[str, di
     write_dataset(root, example("zarr3"))
     plan = plan_of(root, Sizing(cores=2, least_seconds=0.03, target_seconds=0.05), **SHAPES["zarr3"])
     assert 4 <= len(plan.tasks) <= 12
-    code = "import sys; from pathlib import Path; from wkpipe.steps.run import run_stored_task as do; do(Path(sys.argv[1]), sys.argv[2])"
     job = Run(plan)
     with job.begun():
         left = any_order(plan, random.Random(1))
         while left:
             ready = [task for task in left if all(job.marker(other).exists() for other in plan.tasks if other.name in task.inputs)]
-            jobs = [subprocess.Popen([sys.executable, "-c", code, job.directory, task.name]) for task in ready[:2]]
+            environment = os.environ | {VARIABLE: job.seal.variable}
+            command = [sys.executable, "-P", "-m", "wkpipe", "step", job.directory]
+            jobs = [subprocess.Popen([*command, task.name], env=environment) for task in ready[:2]]
             assert [process.wait() for process in jobs] == [0] * len(jobs)
             left = [task for task in left if task not in ready[:2]]
         # A job that comes twice does no harm.
         before = data_files(root)
         for task in plan.tasks:
-            run_stored_task(job.directory, task.name)
+            run_stored_task(job.directory, task.name, job.seal)
         assert data_files(root) == before
     assert data_files(root) == wanted["zarr3"]
 

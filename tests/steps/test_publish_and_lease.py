@@ -27,7 +27,7 @@ from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, fold
 from wkpipe.storage.lock import Holder
-from wkpipe.storage.proof import UnitProof
+from wkpipe.storage.proof import MTIME, Stamp, UnitProof
 from wkpipe.stored.locations import Locations
 
 VALUES: dict[str, Any] = {"chunk_shape": 8, "shard_shape": 16}
@@ -162,11 +162,11 @@ def test_a_ledger_is_whole_while_it_is_folded(tmp_path: Path) -> None:
     def keep_folding() -> None:
         while not stop.is_set():
             with LedgerWriter(directory, 1, "again") as writer:
-                writer.add(Record((0,), MADE, UnitProof(1, 1, 1, 1), "t"))
+                writer.add(Record((0,), MADE, UnitProof(1, 1, 1, Stamp(MTIME, 1), "digest"), "t"))
             fold(directory, 1, Scratch(tmp_path / "tmp"))
 
     with LedgerWriter(directory, 1, "first") as writer:
-        writer.add(*(Record((i,), MADE, UnitProof(1, 1, 1, 1), "t") for i in range(20)))
+        writer.add(*(Record((i,), MADE, UnitProof(1, 1, 1, Stamp(MTIME, 1), "digest"), "t") for i in range(20)))
     thread = threading.Thread(target=keep_folding)
     thread.start()
     try:

@@ -107,6 +107,11 @@ def _site(name: str) -> str:
     return f"{name} in {' < '.join(way)}"
 
 
+def _path(name: str | Path, directory: int | None) -> Path:
+    """Return the path of what a call names, perhaps relative to an open directory."""
+    return Path(name) if directory is None else Path(f"/proc/self/fd/{directory}").readlink() / name
+
+
 class _PowerCut:
     """Knows what has been synced, and takes the rest back.
 
@@ -125,7 +130,7 @@ class _PowerCut:
 
     def watched(self, name: str, real: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         """Do a call for real and note how it would be undone."""
-        first = Path(arguments[0]) if isinstance(arguments[0], (str, Path)) else None
+        first = _path(arguments[0], more.get("dir_fd")) if isinstance(arguments[0], (str, Path)) else None
         if name == "open" and first is not None:
             is_new = not first.exists()
             descriptor = real(*arguments, **more)

@@ -2,7 +2,7 @@
 
 The product knows nothing of this. TORTURE_FAULT holds ``<role> <which> <call> <fault>``: the process number `which`
 (from 0) of a role suffers a fault at its call number so and so. Roles: `main` (the command), `job` (a step of the
-workflow), `publish` (the publish step's script).
+workflow), `publish` (the step that publishes).
 """
 
 from __future__ import annotations
@@ -17,9 +17,13 @@ _KEPT: list[object] = []
 
 def role_of(arguments: list[str]) -> str:
     """Tell what a process is from its command line."""
-    if "wkpipe" in arguments:
-        return "job" if "step" in arguments else "main"
-    return "publish" if any(argument.endswith("publish.py") for argument in arguments) else ""
+    if "wkpipe" not in arguments:
+        return ""
+    if "step" not in arguments:
+        return "main"
+    run, task = arguments[-2:]
+    line = next(line for line in (Path(run) / "tasks.jsonl").read_text().splitlines() if line.startswith(f'"{task}"'))
+    return "publish" if '"rule":"publish"' in line else "job"
 
 
 def install(directory: Path) -> None:

@@ -62,14 +62,15 @@ def _traceback_of(arguments: tuple[str, ...]) -> str:
     from wkpipe.cli.app import run_app
 
     os.environ["WKPIPE_DEBUG"] = "1"
+    said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
             run_app(arguments)
     except BaseException:
         return "\n" + traceback.format_exc(limit=-6)
     finally:
         del os.environ["WKPIPE_DEBUG"]
-    return ""
+    return "\n" + said.getvalue()[-3000:]
 
 
 @contextlib.contextmanager

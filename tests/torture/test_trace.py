@@ -31,7 +31,7 @@ plan = make_plan(load_config(json.loads(sys.argv[1]), "test"), Sizing(cores=1, l
 run = Run(plan)
 with run.begun():
     for task in plan.tasks:
-        run_stored_task(run.directory, task.name)
+        run_stored_task(run.directory, task.name, run.seal)
 """
 
 

@@ -7,14 +7,20 @@ import json
 import os
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
+import tifffile
 
+from tests.users import ADA, BEN, LAB, Child, User, act, mounted, work
 from tests.workflow.workflow_helpers import SHARDS, convert_command, data_files, kill_tree, snakemake_command, write_stack
+from wkpipe.storage import disk
 from wkpipe.storage.lock import Holder
 
 WAYS = ("wkpipe", "snakemake")
@@ -157,3 +163,132 @@ def test_a_run_whose_lease_is_broken_stops_with_75(way: str, images: Path, whole
     assert "Traceback" not in output.read_text()
     assert data_files(target) == whole
     assert list(target.rglob("*.tmp")) == []
+
+
+# -- 30 pairs that start together ------------------------------------------------------------------------------------
+#
+# Both share a dataset, but not always a state directory, a user, or the path by which they reach it. The one that gets to
+# its first task waits there until the other has ended. So exactly one may work, however busy the machine is.
+
+
+@dataclass(frozen=True)
+class Way:
+    """How one of a pair comes to the dataset: `state` and `mount` are names of directories, `user` whose process it is."""
+
+    state: str = ""
+    mount: str = ""
+    user: User | None = None
+
+
+WAYS_OF_PAIRS = {
+    "states": (Way("one"), Way("two")),
+    "one inside": (Way(), Way("two")),
+    "same state": (Way("one"), Way("one")),
+    "mounts": (Way(mount="other"), Way()),
+    "states and mounts": (Way("one", "other"), Way("two")),
+    "same state by other mounts": (Way("one", "other"), Way("one")),
+    "users": (Way(user=ADA.with_umask(0o002)), Way(user=BEN.with_umask(0o002))),
+    "users and states": (Way("one", user=ADA.with_umask(0o002)), Way("two", user=BEN.with_umask(0o007))),
+    "users, states and mounts": (Way("one", "other", ADA.with_umask(0o002)), Way("two", user=BEN.with_umask(0o002))),
+    "root and a user": (Way("one", user=User(0, LAB, 0o002)), Way(user=BEN.with_umask(0o002))),
+}
+NEW, COARSER, ANEW = "a target that does not exist", "coarser mags", "mags anew"
+FORBIDDEN = ("overwrite", "remove", "delete", "not empty", "Traceback", "defect")
+PAIR = {"voxel_size": "1,1,1", "shard_shape": 32, "chunk_shape": 16}
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[tuple[Path, dict[str, dict[str, str]]]]:
+    """Images that all users reach, and what each kind of work makes of them; all modules are loaded by that."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        images, made = Path(name) / "em", {}
+        images.mkdir()
+        for z, plane in enumerate(np.random.default_rng(0).integers(0, 255, (40, 60, 70), "u1")):
+            tifffile.imwrite(images / f"{z:02}.tif", plane)
+        for kind in (NEW, COARSER, ANEW):
+            target = Path(name) / f"ds-{kind}"
+            prepare(kind, images, target)
+            work(**values_of(kind, images, target))
+            made[kind] = data_files(target)
+        yield images, made
+
+
+def prepare(kind: str, images: Path, target: Path) -> None:
+    if kind != NEW:
+        work(source=images, target=target, **PAIR, downsample=kind == ANEW)
+
+
+def values_of(kind: str, images: Path, target: Path) -> dict[str, object]:
+    if kind == NEW:
+        return {"source": images, "target": target, **PAIR}
+    return {"target": target, "interpolation_mode": "max", "overwrite_existing": kind == ANEW, "shard_shape": 32, "chunk_shape": 16}
+
+
+def shared_directory(name: str, *, is_root: bool) -> Path:
+    lab = Path(name) / "lab"
+    lab.mkdir()
+    if is_root:
+        os.chown(lab, 0, LAB)
+    lab.chmod(0o2775)
+    return lab
+
+
+@pytest.mark.parametrize("kind", [NEW, COARSER, ANEW])
+@pytest.mark.parametrize("ways", WAYS_OF_PAIRS)
+def test_of_two_that_start_together_one_wins_and_the_other_comes_back(
+    ways: str, kind: str, small: tuple[Path, dict[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_root = os.geteuid() == 0
+    pair = WAYS_OF_PAIRS[ways]
+    if any(way.user or way.mount for way in pair) and not is_root:
+        pytest.skip("only root can act as other users and mount")
+    for name in ("sync", "sync_directory", "sync_file_system"):
+        monkeypatch.setattr(disk, name, lambda *_: None)
+    images, made = small
+    with contextlib.ExitStack() as stack:
+        name = stack.enter_context(tempfile.TemporaryDirectory())
+        Path(name).chmod(0o755)
+        lab = shared_directory(name, is_root=is_root)
+        places = {"": lab}
+        if any(way.mount for way in pair):
+            places["other"] = Path(name) / "other"
+            places["other"].mkdir()
+            stack.enter_context(mounted("--bind", lab, places["other"]))
+        before = act(lambda: prepare(kind, images, lab / "ds"), ADA.with_umask(0o002) if is_root else None)
+        assert before.code == 0, before
+        start_read, start_write = os.pipe()  # closed: go
+        end_read, end_write = os.pipe()  # closed: the loser has ended
+
+        def run_one(way: Way) -> None:
+            os.close(start_write)
+            os.close(end_write)
+            os.read(start_read, 1)
+            state = {"state_dir": lab / way.state} if way.state else {}
+
+            def wait_for_the_other(_: object) -> None:
+                os.read(end_read, 1)
+
+            work(wait_for_the_other, **values_of(kind, images, places[way.mount] / "ds"), **state)
+
+        children = [Child(lambda way=way: run_one(way), way.user) for way in pair]  # type: ignore[misc]
+        os.close(start_write)
+        loser = first_to_end(children)
+        os.close(end_write)
+        outcomes = [loser.outcome(), *(child.outcome() for child in children if child is not loser)]
+        for descriptor in (start_read, end_read):
+            os.close(descriptor)
+        assert [outcome.code for outcome in outcomes] == [75, 0], outcomes
+        assert not [word for word in FORBIDDEN if word in outcomes[0].said], outcomes
+        assert len([line for line in outcomes[0].said.splitlines() if "state of it" not in line]) == 1, outcomes
+        assert data_files(lab / "ds") == made[kind]
+        assert not lease(lab / "ds").exists()
+
+
+def first_to_end(children: Sequence[Child]) -> Child:
+    """Wait until one of some children has ended; its outcome can still be asked for."""
+    while True:
+        for child in children:
+            if os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT | os.WNOHANG) is not None:
+                return child
+        time.sleep(0.005)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import google_crc32c
 import pytest
 
 from wkpipe.storage import ledger as ledger_module
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import ADOPTED, LINES_AT_ONCE, SORTED, Ledger, LedgerWriter, Record, fold
-from wkpipe.storage.proof import Position, UnitProof
+from wkpipe.storage.proof import MTIME, Position, Stamp, UnitProof
 
 
 def records_of(units: list[Position]) -> list[Record]:
-    return [Record(unit, ADOPTED, UnitProof(1, sum(unit), -1, 5), f"token {unit}") for unit in units]
+    return [Record(unit, ADOPTED, UnitProof(1, sum(unit), -1, Stamp(MTIME, 5)), f"token {unit}") for unit in units]
 
 
 UNITS: list[Position] = [(0, x, y, z) for x in range(8, 12) for y in (0, 5, 100) for z in range(98, 103)]
@@ -96,3 +97,55 @@ def test_more_records_than_are_written_in_one_go(tmp_path: Path) -> None:
     with LedgerWriter(tmp_path / "ledger", 3, "many") as writer:
         writer.add(*records_of(units))
         assert list(Ledger.load(tmp_path / "ledger").records) == units
+
+
+# -- versions -------------------------------------------------------------------------------------------------------
+
+VERSION_1 = (
+    '{"unit":[0,1,0,2],"origin":"made","proof":[1,1426,305419896,1700000000123456789],"token":"12345678-1426-1","params":"abc",'
+    '"inputs":"def","stats":{"lowest":0,"highest":9},"epoch":3,"time":17}'
+)
+
+
+def line_of(text: str) -> bytes:
+    return b"%08x %s\n" % (google_crc32c.value(text.encode()), text.encode())
+
+
+def test_a_line_of_version_1_has_no_digest() -> None:
+    record = Record.from_line(line_of(VERSION_1))
+    assert record is not None
+    assert record.proof == UnitProof(1, 1426, 305419896, Stamp(MTIME, 1700000000123456789))
+    assert not record.proof.is_known
+    assert (record.unit, record.token, record.params, record.inputs) == ((0, 1, 0, 2), "12345678-1426-1", "abc", "def")
+    assert Record.from_line(record.to_line()) == record  # written again by this version, it proves no more than before
+
+
+@pytest.mark.parametrize("stamp", [Stamp(MTIME, 5), Stamp("mtimes", "0123456789abcdef"), Stamp("etag", "d41d8cd9")])
+def test_a_line_of_version_2_comes_back(stamp: Stamp) -> None:
+    proof = UnitProof(1, 10, 7, stamp, "xxh3-128/shard:00")
+    for token in ("xxh3-128/shard:00", "another"):
+        record = Record((0, 1), "made", proof, token, "p", "i", {"lowest": 1}, 2, 3, "zstd-5 libzstd 1.5.7", "m")
+        assert Record.from_line(record.to_line()) == record
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ('"v":2', '"v":3'),
+        ('"v":2', '"v":true'),
+        ('["mtime",5]', '["mtime",5.0]'),
+        ('["mtime",5]', '["mtime"]'),
+        ('["mtime",5]', '[5,"mtime"]'),
+        ('"digest":"d"', '"digest":1'),
+        ('"mag":"m"', '"mag":null'),
+        ('"encoder":"e"', '"encoder":[]'),
+        ('"proof":[1,10,7]', '"proof":[1,10,7,8]'),
+        ('"proof":[1,10,7]', '"proof":[1,10,true]'),
+    ],
+)
+def test_a_line_that_is_no_record_does_not_count(old: str, new: str) -> None:
+    record = Record((0, 1), "made", UnitProof(1, 10, 7, Stamp(MTIME, 5), "d"), "t", "p", "i", {}, 2, 3, "e", "m")
+    text = record.to_line()[9:-1].decode()
+    assert old in text
+    assert Record.from_line(line_of(text)) == record
+    assert Record.from_line(line_of(text.replace(old, new))) is None

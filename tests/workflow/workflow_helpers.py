@@ -13,6 +13,7 @@ import numpy as np
 import psutil
 import tifffile
 
+from tests.content import content_of
 from wkpipe.storage.ledger import Ledger
 
 REPOSITORY = Path(__file__).parents[2]
@@ -56,7 +57,7 @@ def data_files(dataset: Path) -> dict[str, str]:
     """Return the hash of every file of a dataset apart from wkpipe's own and the properties (which hold the dataset's name)."""
     files = (path for path in dataset.rglob("*") if path.is_file() and ".wkpipe" not in path.relative_to(dataset).parts)
     kept = (path for path in files if path.name != "datasource-properties.json")
-    return {str(path.relative_to(dataset)): hashlib.sha256(path.read_bytes()).hexdigest() for path in kept}
+    return {str(path.relative_to(dataset)): hashlib.sha256(content_of(path)).hexdigest() for path in kept}
 
 
 def identities(dataset: Path) -> dict[str, tuple[int, int]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -16,9 +16,11 @@ from wkpipe.cli.info import info
 from wkpipe.cli.profile import profile
 from wkpipe.cli.remote_convert import remote_convert
 from wkpipe.cli.snakefile import snakefile
+from wkpipe.cli.streams import lost_output
 from wkpipe.cli.upload import upload
 from wkpipe.cli.verify import verify
 from wkpipe.errors import InputRefused, Interrupted, UsageError, WkpipeError, one_line
+from wkpipe.storage.process import limit_reached
 
 app = typer.Typer(
     name="wkpipe",
@@ -52,35 +54,45 @@ app.add_typer(profile, name="profile")
 
 def run_app(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that can not show × is no reason to stop
     try:
         result = app(list(arguments) or ["--help"], prog_name="wkpipe", standalone_mode=False)
         if result == Interrupted.exit_code:  # what Typer makes of Ctrl-C, without a word
             return _explain("stopped", result)
-        return result if isinstance(result, int) else 0
+        return _after_output(arguments, result if isinstance(result, int) else 0)
     except WkpipeError as error:
         return _explain(str(error), error.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         return _explain("stopped", Interrupted.exit_code)
-    except BrokenPipeError:  # the reader of our output is gone, as in `wkpipe info … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
+    except (OSError, RuntimeError, MemoryError) as error:
+        if (reason := limit_reached(error)) is not None:
+            return _explain(reason, WkpipeError.exit_code)
+        if not isinstance(error, OSError):
+            return _defect(error)
         where = error.filename or "the system"
         return _explain(f"{where}: {error.strerror or error}; check that path and its permissions", InputRefused.exit_code)
     except Exception as error:
         # Typer's usage errors have no public base class; they all explain themselves by this method.
         if (explain := getattr(error, "format_message", None)) is not None:
             return _explain(f"{explain()} (see --help)", UsageError.exit_code)
-        return _explain(
-            f"a defect of wkpipe: {type(error).__name__}: {error}; run again with WKPIPE_DEBUG=1 and report it", WkpipeError.exit_code
-        )
+        return _defect(error)
+
+
+def _defect(error: Exception) -> int:
+    return _explain(
+        f"a defect of wkpipe: {type(error).__name__}: {error}; run again with WKPIPE_DEBUG=1 and report it", WkpipeError.exit_code
+    )
+
+
+def _after_output(arguments: Sequence[str], code: int) -> int:
+    """Say that output was lost. It decides over the exit code only where it is all that a command does."""
+    if not (reason := lost_output()):
+        return code
+    is_all = bool({"info", "snakefile"} & {*arguments[:2]})
+    return _explain(f"the output could not be written: {reason}", InputRefused.exit_code if is_all and code == 0 else code)
 
 
 def _explain(message: str, exit_code: int) -> int:
     if os.environ.get("WKPIPE_DEBUG") and sys.exc_info()[1] is not None:
-        raise
+        traceback.print_exc()
     print(f"wkpipe: {one_line(message)}", file=sys.stderr)
     return exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -110,11 +111,12 @@ def _found(place: str, server: str | None, secret: Token, values: Mapping[str, A
 
 
 def _default_target(found: FoundDataset) -> str:
-    """Return the dataset's name as that of a directory here; it comes from outside."""
+    """Return the dataset's name as that of a directory here; it comes from outside, and other programs must not take it for an option."""
     from wkpipe.server.wk_api import check_name
 
-    try:
-        check_name(found.properties.name)
-    except InputRefused:
-        raise UsageError("the dataset's name on the server is not one of a directory; give TARGET") from None
-    return found.properties.name
+    name = found.properties.name
+    with contextlib.suppress(InputRefused):
+        check_name(name)
+        if not name.startswith("-"):
+            return name
+    raise UsageError("the dataset's name on the server is not one of a directory; give TARGET")

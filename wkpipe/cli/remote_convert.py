@@ -14,7 +14,8 @@ import typer
 
 from wkpipe.cli import options as o
 from wkpipe.cli.work import WorkOptions, work
-from wkpipe.errors import AlreadyExists, InputRefused, TryAgain, WkpipeError
+from wkpipe.errors import AlreadyExists, InputRefused, TryAgain, WkpipeError, one_line
+from wkpipe.storage.inside import refuse_links
 
 NOT_IDENTITY = {"batch_size", "ignore_disk_space", "upload_again", "allow_http", "ca_file", "proxy"}
 """What may be another in the command that goes on than it was in the one that was stopped."""
@@ -104,6 +105,8 @@ def remote_convert(
     if distribution_strategy in ("slurm", "kubernetes"):
         check_shared(work_dir)
     target = work_dir / directory_name(values, spellings)
+    # In a directory that others can write, as /tmp: what they have put there must not choose what is deleted in the end.
+    refuse_links(target, _mark(target), _going(target))
     if (url := _uploaded_before(target)) is not None and not dry_run:
         print(f"uploaded by an earlier run of this command: {url}")
         clean_up(target, url)
@@ -186,10 +189,17 @@ def _mark(target: Path) -> Path:
 
 def _uploaded_before(target: Path) -> str | None:
     """Return the address of a dataset on the server whose deletion here was cut short."""
+    from wkpipe.storage import disk
+
     try:
-        return _mark(target).read_text()
+        return one_line(disk.read_small(_mark(target)).decode(errors="replace"))
     except FileNotFoundError:
         return None
+
+
+def _going(target: Path) -> Path:
+    """Return the name of a dataset that is being deleted."""
+    return target.with_name(f"{target.name}.deleting")
 
 
 def clean_up(target: Path, url: str) -> None:
@@ -201,7 +211,7 @@ def clean_up(target: Path, url: str) -> None:
     locations, mark = Locations.of(target), _mark(target)
     if not mark.exists():
         replace_file(mark, url.encode(), Scratch(locations.data_temporary))
-    going = locations.dataset.with_name(f"{locations.dataset.name}.deleting")
+    going = _going(locations.dataset)
     disk.remove_tree(going)
     if locations.dataset.exists():
         # In one go: a run that begins just now finds all of it or nothing, and never uploads what is left.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import traceback
@@ -18,23 +17,26 @@ def step(arguments: list[str]) -> int:
     if len(arguments) != 2:
         print("wkpipe: usage: wkpipe step RUN TASK (the workflow's jobs call this)", file=sys.stderr)
         return USAGE
-    # SIGTERM is how batch systems and Snakemake end a job: let the temporary files go with it.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    # numpy's linear algebra, which nothing here uses, would start a thread for every core.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # How batch systems, Snakemake and closed terminals end a job: let the temporary files go with it.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
     from wkpipe.steps.allocator import keep_freed_memory
     from wkpipe.steps.run import run_stored_task
+    from wkpipe.storage.process import limit_reached
+    from wkpipe.storage.seal import Seal
 
     keep_freed_memory()
     try:
-        run_stored_task(Path(arguments[0]), arguments[1])
+        directory = Path(arguments[0]).absolute()
+        run_stored_task(directory, arguments[1], Seal.of_environment(directory))
     except WkpipeError as error:
         print(f"wkpipe: {error}", file=sys.stderr)
         return error.exit_code
-    except MemoryError:
-        print("wkpipe: out of memory; give the job more, or fewer threads", file=sys.stderr)
-        return 1
-    except Exception:  # a defect of wkpipe: the log of the job keeps the traceback
-        traceback.print_exc()
-        return 1
+    except Exception as error:
+        if (reason := limit_reached(error)) is not None:
+            print(f"wkpipe: {reason}", file=sys.stderr)
+        else:  # a defect of wkpipe: the log of the job keeps the traceback
+            traceback.print_exc()
+        return WkpipeError.exit_code
     return 0

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wkpipe.cli import options as o
-from wkpipe.errors import IntegrityError, UsageError
+from wkpipe.errors import IntegrityError, MetadataError, UsageError
 
 if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
     from wkpipe.steps.verify.report import VerifyReport
     from wkpipe.steps.verify.select import Selection
+    from wkpipe.stored.lease import Lookout
 
 
 def verify(
@@ -32,6 +35,9 @@ def verify(
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Record the files that are there and decode, with checksums, where the ledger lacks them.")
     ] = False,
+    forget: Annotated[
+        str | None, typer.Option(metavar="LAYER[/MAG]", help="Drop what is recorded of a layer or mag that another tool has made again.")
+    ] = None,
     jobs: o.Jobs = None,
     distribution_strategy: o.Strategy = "multiprocessing",
     job_resources: o.JobResources = None,
@@ -43,14 +49,15 @@ def verify(
 ) -> None:
     """Prove a dataset: every shard against its recorded checksum, every chunk decoded. Exit code 4 if anything is wrong.
 
-    Writes nothing, unless --repair or --adopt is given. Reads in this process, with --jobs threads (with slurm, all its cores);
-    what --repair makes again, jobs of the distribution strategy make.
+    Writes nothing to the dataset, unless --repair or --adopt is given. Reads in this process, with --jobs threads; on a cluster, jobs
+    do that, and what --repair makes again jobs make always.
     """
     from wkpipe.geometry import Mag
     from wkpipe.plan.resources import available_cores
     from wkpipe.run.strategy import Strategy
-    from wkpipe.steps.verify.dataset import verify_dataset
     from wkpipe.steps.verify.select import Selection, parse_part, parse_share
+    from wkpipe.stored.lease import Lookout
+    from wkpipe.stored.locations import Locations
 
     try:
         wanted = None if mag is None else Mag(mag)
@@ -60,6 +67,11 @@ def verify(
         raise UsageError("--repair and --adopt contradict each other: the one makes shards again, the other takes them as they are")
     if adopt and sample is not None:
         raise UsageError("--adopt takes no --sample: what is not looked at can not be recorded")
+    if forget is not None:
+        if repair or adopt or deep or layer_name or mag or sample or part:
+            raise UsageError("--forget stands alone: it looks at no data")
+        _forget(target, forget, state_dir, break_lock)
+        return
     selection = Selection(
         layer_name=layer_name,
         mag=wanted,
@@ -68,21 +80,85 @@ def verify(
         part=(1, 1) if part is None else parse_part(part),
         deep=deep,
     )
-    strategy = Strategy.chosen(distribution_strategy, jobs, job_resources, profile, may_run=repair)
+    strategy = Strategy.chosen(distribution_strategy, jobs, job_resources, profile)
     threads = available_cores() if strategy.is_cluster else strategy.jobs
     show = _Show(as_json or quiet)
+    work = _Work(target, state_dir, selection, strategy, threads, break_lock, show)
     if adopt:
-        from wkpipe.steps.verify.adopt import adopt_dataset
-
-        adopted = adopt_dataset(target, state_dir=state_dir, selection=selection, threads=threads, break_lock=break_lock, on_unit=show)
-        show.say(f"recorded {adopted} storage shards as they are")
-    report = verify_dataset(target, state_dir=state_dir, selection=selection, threads=threads, on_unit=show)
-    if repair and not report.is_sound:
-        report = _repaired(target, report, selection, strategy, threads, state_dir, break_lock, show)
+        show.say(f"recorded {work.adopted()} storage shards as they are")
+    locations = Locations.of(target, state_dir)
+    lookout = Lookout.begin(locations, break_lock) if repair else None
+    report = work.verified()
+    if lookout is not None and not report.is_sound:
+        if work.by_jobs:  # the run of these jobs held the lease until now
+            lookout = Lookout.begin(locations, break_lock)
+        report = _repaired(target, report, selection, strategy, threads, state_dir, lookout, show)
     show.close()
     _print(report, selection, as_json)
     if not report.is_sound:
         raise IntegrityError(report.summary + ("; each has its mend in the output" if as_json else "; each line above ends with its mend"))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What is read, and by whom: this process, or jobs of a cluster."""
+
+    target: Path
+    state_dir: Path | None
+    selection: Selection
+    strategy: Strategy
+    threads: int
+    break_lock: bool
+    show: _Show
+
+    @property
+    def by_jobs(self) -> bool:
+        return self.strategy.is_cluster and self.selection.part == (1, 1)
+
+    def adopted(self) -> int:
+        """Record units as they are; return how many."""
+        if self.by_jobs:
+            from wkpipe.steps.verify.as_jobs import adopted_count
+
+            return adopted_count(self._reports(adopt=True))
+        from wkpipe.steps.verify.adopt import adopt_dataset
+
+        return adopt_dataset(
+            self.target,
+            state_dir=self.state_dir,
+            selection=self.selection,
+            threads=self.threads,
+            break_lock=self.break_lock,
+            on_unit=self.show,
+        )
+
+    def verified(self) -> VerifyReport:
+        """Return the report of verifying the dataset."""
+        from wkpipe.steps.verify.dataset import verify_dataset
+
+        if self.by_jobs:
+            from wkpipe.steps.verify.as_jobs import whole_report
+
+            with contextlib.suppress(MetadataError):  # lost properties are a problem that this process reports
+                return whole_report(self.target.resolve(), self._reports(adopt=False))
+
+        return verify_dataset(self.target, state_dir=self.state_dir, selection=self.selection, threads=self.threads, on_unit=self.show)
+
+    def _reports(self, adopt: bool) -> tuple[bytes, ...]:
+        from wkpipe.run.execute import Execution, execute
+        from wkpipe.steps.verify.as_jobs import verify_plan
+
+        plan = verify_plan(self.target, self.state_dir, self.selection, self.strategy.sizing, adopt)
+        return execute(plan, Execution(self.strategy, self.break_lock, self.show.is_silent)).reports
+
+
+def _forget(target: Path, what: str, state_dir: Path | None, break_lock: bool) -> None:
+    from wkpipe.steps.verify.forget import forget
+
+    if forget(target, what, state_dir=state_dir, break_lock=break_lock):
+        print(f"forgot what was recorded of {what}; it is taken as it is from now on")
+    else:
+        print(f"nothing was recorded of {what}")
 
 
 def _repaired(
@@ -92,7 +168,7 @@ def _repaired(
     strategy: Strategy,
     threads: int,
     state_dir: Path | None,
-    break_lock: bool,
+    lookout: Lookout,
     show: _Show,
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
@@ -103,7 +179,7 @@ def _repaired(
         show.close()
         for note in strategy.notes(plan):
             show.say(note)
-        execute(plan, Execution(strategy, break_lock, show.is_silent))
+        execute(plan, Execution(strategy, lookout.break_lock, show.is_silent))
 
     for problem in report.problems:
         show.say(f"found: {problem}")
@@ -114,10 +190,11 @@ def _repaired(
         state_dir=state_dir,
         sizing=strategy.sizing,
         run=run,
-        break_lock=break_lock,
+        break_lock=lookout.break_lock,
         threads=threads,
         on_unit=show,
         say=show.say,
+        lookout=lookout,
     )
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from wkpipe.plan.plan import Plan
     from wkpipe.server.remote import FoundDataset
     from wkpipe.server.token import Token
     from wkpipe.server.upload import Uploaded
@@ -65,19 +66,33 @@ def work(
     start = time.monotonic()
     if options.leave_jobs and not options.dry_run:
         await_orphans(Locations.of(config.target, config.state_dir), say)
-    plan = make_plan(config, strategy.sizing, found=found)
+    plan = make_plan(config, strategy.sizing, found=found, break_lock=options.break_lock, say=say)
     for note in (*plan.notes, *strategy.notes(plan)):
         say(note)
     if options.dry_run:
+        if not plan.is_empty:
+            _note_refusal(plan, say)
         print(plan_table(plan))
         return None
     if plan.is_empty:
         print("\n".join([nothing, *upload_lines(plan)]))
         return plan.uploaded
-    uploaded = execute(plan, Execution(strategy, options.break_lock, options.quiet, token))
+    outcome = execute(plan, Execution(strategy, options.break_lock, options.quiet, token))
     mags = sum(len(layer.publish) for layer in plan.layers)
     seconds = time.monotonic() - start
-    print(f"{done}: {plan.units_to_do} storage shards, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")
-    if uploaded is not None:
-        print(f"uploaded: {uploaded.url}")
-    return uploaded
+    proven = f", {plan.units_to_prove} proven" if plan.units_to_prove else ""
+    print(f"{done}: {outcome.units} storage shards made{proven}, {mags} new mags in {len(plan.layers)} layers, {seconds:.1f} s")
+    if outcome.uploaded is not None:
+        print(f"uploaded: {outcome.uploaded.url}")
+    return outcome.uploaded
+
+
+def _note_refusal(plan: Plan, say: Callable[[str], None]) -> None:
+    """Say in a dry run, which needs no right to write, that the run itself would be refused."""
+    from wkpipe.errors import NotWritable
+    from wkpipe.steps.permission import check_permitted
+
+    try:
+        check_permitted(plan)
+    except NotWritable as refusal:
+        say(f"a run would be refused: {refusal}")

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.dataset.live_properties import LiveProperties
 from wkpipe.errors import AlreadyExists, InputRefused, MetadataError
-from wkpipe.formats import create_array, make_spec, open_array
-from wkpipe.formats.base import ArraySpec, DataFormat, Position, StoredArray
+from wkpipe.formats import create_array, default_compression, make_spec, open_array
+from wkpipe.formats.base import NO_COMPRESSION, ArraySpec, DataFormat, Position, StoredArray
 from wkpipe.geometry import Mag, NDBoundingBox, Vec3Int
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.plan.pyramid import fitted
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.plan.survey import units_in_box
+from wkpipe.steps.permission import check_all_removable
 from wkpipe.storage import disk
-from wkpipe.storage.commit import remove_directory
-from wkpipe.storage.lease import read_epoch
+from wkpipe.storage.commit import Scratch, remove_directory, replace_file
 from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
-from wkpipe.storage.proof import UnitProof
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
+from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file
+from wkpipe.stored.lease import Lookout
 
 _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 
@@ -30,7 +34,9 @@ _USUAL_CHUNKS = (Vec3Int.full(32), Vec3Int.full(64))
 # -- making ---------------------------------------------------------------------------------------------------------
 
 
-def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None) -> Shapes:
+def new_mag_shapes(
+    layer: LayerProperties, mag: Mag, chunk: Vec3Int | None, shard: Vec3Int | None, chunks_per_shard: Vec3Int | None, compress: bool
+) -> Shapes:
     """Return the shapes of a new mag: given ones, else the defaults.
 
     The first mag of a layer gets full shards however thin the layer is, for it may still grow; for later ones the
@@ -44,7 +50,11 @@ def new_mag_shapes(layer: LayerProperties, chunk: Vec3Int | None, shard: Vec3Int
     depth = layer.box.size.z if layer.mags else SHARD_EDGE
     if chunks_per_shard is not None:
         shard = (chunk or default_shapes(layer.data_format, depth).chunk) * chunks_per_shard
-    return default_shapes(layer.data_format, depth, chunk, shard)
+    shapes = default_shapes(layer.data_format, depth, chunk, shard)
+    if shard is not None or not layer.mags:
+        return shapes
+    compression = default_compression(layer.data_format) if compress else NO_COMPRESSION
+    return fitted(shapes, layer, box_in_mag(layer.bounding_box(), mag), compression)
 
 
 def mag_spec(layer: LayerProperties, mag: Mag, shapes: Shapes, compress: bool) -> ArraySpec:
@@ -73,13 +83,17 @@ def make_mag(live: LiveProperties, layer_name: str, mag: Mag, shapes_of: Callabl
         shapes = shapes_of(layer)
         spec = mag_spec(layer, mag, shapes, compress)
         _clear_way(live, layer_name, mag, spec)
-        create_array(live.locations.array(layer_name, mag), spec, live.scratch())
+        identity = MagIdentity.new(ensure_dataset_id(live.locations, live.scratch(), Scratch(live.locations.temporary)), spec)
+        replace_file(identity_file(live.locations, layer_name, mag), identity.to_bytes(), Scratch(live.locations.temporary))
+        create_array(live.locations.array(layer_name, mag), spec, live.scratch(), identity.attributes)
         length = shapes.shard.x if spec.data_format is DataFormat.WKW else None
-        return properties.with_layer(layer.with_mag(MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)))
+        entry = MagProperties(mag=mag, path=f"./{layer_name}/{mag}", cube_length=length)
+        return properties.with_layer(replace(layer, channel_index=0).with_mag(entry))  # new arrays hold the layer's channels alone
 
     live.check_free()
     chunk = shapes_of(live.layer(layer_name)).chunk
-    live.update(change)
+    with Lookout.begin(live.locations).refusals_checked():
+        live.update(change)
     if chunk not in _USUAL_CHUNKS:
         warnings.warn(f"chunk shape {chunk}: WEBKNOSSOS works best with 32,32,32 or 64,64,64", UserWarning, stacklevel=3)
 
@@ -95,8 +109,10 @@ def _clear_way(live: LiveProperties, layer: str, mag: Mag, spec: ArraySpec) -> N
             is_empty = False
         if not is_empty:
             raise AlreadyExists(f"{path} is not empty but is no mag of layer {layer}; move it away, or remove it")
+    ledger = live.locations.ledger(layer, mag)
+    check_all_removable((path, ledger))
     remove_tree(live, path)
-    remove_tree(live, live.locations.ledger(layer, mag))
+    remove_tree(live, ledger)
 
 
 # -- removing -------------------------------------------------------------------------------------------------------
@@ -112,14 +128,17 @@ def remove_mag(live: LiveProperties, layer_name: str, mag: Mag) -> None:
     live.check_free()
     layer = live.layer(layer_name)
     entry = layer.mag(mag)
-    is_remote = entry.path is not None and "://" in entry.path
+    is_remote = entry.is_remote
     stored = live.stored()
     path = None if is_remote else stored.mag_path(layer, entry)
     is_owned = path is not None and stored.owns(layer, entry)
-    live.update_layer(layer_name, lambda current: current.without_mag(mag))
+    gone = [live.locations.ledger(layer_name, mag)]
     if path is not None and (is_owned or (path.is_symlink() and path.parent.resolve() == live.locations.dataset / layer_name)):
-        remove_tree(live, path)
-    remove_tree(live, live.locations.ledger(layer_name, mag))
+        gone.insert(0, path)
+    check_all_removable(gone)
+    live.update_layer(layer_name, lambda current: current.without_mag(mag))
+    for directory in gone:
+        remove_tree(live, directory)
 
 
 def remove_layer(live: LiveProperties, name: str) -> None:
@@ -130,11 +149,13 @@ def remove_layer(live: LiveProperties, name: str) -> None:
         TryAgain: a run works on the dataset.
     """
     live.check_free()
+    live.layer(name)
+    at = live.locations
+    gone = dict.fromkeys((at.dataset / name, at.remade_data(name), at.remade_state(name), at.ledgers / name))
+    check_all_removable(gone)
     live.update(lambda properties: properties.without_layer(name))
-    remove_tree(live, live.locations.dataset / name)
-    for directory in dict.fromkeys((live.locations.remade_data(name), live.locations.remade_state(name))):
+    for directory in gone:
         remove_tree(live, directory)
-    remove_tree(live, live.locations.state / "ledger" / name)
 
 
 def remove_tree(live: LiveProperties, path: Path) -> None:
@@ -192,8 +213,7 @@ def _writable_arrays(
     if not layer.data_format.is_writable:
         return []
     stored = StoredDataset(live.locations, properties)
-    remote = [entry for entry in layer.mags if entry.path is not None and "://" in entry.path]
-    owned = [entry for entry in layer.mags if entry not in remote and stored.owns(layer, entry)]
+    owned = [entry for entry in layer.mags if stored.owns(layer, entry)]
     return [(entry, stored.open_mag(layer, entry)) for entry in owned]
 
 
@@ -220,5 +240,5 @@ def _note_empty_units(live: LiveProperties, layer: LayerProperties, mag: Mag, ar
     if not any(record.origin == MADE for record in known.values()):
         return
     gained = [unit for unit in units_in_box(layer, mag, array.spec) if unit not in known and not array.unit_files(unit)]
-    with LedgerWriter(directory, read_epoch(live.locations.locks)) as writer:
-        writer.add(*(Record(unit, WRITTEN, UnitProof(0, 0, 0, 0), "fill") for unit in gained))
+    with LedgerWriter(directory, live.epoch()) as writer:
+        writer.add(*(Record(unit, WRITTEN, FILL, "fill") for unit in gained))

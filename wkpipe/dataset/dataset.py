@@ -25,6 +25,7 @@ from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.metadata.view_configuration import DatasetViewConfiguration
 from wkpipe.sampling import InterpolationMode, SamplingMode
+from wkpipe.stored.lease import Lookout
 from wkpipe.stored.locations import STATE_NAME
 
 
@@ -65,6 +66,7 @@ class Dataset:
             NotADatasetDirectory: the path is a file (also a NotADirectoryError).
             InputRefused: no voxel size, or one that is not possible.
             NotWritable: the place is not writable.
+            TryAgain: a run is making a dataset there.
         """
         if voxel_size is not None and voxel_size_with_unit is not None:
             raise InputRefused("voxel_size and voxel_size_with_unit were both given; give one of them")
@@ -72,7 +74,8 @@ class Dataset:
         self._start(path, read_only)
         if self._live.file.exists():
             self._check_same(size, name, exist_ok)
-        else:
+            return
+        with Lookout.begin(self._live.locations).refusals_checked():
             self._create(size, name, exist_ok)
 
     @classmethod

@@ -193,7 +193,13 @@ class Layer:
         if chunks_per_shard is not None:
             _deprecated("chunks_per_shard", "shard_shape", 3)
         new = Mag(mag)
-        make_mag(self._live, self._name, new, lambda layer: new_mag_shapes(layer, chunk, _vector(shard_shape), per_shard), compress)
+        make_mag(
+            self._live,
+            self._name,
+            new,
+            lambda layer: new_mag_shapes(layer, new, chunk, _vector(shard_shape), per_shard, compress),
+            compress,
+        )
         return self.get_mag(new)
 
     def get_or_add_mag(

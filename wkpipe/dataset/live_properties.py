@@ -10,8 +10,8 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import Change, PropertiesFile
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.lease import check_free
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import DatasetLease, newest_epoch
 from wkpipe.stored.locations import Locations
 
 
@@ -74,10 +74,16 @@ class LiveProperties:
 
         Raises:
             NotWritable: the dataset was opened read-only.
+            UnreadableInput: wkpipe's state of it cannot be read.
             TryAgain: a run holds the dataset's lease.
         """
         self.check_writable()
-        check_free(self.locations.locks)
+        self.locations.check_readable()
+        DatasetLease(self.locations).check_free()
+
+    def epoch(self) -> int:
+        """Return the number of the newest run, which records that are written outside of a run bear too."""
+        return newest_epoch(self.locations)
 
     def update(self, change: Change) -> DatasetProperties:
         """Change the properties under the metadata lock; see `PropertiesFile.update`.

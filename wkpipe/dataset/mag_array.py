@@ -20,6 +20,7 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import wkw_shape
+from wkpipe.stored.identity import current_ledger
 
 _METADATA_FILES: Final = {DataFormat.WKW: "header.wkw", DataFormat.ZARR: ".zarray", DataFormat.ZARR3: "zarr.json"}
 
@@ -56,7 +57,6 @@ class MagArray:
         self.live = live
         self.layer = layer
         self.mag = mag
-        self.ledger_directory = live.locations.ledger(layer, mag)
         self._opened: tuple[object, StoredArray] | None = None
         self._ledger: tuple[object, Ledger] | None = None
         self._complete: set[object] = set()
@@ -108,6 +108,7 @@ class MagArray:
 
         Raises:
             MissingShard: a storage shard that the ledger knows is gone.
+            UnreadableInput: a storage shard has no file, and the ledger, which says whether it is empty or lost, cannot be read.
             DamagedShard: a chunk can not be decoded.
         """
         array = self.open()
@@ -118,12 +119,12 @@ class MagArray:
         """Look whether files that must be there are: an absent one would read as zeros."""
         spec = array.spec
         is_sharded = spec.is_sharded
-        if not is_sharded and not self.ledger():
+        if not is_sharded and not self.ledger(array):
             return
         for unit in cells_between(start, [min(a, b) for a, b in zip(end, spec.shape, strict=True)], spec.unit_shape):
             if is_sharded and array.unit_files(unit):
                 continue
-            record = self.ledger().get(unit)
+            record = self.ledger(array).get(unit)
             if record is None or record.origin == DIRTY or record.proof.is_fill:
                 continue
             # Many small files are counted once per handle and state of the ledger: that takes a listing of directories.
@@ -138,13 +139,21 @@ class MagArray:
                 )
             self._complete.add((unit, record.age))
 
-    def ledger(self) -> Ledger:
-        """Return what the ledger holds now; read again only when a segment was added or grew."""
+    def ledger(self, array: StoredArray) -> Ledger:
+        """Return what the ledger holds now of an array; read again only when a segment was added or grew.
+
+        It is empty if another tool has made the mag again: what is recorded is of an earlier array then.
+
+        Raises:
+            UnreadableInput: it belongs to somebody who lets nobody else read it.
+        """
+        directory = self.live.locations.ledger(self.layer, self.mag)
         try:
-            entries = [entry for entry in os.scandir(self.ledger_directory) if entry.name.endswith(SEGMENT_SUFFIX)]
-            key = tuple(sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries))
+            entries = [entry for entry in os.scandir(directory) if entry.name.endswith(SEGMENT_SUFFIX)]
+            segments = tuple(sorted((entry.name, entry.stat(follow_symlinks=False).st_size) for entry in entries))
         except FileNotFoundError:
-            key = ()
+            segments = ()
+        key = (id(array), segments)
         if self._ledger is None or self._ledger[0] != key:
-            self._ledger = (key, Ledger.load(self.ledger_directory))
+            self._ledger = (key, current_ledger(self.live.locations, self.layer, self.mag, array))
         return self._ledger[1]

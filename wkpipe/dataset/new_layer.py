@@ -13,7 +13,8 @@ from wkpipe.errors import InputRefused
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, BoundingBox, NDBoundingBox
 from wkpipe.metadata.element_class import LayerCategory, check_creatable, dtype_name, layer_category
-from wkpipe.metadata.layer_properties import LayerProperties, check_new_layer_name
+from wkpipe.metadata.layer_names import check_new_layer_name
+from wkpipe.metadata.layer_properties import LayerProperties
 
 
 def new_layer_properties(

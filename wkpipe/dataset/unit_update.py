@@ -17,6 +17,7 @@ from wkpipe.formats.wkw_header import SIZE as WKW_HEADER_SIZE
 from wkpipe.formats.wkw_header import WkwHeader
 from wkpipe.geometry.grid import morton_order
 from wkpipe.storage.commit import PendingGroup, Scratch, remove_files
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.axes import spatial, with_spatial
 
 
@@ -175,7 +176,7 @@ class ChunkFilesUpdate(UnitUpdate):
         gone = [path for path in self._gone if path.exists()]
         if gone:
             remove_files(gone, self._scratch)
-        return self._array.prove_unit(self._unit) or UnitProof(0, 0, 0, 0)
+        return self._array.prove_unit(self._unit) or FILL
 
     def discard(self) -> None:
         self._group.discard()

@@ -20,21 +20,20 @@ from typing import Final
 from wkpipe.dataset.live_properties import LiveProperties
 from wkpipe.dataset.unit_update import UnitUpdate, update_of
 from wkpipe.errors import TryAgain
-from wkpipe.formats.base import Position, StoredArray, UnitProof, Voxels
+from wkpipe.formats.base import Position, StoredArray, Voxels
 from wkpipe.formats.chunked import cells_between
 from wkpipe.geometry import Mag
 from wkpipe.plan.resources import available_cores
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.lease import read_epoch
+from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, WRITTEN, LedgerWriter, Record, content_token, fold
 from wkpipe.storage.lock import Holder, MetadataLock
+from wkpipe.storage.proof import FILL
 
 _UNIT_LOCK_SECONDS: Final = 600.0
 _MOST_SEGMENTS: Final = 64
 _BATCH_BYTES: Final = 2 << 20  # decoded voxels that a thread works on at once
-_NO_PROOF: Final = UnitProof(0, 0, 0, 0)
 
 
 class UnitLock(MetadataLock):
@@ -71,13 +70,13 @@ def write_voxels(live: LiveProperties, layer: str, mag: Mag, array: StoredArray,
     region = _Region(start, tuple(a + n for a, n in zip(start, data.shape, strict=True)), data)
     ledger, scratch, threads = live.locations.ledger(layer, mag), live.scratch(), available_cores()
     live.check_free()
-    with LedgerWriter(ledger, read_epoch(live.locations.locks)) as records:
+    with LedgerWriter(ledger, live.epoch()) as records:
         for unit in cells_between(region.start, region.end, array.spec.unit_shape):
             with UnitLock(live, layer, mag, f"storage shard {'.'.join(map(str, unit))}"), update_of(array, unit, scratch) as update:
                 _fill(update, array, unit, region, threads)
                 live.check_free()
-                _forget_recipe(live.locations.recipe(layer, mag))
-                records.add(Record(unit, DIRTY, _NO_PROOF, f"{DIRTY}-{uuid.uuid4().hex}"))
+                _forget_recipe(live.locations.recipe(layer, mag), live.locations.written(layer, mag), scratch)
+                records.add(Record(unit, DIRTY, FILL, f"{DIRTY}-{uuid.uuid4().hex}"))
                 proof = update.commit()
                 records.add(Record(unit, WRITTEN, proof, content_token(proof)))
     _keep_ledger_short(live, layer, mag, ledger)
@@ -129,9 +128,10 @@ def _slices(low: Sequence[int], high: Sequence[int], origin: Sequence[int]) -> t
     return tuple(slice(a - o, b - o) for a, b, o in zip(low, high, origin, strict=True))
 
 
-def _forget_recipe(recipe: Path) -> None:
+def _forget_recipe(recipe: Path, written: Path, scratch: Scratch) -> None:
     """A mag that is written to is no longer what its recipe says: runs take it as it is instead of making it again."""
     if recipe.exists():
+        replace_file(written, b"{}", scratch)
         disk.unlink(recipe)
         disk.sync_directory(recipe.parent)
 
@@ -143,4 +143,4 @@ def _keep_ledger_short(live: LiveProperties, layer: str, mag: Mag, ledger: Path)
     # A record that a writer adds at this very moment may get lost; the unit is then found changed and looked at anew.
     with UnitLock(live, layer, mag, "ledger"):
         live.check_free()
-        fold(ledger, read_epoch(live.locations.locks), Scratch(live.locations.temporary))
+        fold(ledger, live.epoch(), Scratch(live.locations.temporary))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wkpipe.errors import InputRefused
 from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
@@ -60,8 +61,8 @@ def open_array(
     return open_n5(path, axes) if data_format is DataFormat.N5 else open_precomputed(path, axes)
 
 
-def create_array(path: Path | str, spec: ArraySpec, scratch: Scratch) -> StoredArray:
-    """Make a new array (its directory and metadata file) and open it.
+def create_array(path: Path | str, spec: ArraySpec, scratch: Scratch, attributes: Mapping[str, Any] | None = None) -> StoredArray:
+    """Make a new array (its directory and metadata files) and open it; see `new_metadata`.
 
     An array with exactly the same metadata may be there already, as after an interruption: it is opened.
 
@@ -71,5 +72,5 @@ def create_array(path: Path | str, spec: ArraySpec, scratch: Scratch) -> StoredA
         NotWritable: the place is not writable.
     """
     path = Path(path)
-    replace_files(new_metadata(path, spec), scratch)
+    replace_files(new_metadata(path, spec, attributes), scratch)
     return open_array(path, spec.data_format, spec.axes, spec.shape)

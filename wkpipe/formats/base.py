@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import enum
 import math
+import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -22,7 +23,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.proof import Position, UnitFacts, UnitProof
+from wkpipe.storage.digest import DIGEST_BYTES, table_stamp
+from wkpipe.storage.proof import MTIME, MTIMES, Position, Stamp, UnitFacts, UnitProof
 
 Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -128,19 +130,29 @@ class ArraySpec:
 class EncodedChunks:
     """Some chunks of a unit: their positions (chunks, axes) within it, and each one's bytes in `data`, one after the other.
 
-    A size of 0 stands for a chunk that holds nothing but the fill value.
+    A size of 0 stands for a chunk that holds nothing but the fill value. `digests` holds one `digest_of` of 16 bytes for
+    each of the others, in the same order: who encodes a chunk digests it too.
     """
 
     positions: Ints
     sizes: Ints
     data: bytes
+    digests: bytes
 
-    def each(self) -> Iterator[tuple[Position, bytes | None]]:
-        """Yield position and bytes of every chunk; None stands for the fill value."""
-        end = 0
+    @classmethod
+    def fill(cls, positions: Ints) -> EncodedChunks:
+        """Return chunks that hold nothing but the fill value."""
+        return cls(positions, np.zeros(len(positions), np.int64), b"", b"")
+
+    def each(self) -> Iterator[tuple[Position, bytes | None, bytes | None]]:
+        """Yield position, bytes and digest of every chunk; None stands for the fill value."""
+        end = at = 0
         for position, size in zip(self.positions.tolist(), self.sizes.tolist(), strict=True):
-            start, end = end, end + size
-            yield tuple(position), self.data[start:end] if size else None
+            if not size:
+                yield tuple(position), None, None
+                continue
+            start, end, at = end, end + size, at + DIGEST_BYTES
+            yield tuple(position), self.data[start:end], self.digests[at - DIGEST_BYTES : at]
 
 
 class UnitWriter(ABC):
@@ -163,8 +175,10 @@ class UnitWriter(ABC):
         """
 
     @abstractmethod
-    def append(self, chunk: Position, encoded: bytes | None) -> None:
+    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         """Append an encoded chunk at its position within the unit (in chunks); each position at most once.
+
+        `digest` is that of `encoded`, where it is known already.
 
         Positions that are never appended hold the fill value. Formats that prescribe an order of chunks in the file
         keep early ones aside in a file without a name, so that any order is allowed and memory stays bounded.
@@ -172,8 +186,8 @@ class UnitWriter(ABC):
 
     def append_all(self, encoded: EncodedChunks) -> None:
         """Append chunks in their order; see `append`."""
-        for position, data in encoded.each():
-            self.append(position, data)
+        for position, data, digest in encoded.each():
+            self.append(position, data, digest)
 
     @abstractmethod
     def commit(self) -> UnitProof:
@@ -220,6 +234,20 @@ class _ReadLater:
         return self.array.read(self.start, self.shape)
 
 
+def facts_of_file(status: os.stat_result) -> UnitFacts:
+    """Return what can be seen of a storage shard without reading it."""
+    return UnitFacts(1, status.st_size, Stamp(MTIME, status.st_mtime_ns), status.st_mtime_ns)
+
+
+def facts_of_files(found: Mapping[str, os.stat_result]) -> UnitFacts | None:
+    """Return what can be seen of a block of chunk files, by key, without reading them; None if there are none."""
+    if not found:
+        return None
+    stamp = Stamp(MTIMES, table_stamp({key: (status.st_size, status.st_mtime_ns) for key, status in found.items()}))
+    newest = max(status.st_mtime_ns for status in found.values())
+    return UnitFacts(len(found), sum(status.st_size for status in found.values()), stamp, newest)
+
+
 class StoredArray(ABC):
     """One mag's array, opened. Reading is thread-safe."""
 
@@ -229,6 +257,11 @@ class StoredArray(ABC):
     def __init__(self, path: Path, spec: ArraySpec) -> None:
         self.path = path
         self.spec = spec
+
+    @property
+    def encoder(self) -> str:
+        """The name of what decides the bytes of the chunks that are written: parameters and library; empty if nothing can be."""
+        return ""
 
     @property
     def notices_damage(self) -> bool:
@@ -275,10 +308,7 @@ class StoredArray(ABC):
 
     def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
         """Return what can be seen of a unit without reading it; None where it has no file."""
-        stats = [path.stat() for path in self.unit_files(unit)]
-        if not stats:
-            return None
-        return UnitFacts(len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats))
+        return facts_of_files({path.relative_to(self.path).as_posix(): path.stat() for path in self.unit_files(unit)})
 
     @abstractmethod
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:

@@ -11,6 +11,7 @@ import numpy as np
 from wkpipe.formats.base import EncodedChunks, Ints, Position, Voxels
 from wkpipe.formats.codecs import Codec
 from wkpipe.formats.fetched import BATCH_BYTES
+from wkpipe.storage.digest import digest_of
 
 
 def has_any(voxels: Voxels) -> bool:
@@ -95,7 +96,7 @@ class ChunkCoder:
         for start in range(0, len(stored), step):
             frames += self.codec.encode_many(raw, order[stored[start : start + step]].tolist())
         sizes[stored] = [len(frame) for frame in frames]
-        return EncodedChunks(positions, sizes, b"".join(frames))
+        return EncodedChunks(positions, sizes, b"".join(frames), b"".join(map(digest_of, frames)))
 
     def decode(self, data: bytes) -> Voxels:
         """Return the chunk's voxels as a read-only view, in array order.

@@ -5,27 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import google_crc32c
 import numpy as np
 
-from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitFacts, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitFacts, UnitProof, UnitWriter, Voxels, facts_of_files
 from wkpipe.formats.chunk_coder import ChunkCoder
-from wkpipe.formats.chunked import FILL_PROOF, ChunkedArray, cells_between, checked_region, facts_of, prove_file
+from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region
 from wkpipe.formats.codecs import CodecError
 from wkpipe.formats.fetched import Piece
-from wkpipe.formats.open_files import Damage, damaged_chunk, read_whole
+from wkpipe.formats.open_files import Damage, damaged_chunk, read_whole, status_of
+from wkpipe.formats.proving import proof_of_files, read_file
 from wkpipe.formats.waiting import read_each
 from wkpipe.storage.commit import PendingGroup, Scratch, remove_files
-
-
-def table_proof(lines: dict[str, tuple[int, int, int]]) -> UnitProof:
-    """Return the proof of a block of chunk files from each file's key, size, CRC-32C and mtime in nanoseconds."""
-    if not lines:
-        return FILL_PROOF
-    crc = 0
-    for key, (size, file_crc, _) in sorted(lines.items()):
-        crc = google_crc32c.extend(crc, f"{key} {size} {file_crc:08x}\n".encode())
-    return UnitProof(len(lines), sum(size for size, _, _ in lines.values()), crc, max(mtime for _, _, mtime in lines.values()))
 
 
 class ChunkFilesArray(ChunkedArray):
@@ -85,12 +75,13 @@ class ChunkFilesArray(ChunkedArray):
         return [self.path / key for key in self._unit_keys(unit)]
 
     def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
-        return facts_of([f"{self.names.root}/{key}" for key in self._unit_keys(unit)])
+        found = {key: status_of(f"{self.names.root}/{key}") for key in self._unit_keys(unit)}
+        return facts_of_files({key: status for key, status in found.items() if status is not None})
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        proofs = {key: prove_file(f"{self.names.root}/{key}") for key in self._unit_keys(unit)}
-        lines = {key: proof for key, proof in proofs.items() if proof is not None}
-        return table_proof(lines) if lines else None
+        read = {key: read_file(f"{self.names.root}/{key}") for key in self._unit_keys(unit)}
+        found = {key: file for key, file in read.items() if file is not None}
+        return proof_of_files(found) if found else None
 
     def check_unit(self, unit: Sequence[int]) -> None:
         for position in self._present(*self._unit_region(self._checked_unit(unit))):
@@ -125,14 +116,14 @@ class ChunkFilesWriter(UnitWriter):
     def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
         return self._coder.encode_grid(voxels, cells, positions)
 
-    def append(self, chunk: Position, encoded: bytes | None) -> None:
+    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         check_inside(chunk, self._grid)
         key = self._array.names.key([b + p for b, p in zip(self._base, chunk, strict=True)])
         if key in self._keys:
             raise ValueError(f"{self._array.path}: chunk {chunk} of unit {self._unit} was appended twice")
         if encoded is not None:
             self._keys.add(key)
-            self._group.add(self._array.path / key, encoded)
+            self._group.add(self._array.path / key, encoded, digest)
 
     def commit(self) -> UnitProof:
         stale = [path for path in self._array.unit_files(self._unit) if path.relative_to(self._array.path).as_posix() not in self._keys]
@@ -140,7 +131,7 @@ class ChunkFilesWriter(UnitWriter):
         if stale:
             remove_files(stale, self._scratch)
         root = self._array.path
-        return table_proof({path.relative_to(root).as_posix(): (p.size, p.crc32c, p.mtime_ns) for path, p in proofs.items()})
+        return proof_of_files({path.relative_to(root).as_posix(): proof for path, proof in proofs.items()})
 
     def discard(self) -> None:
         self._group.discard()

@@ -8,17 +8,13 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import google_crc32c
-
-from wkpipe.errors import DamagedShard
-from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof, Voxels
+from wkpipe.formats.base import ArraySpec, Position, StoredArray, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.codecs import CodecError
 from wkpipe.formats.fetched import BATCH_BYTES, FetchedRegion, Piece, boxes_of
 from wkpipe.formats.file_names import FileNames
-from wkpipe.formats.open_files import Damage, OpenFile, damaged_chunk, status_of, unreadable
+from wkpipe.formats.open_files import damaged_chunk
 
-_READ_PIECE = 4 << 20
 READ_BYTES = 16 << 20
 """Voxels of the parts that a large region is read in."""
 
@@ -43,24 +39,6 @@ def checked_region(spec: ArraySpec, start: Sequence[int], shape: Sequence[int]) 
     return first, tuple(a + n for a, n in zip(first, size, strict=True))
 
 
-def prove_file(path: str) -> tuple[int, int, int] | None:
-    """Return a file's size, CRC-32C and mtime in nanoseconds, None where there is no file."""
-    if status_of(path) is None:
-        return None
-    crc = 0
-    try:
-        file = OpenFile(path)
-        for offset in range(0, file.size, _READ_PIECE):
-            crc = google_crc32c.extend(crc, file.read(offset, min(_READ_PIECE, file.size - offset)))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise unreadable(path, error) from error
-    except Damage as error:
-        raise DamagedShard(f"{path}: {error}; it changed while it was read") from error
-    return file.size, crc, file.stat.st_mtime_ns
-
-
 class ChunkedArray(StoredArray):
     """An array whose chunks wkpipe decodes itself.
 
@@ -73,6 +51,10 @@ class ChunkedArray(StoredArray):
         self.coder = coder
         self.names = names
         self.is_bounded = is_bounded
+
+    @property
+    def encoder(self) -> str:
+        return self.coder.codec.encoder
 
     def _clipped(self, end: Position) -> Position:
         """Return `end`, cut off at the array's shape."""
@@ -173,14 +155,3 @@ class ChunkedArray(StoredArray):
 
     def _set_shape(self, shape: Sequence[int]) -> None:
         self.spec = dataclasses.replace(self.spec, shape=tuple(map(int, shape)))
-
-
-FILL_PROOF = UnitProof(files=0, size=0, crc32c=0, mtime_ns=0)
-
-
-def facts_of(paths: Sequence[str]) -> UnitFacts | None:
-    """Return what can be seen of some files; those that are gone do not count."""
-    stats = [status for path in paths if (status := status_of(path)) is not None]
-    if not stats:
-        return None
-    return UnitFacts(len(stats), sum(s.st_size for s in stats), max(s.st_mtime_ns for s in stats))

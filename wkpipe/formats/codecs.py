@@ -36,6 +36,11 @@ class Codec(ABC):
     def compression(self) -> Compression:
         """The codec's name and level."""
 
+    @property
+    @abstractmethod
+    def encoder(self) -> str:
+        """The name of what decides the stored bytes of a chunk: the set of parameters, and the release of the library."""
+
     @abstractmethod
     def encode(self, data: Buffer) -> bytes:
         """Return the stored bytes of `data`."""
@@ -79,6 +84,10 @@ class NoCodec(Codec):
     def compression(self) -> Compression:
         return Compression("none")
 
+    @property
+    def encoder(self) -> str:
+        return "none"
+
     def encode(self, data: Buffer) -> bytes:
         return memoryview(data).tobytes()
 
@@ -101,6 +110,10 @@ class Zstd(Codec):
     @property
     def compression(self) -> Compression:
         return Compression("zstd", self.level)
+
+    @property
+    def encoder(self) -> str:
+        return f"zstd-{self.level} libzstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
     def _compressor(self) -> zstandard.ZstdCompressor:
         """Return this thread's compressor."""
@@ -184,6 +197,10 @@ class Lz4(Codec):
     @property
     def compression(self) -> Compression:
         return Compression("lz4hc" if self.high else "lz4")
+
+    @property
+    def encoder(self) -> str:
+        return f"{f'lz4hc-{LZ4HC_LEVEL}' if self.high else 'lz4'} liblz4 {lz4.library_version_string()}"
 
     def encode(self, data: Buffer) -> bytes:
         if not self.high:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,10 @@ def _validate_wkw(spec: ArraySpec) -> None:
         raise InputRefused(f"wkw has no fill value but 0, found {spec.fill_value}")
 
 
-def new_metadata(path: Path, spec: ArraySpec) -> dict[Path, bytes]:
-    """Return the metadata file that a new array begins with; none where the very same one is there, as after an interruption.
+def new_metadata(path: Path, spec: ArraySpec, attributes: Mapping[str, Any] | None = None) -> dict[Path, bytes]:
+    """Return the metadata files that a new array begins with; none where the very same ones are there, as after an interruption.
+
+    `attributes` are those of the array; WKW has none.
 
     Raises:
         InputRefused: see `validate_spec`; nothing was made.
@@ -149,11 +151,12 @@ def new_metadata(path: Path, spec: ArraySpec) -> dict[Path, bytes]:
     """
     validate_spec(spec)
     make = {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format]
-    name, content = make(spec)
+    files = make(spec, attributes or {})
     for other in ("zarr.json", ".zarray", "header.wkw", "attributes.json"):
         existing = path / other
         if existing.exists():
-            if other == name and existing.read_bytes() == content:
+            if existing.read_bytes() == files.get(other):
                 return {}
             raise AlreadyExists(f"{existing}: another array is here already; remove it or choose another place")
-    return {path / name: content}
+    # The array's own metadata last: it is there when all is.
+    return {path / name: content for name, content in reversed(files.items())}

@@ -14,10 +14,10 @@ import numpy as np
 from wkpipe.errors import DamagedShard, InputRefused, MetadataError
 from wkpipe.formats.array_json import DTYPES, MAX_CHUNK_BYTES, MAX_EXTENT, ArrayJson
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat, Position, StoredArray, UnitProof, UnitWriter, Voxels
-from wkpipe.formats.chunk_files import table_proof
-from wkpipe.formats.chunked import checked_region, prove_file
+from wkpipe.formats.chunked import checked_region
 from wkpipe.formats.file_names import FileNames, Level, NestedNames
 from wkpipe.formats.open_files import status_of
+from wkpipe.formats.proving import proof_of_files, read_file
 from wkpipe.storage.commit import Scratch
 
 _CONTEXT = {
@@ -180,11 +180,9 @@ class ForeignArray(StoredArray):
         return [self.path / key for key in sorted(self._files.keys(*self._region(unit)))]
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        proofs = {key: prove_file(str(self.path / key)) for key in self._files.keys(*self._region(unit))}
-        lines = {key: proof for key, proof in proofs.items() if proof is not None}
-        if self.spec.is_sharded and len(lines) == 1:
-            return UnitProof(1, *next(iter(lines.values())))
-        return table_proof(lines) if lines else None
+        read = {key: read_file(str(self.path / key)) for key in self._files.keys(*self._region(unit))}
+        found = {key: file for key, file in read.items() if file is not None}
+        return proof_of_files(found) if found else None
 
     def check_unit(self, unit: Sequence[int]) -> None:
         first, end = self._region(unit)

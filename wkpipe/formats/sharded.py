@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wkpipe.formats.base import Ints, Position, UnitFacts, UnitProof
-from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region, facts_of, prove_file
+from wkpipe.formats.base import Ints, Position, UnitFacts, UnitProof, facts_of_file
+from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region
 from wkpipe.formats.fetched import Piece
 from wkpipe.formats.open_files import OPEN_SHARDS, Damage, Extent, OpenFile, OpenShard, damaged_chunk, status_of, unreadable
+from wkpipe.formats.proving import proof_of_file, read_shard
 from wkpipe.formats.waiting import read_each
 
 
@@ -104,8 +105,8 @@ class ShardedArray(ChunkedArray):
         return [] if status_of(path) is None else [Path(path)]
 
     def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
-        return facts_of([self.names.path(self._checked_unit(unit))])
+        status = status_of(self.names.path(self._checked_unit(unit)))
+        return None if status is None else facts_of_file(status)
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        proof = prove_file(self.names.path(self._checked_unit(unit)))
-        return None if proof is None else UnitProof(1, *proof)
+        return proof_of_file(read_shard(self.names.path(self._checked_unit(unit)), self._load_shard))

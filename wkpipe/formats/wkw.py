@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -176,9 +177,8 @@ def _fixed_offsets(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
     return starts, np.full(header.blocks, header.block_bytes, np.int64)
 
 
-def wkw_files(spec: ArraySpec) -> tuple[str, bytes]:
-    """Return the name and the content of a new array's metadata file."""
+def wkw_files(spec: ArraySpec, _: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a new array's metadata files by name; WKW has no attributes."""
     edge = spec.chunk_shape[1]
-    return FILE_NAME, WkwHeader(
-        edge, spec.shard_shape[1] // edge, BLOCK_TYPES[spec.compression.kind], spec.dtype, spec.chunk_shape[0]
-    ).pack()
+    header = WkwHeader(edge, spec.shard_shape[1] // edge, BLOCK_TYPES[spec.compression.kind], spec.dtype, spec.chunk_shape[0])
+    return {FILE_NAME: header.pack()}

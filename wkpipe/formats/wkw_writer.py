@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from wkpipe.formats import wkw_header
 from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import check_inside
-from wkpipe.formats.chunked import FILL_PROOF
+from wkpipe.formats.open_files import ShardIndex
+from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.wkw_header import WkwHeader
-from wkpipe.geometry.grid import morton_bits
+from wkpipe.geometry.grid import morton_bits, morton_order
 from wkpipe.storage import disk
 from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+from wkpipe.storage.digest import DIGEST_BYTES, digest_of
+from wkpipe.storage.proof import FILL
 
 _ZERO_RUN = 1 << 20
 _UNKNOWN, _ZERO, _SPOOLED = 0, 1, 2
@@ -52,6 +56,7 @@ class _WkwWriter(UnitWriter):
         self._grid = (1, *[header.file_edge] * 3)
         self._bits = morton_bits(self._grid[1:])
         self._seen = np.zeros(header.blocks, np.bool_)
+        self._digests = np.zeros((header.blocks, DIGEST_BYTES), np.uint8)  # in Morton order
         self._file: PendingFile | None = None
 
     def encode(self, chunk: Voxels) -> bytes | None:
@@ -76,14 +81,23 @@ class _WkwWriter(UnitWriter):
             self._file.append(self._header.pack(self._header.first_block_offset))
         return self._file
 
-    def _finish(self) -> UnitProof:
-        """Commit the file; without one, remove that of an earlier unit."""
+    def _note_digests(self, codes: Ints | int, digests: bytes) -> None:
+        self._digests[codes] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+
+    def _finish(self, starts: Ints, sizes: Ints, rest: Iterable[bytes]) -> UnitProof:
+        """Commit the file; without one, remove that of an earlier unit.
+
+        `starts` and `sizes` are those of the blocks in Morton order, `rest` the bytes of no block.
+        """
         if self._file is None:
             if self._final.exists():
                 remove_files([self._final], self._scratch)
-            return FILL_PROOF
-        proof = self._file.commit()
-        return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)
+            return FILL
+        cells = (0, *morton_order(self._grid[1:]).T)
+        index = ShardIndex(np.empty(self._grid, np.int64), np.empty(self._grid, np.int64))
+        digests = np.empty((*self._grid, DIGEST_BYTES), np.uint8)
+        index.offsets[cells], index.sizes[cells], digests[cells] = starts, sizes, self._digests
+        return proof_of_written(self._file.commit(), index, digests, rest)
 
     def discard(self) -> None:
         if self._file is not None:
@@ -93,7 +107,11 @@ class _WkwWriter(UnitWriter):
 class RawWkwWriter(_WkwWriter):
     """Blocks have fixed places, so they are written where they belong; the rest stays a hole."""
 
-    def append(self, chunk: Position, encoded: bytes | None) -> None:
+    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, scratch: Scratch) -> None:
+        super().__init__(final, header, coder, scratch)
+        self._is_written = np.zeros(header.blocks, np.bool_)
+
+    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         code = self._code(chunk)
         if encoded is None:
             return
@@ -103,9 +121,14 @@ class RawWkwWriter(_WkwWriter):
         if self._file is None:
             self._started().append_hole(self._header.blocks * size)
         self._started().overwrite(self._header.first_block_offset + code * size, encoded)
+        self._note_digests(code, digest or digest_of(encoded))
+        self._is_written[code] = True
 
     def commit(self) -> UnitProof:
-        return self._finish()
+        header = self._header
+        self._note_digests(np.nonzero(~self._is_written)[0], digest_of(bytes(header.block_bytes)))
+        starts = header.first_block_offset + np.arange(header.blocks, dtype=np.int64) * header.block_bytes
+        return self._finish(starts, np.full(header.blocks, header.block_bytes, np.int64), [header.pack(header.first_block_offset)])
 
 
 class CompressedWkwWriter(_WkwWriter):
@@ -114,6 +137,7 @@ class CompressedWkwWriter(_WkwWriter):
     def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, zero_block: bytes, scratch: Scratch) -> None:
         super().__init__(final, header, coder, scratch)
         self._zero_block = zero_block
+        self._zero_digest = digest_of(zero_block)
         self._next = 0
         self._ends = np.zeros(header.blocks, "<u8")
         self._state = np.zeros(header.blocks, np.uint8)
@@ -122,8 +146,10 @@ class CompressedWkwWriter(_WkwWriter):
         self._spool_offset = np.zeros(header.blocks, np.int64)
         self._spool_size = np.zeros(header.blocks, np.int64)
 
-    def append(self, chunk: Position, encoded: bytes | None) -> None:
+    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         code = self._code(chunk)
+        if encoded:
+            self._note_digests(code, digest or digest_of(encoded))
         if encoded is None:
             self._state[code] = _ZERO
         elif not encoded:
@@ -150,11 +176,12 @@ class CompressedWkwWriter(_WkwWriter):
             raise ValueError(f"{self._final}: a chunk was appended twice")
         self._seen[codes] = True
         self._is_started()
-        data = encoded.data
-        sizes = encoded.sizes
+        data, digests, sizes = encoded.data, encoded.digests, encoded.sizes
         if not sizes.all():
-            data = b"".join(self._zero_block if block is None else block for _, block in encoded.each())
+            each = [(self._zero_block, self._zero_digest) if block is None else (block, digest) for _, block, digest in encoded.each()]
+            data, digests = b"".join(block for block, _ in each), b"".join(digest or b"" for _, digest in each)
             sizes = np.where(sizes == 0, len(self._zero_block), sizes)
+        self._note_digests(codes, digests)
         offset = self._started().append(data)
         self._ends[codes] = offset + np.cumsum(sizes)
         self._next += count
@@ -194,15 +221,20 @@ class CompressedWkwWriter(_WkwWriter):
         others = np.nonzero(self._state[first:end] != _ZERO)[0]
         count = int(others[0]) if len(others) else end - first
         offset = self._started().append(self._zero_block * count)
+        self._note_digests(np.arange(first, first + count), self._zero_digest)
         self._ends[first : first + count] = offset + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(len(self._zero_block))
         self._next = first + count
 
     def commit(self) -> UnitProof:
+        header, table = self._header, b""
         if self._file is not None:
             self._state[~self._seen] = _ZERO
             self._drain()
-            self._file.overwrite(16, self._ends.tobytes())
-        proof = self._finish()
+            table = self._ends.tobytes()
+            self._file.overwrite(wkw_header.SIZE, table)
+        ends = self._ends.astype(np.int64)
+        starts = np.concatenate(([np.int64(header.first_block_offset)], ends[:-1]))
+        proof = self._finish(starts, ends - starts, [header.pack(header.first_block_offset), table])
         self._close_spool()
         return proof
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from wkpipe.formats.zarr3_metadata import json_fill_value
 from wkpipe.storage.commit import Scratch
 
 FILE_NAME = ".zarray"
+ATTRIBUTES_NAME = ".zattrs"
 _DTYPES = {stored.str: stored for dtype in DTYPES.values() for stored in (dtype.newbyteorder(">"), dtype.newbyteorder("<"))}
 
 
@@ -103,18 +104,17 @@ class Zarr2Array(ChunkFilesArray):
         self._set_shape(shape)
 
 
-def zarr2_files(spec: ArraySpec) -> tuple[str, bytes]:
-    """Return the name and the content of a new array's metadata file."""
-    return FILE_NAME, as_json(
-        {
-            "zarr_format": 2,
-            "shape": list(spec.shape),
-            "chunks": list(spec.chunk_shape),
-            "dtype": spec.dtype.str,
-            "fill_value": json_fill_value(spec),
-            "order": "F",
-            "filters": None,
-            "compressor": {"id": "zstd", "level": spec.compression.level} if spec.compression.is_on else None,
-            "dimension_separator": "/",
-        }
-    )
+def zarr2_files(spec: ArraySpec, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a new array's metadata files by name."""
+    content = {
+        "zarr_format": 2,
+        "shape": list(spec.shape),
+        "chunks": list(spec.chunk_shape),
+        "dtype": spec.dtype.str,
+        "fill_value": json_fill_value(spec),
+        "order": "F",
+        "filters": None,
+        "compressor": {"id": "zstd", "level": spec.compression.level} if spec.compression.is_on else None,
+        "dimension_separator": "/",
+    }
+    return {FILE_NAME: as_json(content), **({ATTRIBUTES_NAME: as_json(dict(attributes))} if attributes else {})}

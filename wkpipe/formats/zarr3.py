@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -13,13 +14,15 @@ from wkpipe.formats.array_json import as_json, write_shape
 from wkpipe.formats.base import ArraySpec, EncodedChunks, Ints, Position, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import ChunkFilesArray, check_inside
-from wkpipe.formats.chunked import FILL_PROOF
 from wkpipe.formats.codecs import Zstd
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex
+from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_json
 from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+from wkpipe.storage.digest import DIGEST_BYTES, digest_of
+from wkpipe.storage.proof import FILL
 
 _ABSENT = np.uint64(2**64 - 1)
 
@@ -110,6 +113,7 @@ class Zarr3ShardWriter(UnitWriter):
         self._waiting_bytes = 0
         self._index = np.full((*self._grid, 2), _ABSENT, dtype="<u8")
         self._index_size = self._index.nbytes + (4 if array.index_has_crc else 0)
+        self._digests = np.zeros((*self._grid, DIGEST_BYTES), np.uint8)
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._array.coder.encode(chunk)
@@ -117,12 +121,13 @@ class Zarr3ShardWriter(UnitWriter):
     def encode_grid(self, voxels: Voxels, cells: Ints, positions: Ints) -> EncodedChunks:
         return self._array.coder.encode_grid(voxels, cells, positions)
 
-    def append(self, chunk: Position, encoded: bytes | None) -> None:
+    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         check_inside(chunk, self._grid)
         if self._index[chunk][0] != _ABSENT:
             raise ValueError(f"{self._final}: chunk {chunk} was appended twice")
         if encoded is not None:
             self._index[chunk] = self._append_bytes(encoded), len(encoded)
+            self._digests[chunk] = np.frombuffer(digest or digest_of(encoded), np.uint8)
 
     def append_all(self, encoded: EncodedChunks) -> None:
         stored = encoded.sizes > 0
@@ -135,6 +140,7 @@ class Zarr3ShardWriter(UnitWriter):
             return
         start = self._append_bytes(encoded.data)
         self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
+        self._digests[places] = np.frombuffer(encoded.digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _append_bytes(self, data: bytes) -> int:
         """Put bytes at the end of the file, in large writes; return their offset."""
@@ -159,7 +165,7 @@ class Zarr3ShardWriter(UnitWriter):
         if self._file is None:
             if self._final.exists():
                 remove_files([self._final], self._scratch)
-            return FILL_PROOF
+            return FILL
         raw = self._index.tobytes()
         if self._array.index_has_crc:
             raw += google_crc32c.value(raw).to_bytes(4, "little")
@@ -168,14 +174,15 @@ class Zarr3ShardWriter(UnitWriter):
             self._file.overwrite(0, raw)
         else:
             self._write_waiting(self._file, raw)
-        proof = self._file.commit()
-        return UnitProof(1, proof.size, proof.crc32c, proof.mtime_ns)
+        index = ShardIndex(self._index[..., 0].view(np.int64), self._index[..., 1].view(np.int64))  # absent: 2^64 - 1, which is -1
+        return proof_of_written(self._file.commit(), index, self._digests, [raw])
 
     def discard(self) -> None:
         if self._file is not None:
             self._file.discard()
 
 
-def zarr3_files(spec: ArraySpec) -> tuple[str, bytes]:
-    """Return the name and the content of a new array's metadata file."""
-    return "zarr.json", as_json(make_zarr3_json(spec))
+def zarr3_files(spec: ArraySpec, attributes: Mapping[str, Any]) -> dict[str, bytes]:
+    """Return a new array's metadata files by name."""
+    content = make_zarr3_json(spec)
+    return {"zarr.json": as_json(content | {"attributes": dict(attributes)} if attributes else content)}

@@ -8,7 +8,7 @@ from wkpipe.errors import InputRefused, UsageError
 from wkpipe.images.category import recognise_category
 from wkpipe.images.discover import MAX_LAYERS, FileGroup, find_files, group_files, inspect_file
 from wkpipe.images.layers import COLOR, DTYPES, SEGMENTATION, check_category, stacks_of_group
-from wkpipe.images.names import clean_name, unique_names
+from wkpipe.images.names import check_names, clean_name, unique_names
 from wkpipe.images.reader import AxisSizes, ImageFile, ImageReader, supported_extensions
 from wkpipe.images.stack import ImageStack
 
@@ -52,6 +52,7 @@ def inspect_source(path: str | Path, layer_name: str | None = None, category: st
                 f"{source}: makes more than {MAX_LAYERS} layers (each channel is one); convert fewer files or channels at a time"
             )
     stacks = [stack.replace(name=name) for stack, name in zip(stacks, unique_names(stack.name for stack in stacks), strict=True)]
+    check_names((stack.name for stack in stacks), source)
     for stack in stacks:
         if category is not None:
             check_category(stack, category)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from wkpipe.errors import UsageError
+from wkpipe.errors import InputRefused, UsageError, one_line
+from wkpipe.metadata.layer_names import check_kept_apart, check_new_layer_name
 
 _FORBIDDEN = re.compile(r"[^A-Za-z0-9_$@.\-]")
 FALLBACK_NAME = "layer"
@@ -20,11 +21,32 @@ def check_name(name: str) -> str:
     """Return a layer name that a user gave.
 
     Raises:
-        UsageError: it is empty, starts with a dot, or has characters that are not allowed.
+        UsageError: it is empty, too long, starts with a dot, is the name of a file of the dataset, or has characters
+            that are not allowed.
     """
     if not name or name != clean_name(name):
-        raise UsageError(f"layer name {name!r} is not allowed: use ASCII letters, digits, _ $ @ - and dots (not in front)")
+        shown = one_line(name, 80)
+        raise UsageError(f"layer name {shown!r} is not allowed: use ASCII letters, digits, _ $ @ - and dots (not in front)")
+    try:
+        check_new_layer_name(name)
+    except InputRefused as error:
+        raise UsageError(str(error)) from None
     return name
+
+
+def check_names(names: Iterable[str], source: object) -> None:
+    """Check the names that the files and folders of a source give to its layers.
+
+    Raises:
+        InputRefused: one is too long or the name of a file of the dataset, or two differ only in case.
+    """
+    found = list(names)
+    try:
+        for name in found:
+            check_new_layer_name(name)
+        check_kept_apart(found)
+    except InputRefused as error:
+        raise InputRefused(f"{source}: {error} (names come from files and folders, --layer-name gives others)") from None
 
 
 def unique_names(names: Iterable[str]) -> list[str]:

@@ -74,6 +74,8 @@ class JsonNode:
         try:
             data = read_whole(str(file), MAX_BYTES)
         except (Damage, DamagedShard) as error:
+            if isinstance(error.__cause__, OSError):  # of the disk, which says all there is to say
+                raise UnreadableInput(str(error)) from None
             reason = str(error).removeprefix(f"{file}: ").partition(";")[0]
             raise UnreadableInput(f"{file}: can not be read: {reason}; restore it from a copy") from None
         return None if data is None else cls.parse(data, file)

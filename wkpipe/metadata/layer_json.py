@@ -12,7 +12,8 @@ from wkpipe.metadata.attachments import Attachments
 from wkpipe.metadata.axis_order import AxisOrder, additional_axes_from_json
 from wkpipe.metadata.element_class import LayerCategory, default_num_channels, dtype_per_channel
 from wkpipe.metadata.json_node import MAX_COORDINATE, JsonNode, merged
-from wkpipe.metadata.layer_properties import LayerProperties, check_layer_name
+from wkpipe.metadata.layer_names import check_layer_name
+from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 

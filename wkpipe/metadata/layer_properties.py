@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
-from wkpipe.errors import InputRefused, MagNotFound, MetadataError, one_line
+from wkpipe.errors import InputRefused, MagNotFound, MetadataError
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, BoundingBox, Mag, MagLike, NDBoundingBox
 from wkpipe.metadata.attachments import Attachments
@@ -22,9 +21,6 @@ from wkpipe.metadata.axis_order import (
 from wkpipe.metadata.element_class import LayerCategory, element_class
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
-
-_LONGEST_NAME: Final = 255
-_NEW_NAME = re.compile(r"[A-Za-z0-9_$@-][A-Za-z0-9_$@.-]*")
 
 
 @dataclass(frozen=True)
@@ -184,26 +180,3 @@ class LayerProperties:
         """
         gone = self.mag(mag)
         return replace(self, mags=tuple(entry for entry in self.mags if entry.mag != gone.mag), channel_index=gone.channel_index)
-
-
-def check_new_layer_name(name: str) -> None:
-    """Check the name of a layer that is to be made.
-
-    Raises:
-        InputRefused: empty, a leading dot, or other characters than ASCII letters, digits and ``_ $ @ - .``.
-    """
-    if not _NEW_NAME.fullmatch(name):
-        raise InputRefused(f"layer name {name!r} is not possible: use ASCII letters, digits, _ $ @ - and, not in first place, dots")
-
-
-def check_layer_name(name: str) -> None:
-    """Check the name of a layer that exists already: it must be the name of a directory that lies in the dataset's.
-
-    Raises:
-        InputRefused: empty, longer than 255 bytes, with a "/" or an unprintable character, or starting with a dot.
-    """
-    if not name or "/" in name or name.startswith(".") or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise InputRefused(
-            f"layer name {one_line(name, 80)!r} is not possible: it must not be empty, longer than {_LONGEST_NAME} bytes, contain / or "
-            "unprintable characters, or start with a dot"
-        )

@@ -34,6 +34,11 @@ class MagProperties:
     channel_index: int = 0
     extra: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_remote(self) -> bool:
+        """True if the path is a URL, as of an object on S3."""
+        return self.path is not None and "://" in self.path
+
     @classmethod
     def from_json(cls, node: JsonNode) -> MagProperties:
         """Read an entry of ``mags``.

@@ -141,6 +141,8 @@ def _outdated(directory: Path, groups: Mapping[str, dict[str, Any]]) -> Iterator
         return
     for name, content in groups.items():
         path = directory / name
+        if path.is_dir():  # a layer of that name, which another tool made
+            continue
         old = _read_object(path)
         new = _overlaid(old, content)
         if new != old or not _same_types(new, old):

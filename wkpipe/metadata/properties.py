@@ -11,6 +11,7 @@ from typing import Any, Final
 from wkpipe.errors import AlreadyExists, LayerNotFound, UnreadableInput, UsageError
 from wkpipe.metadata.json_node import JsonNode, merged
 from wkpipe.metadata.layer_json import layer_from_json, layer_to_json
+from wkpipe.metadata.layer_names import alike
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.units import VoxelSize, unit_list
 from wkpipe.metadata.view_configuration import DatasetViewConfiguration
@@ -119,10 +120,15 @@ class DatasetProperties:
         """Return the dataset with a layer added at the end.
 
         Raises:
-            AlreadyExists: there is a layer of that name.
+            AlreadyExists: there is a layer of that name, or of one that some file systems take for the same.
         """
         if self.has_layer(layer.name):
             raise AlreadyExists(f"the dataset {self.name} already has a layer {layer.name}; choose another name or delete it first")
+        if (other := alike(layer.name, (known.name for known in self.layers))) is not None:
+            raise AlreadyExists(
+                f"the dataset {self.name} has a layer {other}, and some file systems do not keep the name {layer.name} apart from that; "
+                "choose another name"
+            )
         return self.with_layer(layer)
 
     def without_layer(self, name: str) -> DatasetProperties:

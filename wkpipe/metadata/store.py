@@ -24,9 +24,9 @@ def properties_copy(state: Path) -> Path:
 class PropertiesFile:
     """The properties of the dataset in `dataset_root`.
 
-    Readers need no lock: the file is replaced as a whole. Writers meet at the lock in ``locks/`` of the state
-    directory, which is `state_dir` or ``<dataset>/.wkpipe``; all writers of one dataset must use the same. `timeout`:
-    seconds to wait for the lock. `scratch`: where temporary files go, on the dataset's file system.
+    Readers need no lock: the file is replaced as a whole. Writers meet at the lock in ``<dataset>/.wkpipe/locks``, whatever
+    `state_dir` is (default ``<dataset>/.wkpipe``), which gets a copy of the properties. `timeout`: seconds to wait for the
+    lock. `scratch`: where temporary files go, on the dataset's file system.
     """
 
     def __init__(self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0, scratch: Scratch | None = None) -> None:
@@ -60,12 +60,12 @@ class PropertiesFile:
             TryAgain: another process holds the lock for too long.
             NotWritable: the dataset is read-only, or the disk is full.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read()
             after = function(before)
             if after is None:
                 return before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def create(self, properties: DatasetProperties) -> DatasetProperties:
@@ -75,11 +75,11 @@ class PropertiesFile:
             AlreadyExists: the file is there already.
             TryAgain, NotWritable: see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             # lexists: a dangling link is somebody's file too.
             if self.path.exists() or self.path.is_symlink():
                 raise AlreadyExists(f"{self.path} exists already; open the dataset, or choose another directory")
-            self._save(properties)
+            self._save(properties, lock)
             return properties
 
     def create_or_update(self, properties: DatasetProperties, function: Change) -> DatasetProperties:
@@ -88,31 +88,24 @@ class PropertiesFile:
         Raises:
             see `update`.
         """
-        with self._lock():
+        with self._lock() as lock:
             before = self.read() if self.exists() else properties
             after = function(before) or before
-            self._save(after)
+            self._save(after, lock)
             return after
 
     def _lock(self) -> MetadataLock:
-        # A hard link can not leave a file system, and a state directory elsewhere may lie on another one.
-        is_inside = self._state.parent == self.root
-        scratch = self._given_scratch if is_inside and self._given_scratch is not None else Scratch(self._state / "tmp")
-        return MetadataLock(self._state / "locks", scratch, self._timeout)
+        inside = self.root / ".wkpipe"
+        return MetadataLock(inside / "locks", self._given_scratch or Scratch(inside / "tmp"), self._timeout)
 
-    def _save(self, properties: DatasetProperties) -> None:
+    def _save(self, properties: DatasetProperties, lock: MetadataLock) -> None:
         disk.make_directory(self.root)
-        scratch = self._given_scratch or Scratch(self._scratch_directory())
+        scratch = self._given_scratch or Scratch(self.root / ".wkpipe" / "tmp")
         content = properties.to_bytes()
         # The properties come last: by them a run that comes after a crash sees whether there is something left to do.
         refresh_group_files(self.root, properties, scratch)
         if not self.exists() or self.path.read_bytes() != content:
             # What a damaged file is restored from, see `wkpipe verify --repair`.
             replace_file(properties_copy(self._state), content, Scratch(self._state / "tmp"))
+            lock.check()
             replace_file(self.path, content, scratch)
-
-    def _scratch_directory(self) -> Path:
-        """Return where temporary files of the dataset lie: a rename can not leave a file system."""
-        if self._state.stat().st_dev == self.root.stat().st_dev:
-            return self._state / "tmp"
-        return self.root / ".wkpipe" / "tmp"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from wkpipe.errors import UsageError
+from wkpipe.errors import UsageError, one_line
 
 # long name as written, short form as read (or ""), nanometers per unit
 _UNITS: Final = (
@@ -46,19 +47,43 @@ SHORT_FORMS: Final[dict[str, str]] = {short: name for name, short, _ in _UNITS}
 """The long name of every short form; case matters (mm is not Mm)."""
 
 
+def _normal(unit: str) -> str:
+    """Return a text in which characters that look alike, as both micro signs, are one."""
+    return unicodedata.normalize("NFKC", unit.strip())
+
+
+_SHORT: Final = {_normal(short): name for short, name in SHORT_FORMS.items()} | {"um": "micrometer"}
+_LONG: Final = {name: name for name in NANOMETERS_PER_UNIT} | {
+    "micron": "micrometer",
+    "feet": "foot",
+    "inche": "inch",  # without its last s
+    _normal("\u00e5ngstr\u00f6m"): "angstrom",
+    _normal("\u00e5ngstrom"): "angstrom",
+}
+
+
 def unit_name(unit: str) -> str:
     """Return the long name of a unit given by its long name or short form.
 
-    >>> unit_name("nm"), unit_name("micrometer")
-    ('nanometer', 'micrometer')
+    The usual other spellings are read too: um, micron, both micro signs, plurals, British ones, capital letters of long
+    names. Short forms keep their case, as mm is not Mm.
+
+    >>> unit_name("nm"), unit_name("micrometer"), unit_name("um"), unit_name("Nanometres")
+    ('nanometer', 'micrometer', 'micrometer', 'nanometer')
 
     Raises:
         UsageError: there is no such unit; lists those there are.
     """
-    name = SHORT_FORMS.get(unit, unit)
-    if name not in NANOMETERS_PER_UNIT:
-        raise UsageError(f"unit of length {unit!r} is not known; choose one of {unit_list()}")
-    return name
+    text = _normal(unit)
+    if (name := _SHORT.get(text)) is not None:
+        return name
+    long = text.lower()
+    for spelling in (long, long.removesuffix("s")):
+        if spelling.endswith("metre"):
+            spelling = f"{spelling[:-2]}er"
+        if (name := _LONG.get(spelling)) is not None:
+            return name
+    raise UsageError(f"unit of length {one_line(unit, 80)!r} is not known; choose one of {unit_list()}")
 
 
 def unit_list() -> str:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable
-from wkpipe.formats.base import Compression
+from wkpipe.errors import AlreadyExists, ForeignMag, InputRefused, MetadataError, RemoteMag
+from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_json import layer_to_json
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
-from wkpipe.plan.conversion import plan_conversion
-from wkpipe.plan.download import plan_download
+from wkpipe.plan.conversion import Conversion, plan_conversion
+from wkpipe.plan.download import Download, plan_download
 from wkpipe.plan.download_space import sampled_rates
 from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.grouping import PendingMag, group_tasks
 from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
+from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.pyramid import chain, ladder_of, refreshed, with_compression
 from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.recipe import inherited_config, load_recipe
@@ -31,39 +30,57 @@ from wkpipe.plan.survey import LayerSurvey, survey_layer
 from wkpipe.plan.target import Target
 from wkpipe.plan.upload import upload_request, upload_task, uploaded_already
 from wkpipe.server.remote import FoundDataset, RemoteDataset
-from wkpipe.storage.lease import read_epoch
+from wkpipe.storage.access import check_removable, nearest
 from wkpipe.storage.ledger import Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import Lookout, elsewhere_text, state_elsewhere
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
 
+Say = Callable[[str], None]
 
-def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: FoundDataset | None = None) -> Plan:
+
+def make_plan(
+    config: Config,
+    sizing: Sizing,
+    free: Free = free_bytes,
+    found: FoundDataset | None = None,
+    break_lock: bool = False,
+    say: Say = lambda _: None,
+) -> Plan:
     """Plan a run: inspect source and target, and hold what is wanted against what is proven. Writes nothing.
 
     `free` tells the free bytes of the file system of a path, None where that is not known. `found` is the dataset to download.
+    With `break_lock`, a run that may be gone is not waited for. `say` is given a line if planning takes long.
 
     Raises:
         InputRefused: the source or the target can not be worked on, or the disk is too small.
         IntegrityError: a source has lost shards or is damaged.
+        TryAgain: the same, but it may be the work in progress of another run.
     """
-    epoch = read_epoch(Locations.of(config.target, config.state_dir).locks)
+    locations = Locations.of(config.target, config.state_dir)
+    lookout = Lookout.begin(locations, break_lock)
+    with lookout.refusals_checked():
+        plan = _planned(config, sizing, free, found, say)
+    elsewhere = state_elsewhere(locations)
+    notes = plan.notes if elsewhere is None else (f"{locations.dataset}: {elsewhere_text(elsewhere)}", *plan.notes)
+    return replace(plan, epoch=lookout.epoch, working=lookout.working, notes=notes)
+
+
+def _planned(config: Config, sizing: Sizing, free: Free, found: FoundDataset | None, say: Say) -> Plan:
     assert (found is None) == (config.download_url is None)
     if found is not None:
-        draft = _plan_download(config, found)
+        draft = _plan_download(config, found, say)
     else:
         draft = _plan_from_images(config) if config.source is not None else _plan_existing(config)
     upload = upload_request(config, draft.locations, draft.name)
-    if draft.layers:
-        _check_writable(draft.locations.dataset)
-    _check_writable(draft.locations.state)
     space = None if config.ignore_disk_space else _check_space(draft, sizing, free, found)
     converted_anew = {name for name, pending in draft.pending.items() if any(mag.plan.kind == CONVERT for mag in pending)}
     publish = [
         layer.name for layer in draft.layers if layer.publish or layer.discarded or layer.new is not None or layer.name in converted_anew
     ]
-    tasks = group_tasks(draft.pending, publish, sizing)
+    tasks = group_tasks(draft.pending, publish, sizing, draft.doubtful)
     uploaded = None
     if upload is not None and (tasks or (uploaded := uploaded_already(upload)) is None):
         tasks = (*tasks, upload_task(tasks))
@@ -75,8 +92,7 @@ def make_plan(config: Config, sizing: Sizing, free: Free = free_bytes, found: Fo
         new_dataset=draft.new_dataset,
         conversion=draft.conversion,
         notes=tuple(draft.notes),
-        preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), draft.remove_target),
-        epoch=epoch,
+        preparation=Preparation(draft.adopted, tuple(draft.reset), tuple(draft.unpublish), tuple(draft.forgotten), draft.remove_target),
         reasons=tuple(draft.reasons),
         space=space,
         upload=upload,
@@ -97,6 +113,8 @@ class _Draft:
     notes: list[str] = field(default_factory=list)
     reasons: list[MagReasons] = field(default_factory=list)
     stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
+    doubtful: list[DoubtfulMag] = field(default_factory=list)
+    forgotten: list[tuple[str, Mag]] = field(default_factory=list)
     reset: list[tuple[str, Mag]] = field(default_factory=list)
     unpublish: list[tuple[str, Mag]] = field(default_factory=list)
     remove_target: bool = False
@@ -109,6 +127,8 @@ class _Draft:
         self.adopted |= survey.adopted
         self.notes += survey.notes
         self.reasons += survey.reasons
+        self.doubtful += survey.doubtful
+        self.forgotten += survey.forgotten
         self.stored |= survey.stored
 
 
@@ -125,8 +145,16 @@ def _plan_existing(config: Config) -> _Draft:
     if not layers:
         raise InputRefused(f"{config.target} has no layer to downsample; convert images or add a layer first")
     made: dict[str, list[Mag]] = {layer.name: [entry.mag for entry in layer.mags] for layer in dataset.properties.layers}
+    remote = []
     for layer in layers:
-        _plan_layer(config, inherited, dataset, layer, made, draft)
+        try:
+            _plan_layer(config, inherited, dataset, layer, made, draft)
+        except RemoteMag as error:
+            remote.append(error)
+            made[layer.name] = [entry.mag for entry in layer.mags]
+            draft.notes.append(f"{error}; the layer is left out")
+    if len(remote) == len(layers):
+        raise remote[0]
     return draft
 
 
@@ -155,17 +183,21 @@ def _plan_layer(
                 raise InputRefused(
                     f"layer {layer.name}: mag {mag} lies outside of the dataset and is not overwritten; remove it from the properties first"
                 )
+            _check_not_shared(dataset, layer, mag)
     derived = _derived(config, dataset, layer, existing)
     foreign = [mag for mag in existing if mag not in {plan.mag for plan in derived}]
-    lost = _lost(config, dataset, layer, foreign, draft)
-    _check_present(dataset, layer, [mag for mag in foreign if mag not in lost])
     others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
     ladder = ladder_of(config, layer, dataset.properties.voxel_size.nm, existing, others)
+    if ladder.mags and (entry := layer.mag(ladder.from_mag)).is_remote:
+        dataset.mag_path(layer, entry)  # raises, before anything is planned of the layer
+    lost = _lost(config, dataset, layer, foreign, draft)
+    _check_present(dataset, layer, [mag for mag in foreign if mag not in lost and not layer.mag(mag).is_remote])
     draft.notes += [f"layer {layer.name}: {warning}" for warning in ladder.warnings]
     if ladder.mags or lost:
         inherited = with_compression(config, inherited, _compression(dataset, layer, ladder.from_mag, derived))
     extension = chain(config, layer, ladder.from_mag, ladder.mags, inherited)
-    rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, existing), [mag], inherited)]
+    local = [mag for mag in existing if not layer.mag(mag).is_remote]
+    rebuilt = [plan for mag in lost for plan in chain(config, layer, _source_of(mag, local), [mag], inherited)]
     made[layer.name] = [*existing, *ladder.mags]
     if discarded and _is_remade(locations, layer, extension):
         made[layer.name] = [entry.mag for entry in layer.mags]
@@ -214,8 +246,18 @@ def _lost(config: Config, dataset: StoredDataset, layer: LayerProperties, mags: 
     for mag in shown:
         if not dataset.owns(layer, layer.mag(mag)):
             raise InputRefused(f"{what}. It lies outside of the dataset: repair it there, or remove it from the properties")
+        _check_not_shared(dataset, layer, mag)
     draft.notes.append(f"{what}; it is made anew")
     return list(shown)
+
+
+def _check_not_shared(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> None:
+    """Refuse to replace an array that other layers have channels in."""
+    if (other := dataset.shared_with(layer, layer.mag(mag))) is not None:
+        raise InputRefused(
+            f"layer {layer.name}: the array of mag {mag} is one of layer {other} too and is not replaced; "
+            "remove the mag from the properties of one of them first"
+        )
 
 
 def _source_of(mag: Mag, existing: Sequence[Mag]) -> Mag:
@@ -230,7 +272,9 @@ def _compression(dataset: StoredDataset, layer: LayerProperties, mag: Mag, deriv
         if plan.mag == mag:
             return plan.spec.compression
     entry = layer.mag(mag)
-    return dataset.open_mag(layer, entry).spec.compression if dataset.mag_path(layer, entry).is_dir() else None
+    if entry.is_remote or not dataset.mag_path(layer, entry).is_dir():
+        return None
+    return dataset.open_mag(layer, entry).spec.compression
 
 
 def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> None:
@@ -251,6 +295,8 @@ def _derived(config: Config, dataset: StoredDataset, layer: LayerProperties, exi
     for mag in sorted(existing, key=lambda m: m.to_tuple()):
         recipe = load_recipe(locations, layer.name, mag)
         if recipe is None or recipe.kind != DOWNSAMPLE or recipe.from_mag not in existing:
+            continue
+        if any(entry.is_remote for entry in layer.mags if entry.mag in (mag, recipe.from_mag)):
             continue
         if dataset.mag_path(layer, layer.mag(mag)).resolve() != locations.dataset / layer.name / str(mag):
             continue
@@ -285,6 +331,7 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
             draft.reset.append((plan.layer, plan.mag))
     elif path.exists() and any(path.iterdir()):
         if not overwrite:
+            check_removable(path, f"and it is not a mag of layer {plan.layer}; choose other mags")
             raise AlreadyExists(f"{path} exists but is not a mag of layer {plan.layer}; remove it, or pass --overwrite-existing")
         draft.reset.append((plan.layer, plan.mag))
 
@@ -294,6 +341,15 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
 
 def _plan_from_images(config: Config) -> _Draft:
     conversion = plan_conversion(config)
+    try:
+        return _converted(config, conversion)
+    except ForeignMag:
+        if not config.overwrite_existing:
+            raise
+        return _converted(config, replace(conversion, target=conversion.target.discarded))
+
+
+def _converted(config: Config, conversion: Conversion) -> _Draft:
     draft = _new_dataset(conversion.target, config.name, conversion.new_dataset)
     made: list[Mag] = []
     for stack, layer, finest in zip(conversion.stacks, conversion.layers, conversion.finest, strict=True):
@@ -307,8 +363,17 @@ def _plan_from_images(config: Config) -> _Draft:
     return draft
 
 
-def _plan_download(config: Config, found: FoundDataset) -> _Draft:
-    download = plan_download(config, found)
+def _plan_download(config: Config, found: FoundDataset, say: Say) -> _Draft:
+    download = plan_download(config, found, say)
+    try:
+        return _downloaded(config, found, download)
+    except ForeignMag:
+        if not config.overwrite_existing:
+            raise
+        return _downloaded(config, found, replace(download, target=download.target.discarded))
+
+
+def _downloaded(config: Config, found: FoundDataset, download: Download) -> _Draft:
     draft = _new_dataset(download.target, config.name or found.properties.name, download.new_dataset)
     draft.notes += download.notes
     for layer, plans in download.layers:
@@ -316,10 +381,10 @@ def _plan_download(config: Config, found: FoundDataset) -> _Draft:
     return draft
 
 
-def _new_dataset(target: Target, name: str | None, new_dataset: Mapping[str, Any] | None) -> _Draft:
+def _new_dataset(target: Target, name: str | None, new_dataset: Mapping[str, Any]) -> _Draft:
     locations = target.locations
     draft = _Draft(locations, name or locations.dataset.name, remove_target=target.remove_target, conversion=target.identity)
-    draft.new_dataset = new_dataset
+    draft.new_dataset = new_dataset if target.published is None else None
     return draft
 
 
@@ -333,6 +398,8 @@ def _plan_new_layer(
             f"layer {layer.name} of {config.target}: a run was stopped while its mags took the place of the old ones; "
             "end that with `wkpipe downsample` first"
         )
+    if not target.remove_target and config.shard is None:
+        plans = [_laid_out_as_before(plan, target.locations) for plan in plans]
     for plan in plans:
         rivals = [mag for mag in registered if mag.max_dim == plan.mag.max_dim and mag != plan.mag]
         if rivals:
@@ -356,6 +423,17 @@ def _plan_new_layer(
     draft.add(LayerPlan(layer.name, tuple(plans), publish, (), new, stack), survey)
 
 
+def _laid_out_as_before(plan: MagPlan, locations: Locations) -> MagPlan:
+    """Return a plan with the shards that an earlier run has begun to make: other defaults do not change what exists."""
+    if plan.spec.data_format is not DataFormat.WKW or plan.spec.compression.is_on:
+        return plan
+    recipe = load_recipe(locations, plan.layer, plan.mag)
+    if recipe is None or recipe.spec.chunk_shape != plan.spec.chunk_shape:
+        return plan
+    same = replace(plan, spec=replace(plan.spec, shape=recipe.spec.shape, shard_shape=recipe.spec.shard_shape))
+    return same if same == recipe else plan
+
+
 def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset | None) -> Need:
     """Return what the pending units will take on the dataset's disk; note where that is tight.
 
@@ -369,7 +447,7 @@ def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset 
     need = space_needed(draft.pending, draft.stored, sizing.cores, known)
     records = sum(len(mag.units) for mags in draft.pending.values() for mag in mags) + sum(map(len, draft.adopted.values()))
     state = Need(RECORD_BYTES * records, 2 * RECORD_BYTES * records)  # twice while the ledger is folded
-    if _existing(locations.state).stat().st_dev == _existing(locations.dataset).stat().st_dev:
+    if nearest(locations.state).stat().st_dev == nearest(locations.dataset).stat().st_dev:
         need += state
     else:
         draft.notes += check_space(locations.state, state, [locations.temporary], free)
@@ -377,18 +455,3 @@ def _check_space(draft: _Draft, sizing: Sizing, free: Free, found: FoundDataset 
     removed = [locations.dataset] if draft.remove_target else [*removed, locations.data_temporary]
     draft.notes += check_space(locations.dataset, need, removed, free)
     return need
-
-
-def _existing(path: Path) -> Path:
-    """Return a path or the nearest of its parents that exists."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _check_writable(path: Path) -> None:
-    existing = _existing(path)
-    if not existing.is_dir():
-        raise NotWritable(f"{existing} is a file, not a directory; choose another target")
-    if not os.access(existing, os.W_OK | os.X_OK) or os.statvfs(existing).f_flag & os.ST_RDONLY:
-        raise NotWritable(f"{existing} is not writable; choose another target or make it writable")

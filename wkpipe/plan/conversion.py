@@ -17,7 +17,7 @@ from wkpipe.metadata.units import VoxelSize
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 from wkpipe.plan.config import Config
 from wkpipe.plan.mag_plan import CONVERT, MagPlan
-from wkpipe.plan.pyramid import compression_of
+from wkpipe.plan.pyramid import compression_of, fitted
 from wkpipe.plan.recipe import conversion_of
 from wkpipe.plan.shapes import Shapes, default_shapes
 from wkpipe.plan.target import Target
@@ -35,7 +35,7 @@ class Conversion:
     stacks: Sequence[ImageStack]
     layers: Sequence[LayerProperties]
     finest: Sequence[MagPlan]
-    new_dataset: Mapping[str, Any] | None
+    new_dataset: Mapping[str, Any]
 
 
 def plan_conversion(config: Config) -> Conversion:
@@ -59,6 +59,8 @@ def plan_conversion(config: Config) -> Conversion:
         shapes = default_shapes(DataFormat(config.data_format), stack.sizes.z, config.chunk, config.shard, from_slices=True)
         layer = _layer(config, stack)
         layers.append(layer)
+        if config.shard is None:
+            shapes = fitted(shapes, layer, layer.bounding_box(), compression_of(config, layer))
         finest.append(_finest(config, stack, layer, shapes))
         _check_batch_size(config, shapes)
     new = DatasetProperties(config.name or locations.dataset.name, voxel_size)
@@ -68,7 +70,7 @@ def plan_conversion(config: Config) -> Conversion:
         stacks=stacks,
         layers=layers,
         finest=finest,
-        new_dataset=new.to_json() if target.published is None else None,
+        new_dataset=new.to_json(),
     )
 
 

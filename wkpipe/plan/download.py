@@ -11,10 +11,11 @@ from wkpipe.formats import make_spec
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, Mag, NDBoundingBox
 from wkpipe.metadata.element_class import default_num_channels
+from wkpipe.metadata.layer_names import check_free_name, check_kept_apart
 from wkpipe.metadata.layer_properties import LayerProperties
-from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties
+from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan
-from wkpipe.plan.pyramid import compression_of
+from wkpipe.plan.pyramid import compression_of, fitted
 from wkpipe.plan.recipe import conversion_of
 from wkpipe.plan.shapes import Shapes, default_shapes
 from wkpipe.plan.target import Target
@@ -27,11 +28,17 @@ if TYPE_CHECKING:
     from wkpipe.plan.config import Config
     from wkpipe.server.token import Token
 
-RESERVED_NAMES = frozenset({PROPERTIES_FILE_NAME, "zarr.json"})
-"""Files in a dataset's directory that a layer's directory must not take the place of."""
+MOST_UNITS = 1 << 20
+"""Of all mags together: 1 PB of uint8 at the default size. A server names any box, and to plan a million takes some seconds."""
+
+MANY_UNITS = 100_000
+"""To plan these takes so long that the user is told."""
 
 MOST_MAGS = 64
 """Of a layer: servers have none twice as coarse as 2^30, nor two of the same coarseness."""
+
+MOST_MAGS_OF_A_RUN = 4096
+"""To plan a mag takes a millisecond."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Download:
 
     target: Target
     layers: Sequence[tuple[LayerProperties, Sequence[MagPlan]]]
-    new_dataset: Mapping[str, Any] | None
+    new_dataset: Mapping[str, Any]
     notes: Sequence[str]
 
 
@@ -73,8 +80,10 @@ def found_dataset(place: str, server: str, token: Token, config: Config) -> Foun
     return find_dataset(address, token, config.allow_http, config.ca_file, config.proxy)
 
 
-def plan_download(config: Config, found: FoundDataset) -> Download:
+def plan_download(config: Config, found: FoundDataset, say: Callable[[str], None]) -> Download:
     """Choose what is downloaded, and see whether the target is free, or is what an earlier run of this download left.
+
+    `say` is given a line if what follows takes long.
 
     Raises:
         UsageError: the config asks for something else as well.
@@ -94,12 +103,39 @@ def plan_download(config: Config, found: FoundDataset) -> Download:
     chosen = [properties.layer(name) for name in layers] or list(properties.layers)
     if not chosen:
         raise InputRefused(f"{found.remote.page} has no layer; there is nothing to download")
+    check_kept_apart(layer.name for layer in chosen)
     chosen_here = [(layer, local) for layer in chosen if (local := _local(config, layer, notes)) is not None]
+    count = sum(len(mags or layer.mags) for layer, _ in chosen_here)
+    if count > MOST_MAGS_OF_A_RUN:
+        raise InputRefused(
+            f"{found.remote.page}: there are {count} mags in {len(chosen_here)} layers, at most {MOST_MAGS_OF_A_RUN} are possible in a "
+            "download; choose layers or mags (--layer, --mag)"
+        )
     planned = [(local, [_mag_plan(config, local, mag, found.remote) for mag in _mags(layer, mags)]) for layer, local in chosen_here]
     if not planned:
         raise InputRefused(f"the box {config.box_to_download} touches no layer of {found.remote.page}: {'; '.join(notes)}")
+    count = _checked_count([plan for _, plans in planned for plan in plans], found.remote.page)
+    if count > MANY_UNITS:
+        say(f"planning {count} storage shards, which takes a while")
     new = DatasetProperties(config.name or properties.name, properties.voxel_size)
-    return Download(target, planned, new.to_json() if target.published is None else None, notes)
+    return Download(target, planned, new.to_json(), notes)
+
+
+def _checked_count(plans: Sequence[MagPlan], page: str) -> int:
+    """Return the units of a download, before they are listed.
+
+    Raises:
+        InputRefused: there are more than anybody could plan or want.
+    """
+    total = sum(plan.unit_count() for plan in plans)
+    if total > MOST_UNITS:
+        largest = max(plans, key=MagPlan.unit_count)
+        raise InputRefused(
+            f"{page}: {len(plans)} mags have {total:.3g} storage shards, at most {MOST_UNITS} are possible in a download (layer "
+            f"{one_line(largest.layer, 80)}, mag {largest.mag} alone has {largest.unit_count():.3g}); choose layers, mags or a box "
+            "(--layer, --mag, --bbox), or larger shards (--shard-shape)"
+        )
+    return total
 
 
 def _local(config: Config, layer: LayerProperties, notes: list[str]) -> LayerProperties | None:
@@ -110,8 +146,10 @@ def _local(config: Config, layer: LayerProperties, notes: list[str]) -> LayerPro
     """
     where = f"layer {one_line(layer.name, 80)}"
     mend = "choose the layers to download (--layer)"
-    if layer.name in RESERVED_NAMES:
-        raise InputRefused(f"{where} has the name of a file of the dataset; {mend}")
+    try:
+        check_free_name(layer.name)
+    except InputRefused as error:
+        raise InputRefused(f"{error}; {mend}") from None
     if layer.additional_axes:
         more = ", ".join(one_line(axis.name, 80) for axis in layer.additional_axes)
         raise InputRefused(f"{where} has more axes than x, y, z ({more}), along which a server gives no boxes; {mend}")
@@ -156,6 +194,8 @@ def _mag_plan(config: Config, layer: LayerProperties, mag: Mag, remote: RemoteDa
     box = box_in_mag(layer.bounding_box(), mag)
     shapes: Shapes = default_shapes(DataFormat(config.data_format), layer.box.size.z, config.chunk, config.shard)
     compression = compression_of(config, layer)
+    if config.shard is None:
+        shapes = fitted(shapes, layer, box, compression)
     spec = make_spec(
         layer.data_format,
         layer.axes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from wkpipe.formats.base import ArraySpec, StoredArray, Voxels
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.stored.axes import spatial, with_spatial, xyz_last
+from wkpipe.stored.axes import spatial, xyz_last
+from wkpipe.stored.channels import Channels, Others, others_of, region_at
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 
 CUBE_EDGE = 128
@@ -28,14 +29,20 @@ def finer_that_shows_loss(dataset: StoredDataset, layer: LayerProperties, mag: M
     Only the coarsest finer mag that has data is asked. A mag that has files, or that can not be opened, shows nothing.
     """
     try:
-        if next(dataset.open_mag(layer, layer.mag(mag)).stored_units(), None) is not None:
+        if _has_files(dataset.open_mag(layer, layer.mag(mag)), layer, mag):
             return None
     except WkpipeError:
         return None
     for entry, array in finer_mags(dataset, layer, mag):
-        if next(array.stored_units(), None) is not None:
+        if _has_files(array, layer, entry.mag):
             return entry.mag if shows_loss(array, layer, entry.mag, mag) else None
     return None
+
+
+def _has_files(array: StoredArray, layer: LayerProperties, mag: Mag) -> bool:
+    """True if there is a file for any of the layer's channels."""
+    channels = Channels.of(layer, layer.mag(mag))
+    return next(channels.those_of(array.spec, array.stored_units()), None) is not None
 
 
 def finer_mags(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> Iterator[tuple[MagProperties, StoredArray]]:
@@ -48,11 +55,14 @@ def finer_mags(dataset: StoredDataset, layer: LayerProperties, mag: Mag) -> Iter
                 continue
 
 
-def shows_loss(finer: StoredArray, layer: LayerProperties, finer_mag: Mag, mag: Mag, region: Corners | None = None) -> bool:
+def shows_loss(
+    finer: StoredArray, layer: LayerProperties, finer_mag: Mag, mag: Mag, region: Corners | None = None, within: Others | None = None
+) -> bool:
     """Tell whether the finer mag has a block without a single fill voxel where one voxel of `mag` is made from it.
 
     No way of downsampling makes nothing out of such a block. `region` (first, end in voxels of the finer mag) bounds where
-    to look; default: the layer's box. Cubes that can not be read show nothing.
+    to look; default: the layer's box; `within` does so on the array's other axes; default: the layer's channels, at all
+    times. Cubes that can not be read show nothing.
     """
     factors = finer_mag.factors_to(mag)
     edge = Vec3Int([max(CUBE_EDGE, factor) for factor in factors])
@@ -65,26 +75,38 @@ def shows_loss(finer: StoredArray, layer: LayerProperties, finer_mag: Mag, mag: 
     if region is not None:
         low, high = low.pairmax(region[0]), high.pairmin(region[1])
     shape = spatial(spec, spec.unit_shape)
-    for unit in sorted(finer.stored_units()):
+    channels = Channels.of(layer, layer.mag(finer_mag))
+    for unit in sorted(channels.those_of(spec, finer.stored_units())):
+        place = _common(others_of(spec, unit, channels, channels), within or {})
+        if not all(size for _, size in place.values()):
+            continue
         first = (spatial(spec, unit) * shape).pairmax(low)
         end = (spatial(spec, unit) * shape + shape).pairmin(high)
-        corner = [u * n for u, n in zip(unit, spec.unit_shape, strict=True)]
         for cell in itertools.product(*(range(a // e, -(-b // e)) for a, b, e in zip(first, end, edge, strict=True))):
             start = (Vec3Int(cell) * edge).pairmax(low // factors * factors)
             shape_here = (Vec3Int(cell) * edge + edge).pairmin(high) - start
-            if shape_here.is_positive() and _has_full_block(finer, with_spatial(spec, corner, start), shape_here, factors):
+            if shape_here.is_positive() and _has_full_block(finer, place, start, shape_here, factors):
                 return True
     return False
 
 
-def _has_full_block(finer: StoredArray, corner: Sequence[int], shape: Vec3Int, factors: Vec3Int) -> bool:
+def _common(others: Others, within: Others) -> Others:
+    """Return what two regions on the other axes have in common; an axis that `within` lacks is not bounded."""
+    found = {}
+    for axis, (start, size) in others.items():
+        low, count = within.get(axis, (start, size))
+        first = max(start, low)
+        found[axis] = first, max(0, min(start + size, low + count) - first)
+    return found
+
+
+def _has_full_block(finer: StoredArray, others: Others, start: Vec3Int, shape: Vec3Int, factors: Vec3Int) -> bool:
     spec = finer.spec
     blocks = shape // factors
     if not blocks.is_positive():
         return False
-    whole = with_spatial(spec, spec.unit_shape, blocks * factors)
     try:
-        voxels = finer.read(corner, whole)
+        voxels = finer.read(*region_at(spec, others, start, blocks * factors))
     except WkpipeError:  # reported where that mag itself is looked at
         return False
     filled = _can_not_cancel_out(spec, xyz_last(spec, voxels))

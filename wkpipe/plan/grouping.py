@@ -7,12 +7,13 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wkpipe.formats.base import ArraySpec, Position
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan, Source
 from wkpipe.plan.memory import task_bytes
+from wkpipe.plan.proving import DoubtfulMag, proving_tasks
 from wkpipe.plan.resources import BASE_BYTES, TASK_SECONDS, Sizing, unit_seconds
 from wkpipe.plan.task import PUBLISH, Part, Task
 from wkpipe.stored.axes import spatial
@@ -56,12 +57,15 @@ class _Draft:
     inputs: set[int] = field(default_factory=set)
 
 
-def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[str], sizing: Sizing) -> tuple[Task, ...]:
+def group_tasks(
+    layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[str], sizing: Sizing, doubtful: Sequence[DoubtfulMag] = ()
+) -> tuple[Task, ...]:
     """Return the tasks of a run, each after those that it needs.
 
     `layers` gives for every layer its pending mags from fine to coarse; `publish` names the layers that have mags to
-    be made visible. A mag's units are cut into ranges; the cheap end of a layer's ladder stays in one task, with the
-    mags before it that are a single range, and the cheap ladders of many layers share tasks.
+    be made visible; `doubtful` are the units that are proven first. A mag's units are cut into
+    ranges; the cheap end of a layer's ladder stays in one task, with the mags before it that are a single range, and the cheap
+    ladders of many layers share tasks.
     """
     drafts: list[_Draft] = []
     owner: dict[tuple[str, Mag], dict[Position, int]] = defaultdict(dict)
@@ -93,8 +97,15 @@ def group_tasks(layers: Mapping[str, Sequence[PendingMag]], publish: Iterable[st
             drafts.append(_Draft(list(mags[tail:]), parts, seconds))
             _own(owner, drafts, len(drafts) - 1)
             shared = len(drafts) - 1 if tails[layer] == 0 else shared
-    tasks = _finished(drafts, owner, sizing)
-    return (*tasks, *_publish_tasks(tasks, publish))
+    proving, gates = proving_tasks(doubtful, sizing) if doubtful else ([], {})
+    tasks = [_behind_gates(task, gates) for task in _finished(drafts, owner, sizing)]
+    return (*proving, *tasks, *(_behind_gates(task, gates) for task in _publish_tasks(tasks, publish)))
+
+
+def _behind_gates(task: Task, gates: Mapping[str, str]) -> Task:
+    """Have a task wait for the gates of its layers."""
+    needed = dict.fromkeys(gates[layer] for layer in task.all_layers if layer in gates)
+    return replace(task, inputs=(*needed, *task.inputs)) if needed else task
 
 
 def _tail_start(mags: Sequence[PendingMag], least_seconds: float) -> int:

@@ -21,6 +21,7 @@ from wkpipe.plan.spec_json import spec_from_json, spec_to_json
 from wkpipe.sampling import InterpolationMode, halo
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.stored.axes import spatial, with_spatial
+from wkpipe.stored.channels import Channels, Others, others_of
 from wkpipe.stored.locations import Locations
 
 CONVERT = "convert"
@@ -38,8 +39,9 @@ class MagPlan:
     """One mag to be made (or kept up to date). Boxes are (first, end) in x, y, z.
 
     `box` is the region to be written, in voxels of `mag`. For a downsampled mag, `source_box` is the region of the
-    finer mag `from_mag` whose voxels are trusted, in voxels of `from_mag`; what lies outside is mirrored. For a
-    converted mag, `source` describes how the images are laid out; for a downloaded one it names server and dataset.
+    finer mag `from_mag` whose voxels are trusted, in voxels of `from_mag`; what lies outside is mirrored. `from_channel`
+    is the channel of the finer mag's array that the first channel of this one is made from. For a converted mag,
+    `source` describes how the images are laid out; for a downloaded one it names server and dataset.
     """
 
     layer: str
@@ -51,6 +53,21 @@ class MagPlan:
     source_box: Corners | None = None
     interpolation: InterpolationMode | None = None
     source: Mapping[str, Any] | None = None
+    from_channel: int = 0
+
+    @property
+    def channels(self) -> Channels:
+        """The channels of this mag's array: all are the layer's."""
+        return Channels(0, self.spec.shape[self.spec.axes.index("c")] if "c" in self.spec.axes else 1)
+
+    @property
+    def source_channels(self) -> Channels:
+        """The channels of the finer mag's array that this one is made from."""
+        return Channels(self.from_channel, self.channels.count)
+
+    def source_others(self, unit: Position) -> Others:
+        """Return the place, along the axes other than x, y, z, of what a unit is computed from in the finer mag's array."""
+        return others_of(self.spec, unit, self.channels, self.source_channels)
 
     @property
     def factors(self) -> Vec3Int:
@@ -71,17 +88,26 @@ class MagPlan:
         Converted mags go slice by slice (z, then y, then x), as the images lie; downsampled ones in Morton order,
         so that neighbours stay together and a run of units needs few units of the finer mag; downloaded ones likewise.
         """
-        shape = spatial(self.spec, self.spec.unit_shape)
-        first, last = self.box[0] // shape, self.box[1].ceildiv(shape)
-        grid = last - first
+        first, grid = self._grid()
         if not grid.is_positive():
             return []
         check_count(f"layer {self.layer}, mag {self.mag}", grid)
         if self.kind == CONVERT:
-            cells = [Vec3Int(x, y, z) for z, y, x in itertools.product(*(range(n) for n in reversed(grid)))]
-        else:
-            cells = [Vec3Int(cell) for cell in morton_order(grid.to_tuple()).tolist()]
-        return units_at(self.spec, [first + cell for cell in cells])
+            slices = itertools.product(*(range(low, low + n) for low, n in zip(reversed(first), reversed(grid), strict=True)))
+            return units_at(self.spec, [(x, y, z) for z, y, x in slices])
+        return units_at(self.spec, (morton_order(grid.to_tuple()) + first.to_tuple()).tolist())
+
+    def unit_count(self) -> int:
+        """Return how many units the box touches, at once: it lists none."""
+        _, grid = self._grid()
+        others = (n for axis, n in zip(self.spec.axes, self.spec.unit_grid, strict=True) if axis not in "xyz")
+        return grid.prod() * math.prod(others) if grid.is_positive() else 0
+
+    def _grid(self) -> Corners:
+        """Return the first unit that the box touches and how many there are, along x, y, z."""
+        shape = spatial(self.spec, self.spec.unit_shape)
+        first = self.box[0] // shape
+        return first, self.box[1].ceildiv(shape) - first
 
     def unit_box(self, unit: Position) -> Corners:
         """Return the part of the box that lies in a unit, in voxels of this mag."""
@@ -120,9 +146,8 @@ class MagPlan:
     def _ranges_of_source(self, unit: Position, source: ArraySpec) -> list[range]:
         first, end = self.hull(*self.unit_box(unit))
         low, high = dict(zip("xyz", first, strict=True)), dict(zip("xyz", end, strict=True))
-        for axis, at, size, whole in zip(self.spec.axes, unit, self.spec.unit_shape, self.spec.shape, strict=True):
-            if axis not in low:
-                low[axis], high[axis] = at * size, min((at + 1) * size, whole)
+        for axis, (start, size) in self.source_others(unit).items():
+            low[axis], high[axis] = start, start + size
         return [range(low[axis] // size, -(-high[axis] // size)) for axis, size in zip(source.axes, source.unit_shape, strict=True)]
 
     # -- serialised ---------------------------------------------------------------------------------------------
@@ -141,6 +166,8 @@ class MagPlan:
                 "source_box": [list(corner) for corner in self.source_box],
                 "interpolation": self.interpolation.value,
             }
+        if self.from_channel:
+            values["from_channel"] = self.from_channel
         if self.source is not None:
             values["source"] = dict(self.source)
         return values
@@ -158,6 +185,7 @@ class MagPlan:
             source_box=_corners(values["source_box"]) if derived else None,
             interpolation=InterpolationMode(values["interpolation"]) if derived else None,
             source=values.get("source"),
+            from_channel=values.get("from_channel", 0),
         )
 
 
@@ -170,9 +198,11 @@ def _corners(values: Sequence[Sequence[int]]) -> Corners:
     return Vec3Int(values[0]), Vec3Int(values[1])
 
 
-def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]]) -> list[Position]:
-    """Return the units at positions x, y, z (in units), for every position on the other axes."""
+def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]], channels: Channels | None = None) -> list[Position]:
+    """Return the units at positions x, y, z (in units), for every position on the other axes; `channels` bounds those on c."""
     others = [range(n) if axis not in "xyz" else range(1) for axis, n in zip(spec.axes, spec.unit_grid, strict=True)]
+    if channels is not None and "c" in spec.axes:
+        others[spec.axes.index("c")] = channels.unit_range(spec)
     if math.prod(map(len, others)) * len(cells) > MOST_UNITS:
         raise InputRefused(f"an array of shape {spec.shape} has too many storage shards, at most {MOST_UNITS} are possible")
     return [with_spatial(spec, other, cell) for other in itertools.product(*others) for cell in cells]

@@ -164,8 +164,10 @@ def _stored_chunks(plan: MagPlan, source: ArraySpec, grid: Vec3Int) -> int:
         if margin:
             touched += min(2 if n % c == 0 else 1, -(-length // n) - 1)
         count *= min(touched, -(-length // c))
-    channels = source.axes.index("c") if "c" in source.axes else None
-    return count if channels is None else count * -(-source.shape[channels] // source.chunk_shape[channels])
+    if "c" not in source.axes:
+        return count
+    channels, depth = plan.source_channels, source.chunk_shape[source.axes.index("c")]
+    return count * (-(-channels.end // depth) - channels.first // depth)
 
 
 def _index_cache_bytes(plan: MagPlan, source: ArraySpec) -> int:

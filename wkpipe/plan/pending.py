@@ -1,22 +1,22 @@
-"""Plan minus ledger: which units of a mag are proven, and which are still to be made.
+"""Plan minus ledger: which units of a mag are proven, and which are still to be made. No voxel is read.
 
 The state of a mag is its proven units with the tokens of their content, and the set of pending ones. A unit is proven
-when the ledger holds a record with the same parameters and the same inputs, and its files are still the recorded
-ones: size and mtime agree, or, where they differ, the checksum does (the record is then renewed: *adopted*).
+when the ledger holds a record with the same parameters and the same inputs, and its files are still the recorded ones by
+number, size and stamp. Where the stamp is another one, the unit is *doubtful*: a job proves by its digest what it is (see
+`wkpipe.steps.prove`), and what may depend on that is pending meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof
 from wkpipe.plan.mag_plan import MagPlan, identity_of
 from wkpipe.plan.reasons import Reason
 from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
-
-UNKNOWN_CRC = -1
+from wkpipe.storage.proof import unread
 
 Identity = Callable[[Position], "str | None"]
 """Gives the identity of a unit's inputs; None where an input is itself still to be made."""
@@ -26,19 +26,27 @@ Identity = Callable[[Position], "str | None"]
 class MagState:
     """What is known of a mag's units before the run: the content of the proven ones, and why the others are pending.
 
-    `written` tells when (ns) units were last written through the library. `filled` of the proven units have files, of
-    `stored_bytes` together; `replaced_bytes` is what pending units had when they were recorded.
+    `doubtful` gives the stored bytes of the units that are to be proven by a job. `foreign` are those of a mag that wkpipe
+    makes which somebody else wrote. `written` tells when (ns) units were last written through the library. `filled` of the
+    proven units have files, of `stored_bytes` together; `replaced_bytes` is what pending units had when they were recorded.
     """
 
     tokens: dict[Position, str] = field(default_factory=dict)
     pending: dict[Position, Reason] = field(default_factory=dict)
+    doubtful: dict[Position, int] = field(default_factory=dict)
+    foreign: list[Position] = field(default_factory=list)
     adopted: list[Record] = field(default_factory=list)
     absent: int = 0
-    changed: list[Position] = field(default_factory=list)
+    gone: int = 0
     written: dict[Position, int] = field(default_factory=dict)
     filled: int = 0
     stored_bytes: int = 0
     replaced_bytes: int = 0
+
+    @property
+    def may_be_unchanged(self) -> bool:
+        """True if the mag has units to be proven, and none that will be made again for sure."""
+        return all(reason in (Reason.UNPROVEN, Reason.UNPROVEN_SOURCE) for reason in self.pending.values())
 
     def count_bytes(self, facts: UnitFacts | UnitProof | None) -> None:
         """Count the files of a proven unit."""
@@ -47,10 +55,10 @@ class MagState:
             self.stored_bytes += facts.size
 
 
-def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity) -> MagState:
+def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identity: Identity, source: MagState) -> MagState:
     """Compare a mag that wkpipe makes with its ledger.
 
-    `array` is None where nothing was written yet.
+    `array` is None where nothing was written yet; `source` is the state of the mag that it is made from.
     """
     state = MagState()
     params = plan.params
@@ -60,42 +68,49 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
         if record is None:
             state.pending[unit] = Reason.NEW
             continue
-        if not record.is_made_by(params) or inputs is None or record.inputs != inputs or array is None:
-            state.pending[unit] = _reason(record, params, inputs)
-        elif record.matches(facts := array.unit_facts(unit)):
+        facts = None if array is None else array.unit_facts(unit)
+        is_recorded = array is not None and record.matches(facts)
+        if is_recorded and inputs is not None and record.is_made_by(params) and record.inputs == inputs:
             state.tokens[unit] = record.token
-        elif facts is not None and (renewed := _renewed(record, facts, array)):
-            state.tokens[unit] = record.token
-            state.adopted.append(renewed)
-        else:
-            state.pending[unit] = Reason.GONE if facts is None or facts.files < record.proof.files else Reason.CONTENT
-            state.changed.append(unit)
-        if unit in state.tokens:
             state.count_bytes(record.proof)
-        elif array is not None:
-            state.replaced_bytes += record.proof.size
+            continue
+        state.pending[unit] = _reason(record, params, inputs, is_recorded)
+        if inputs is None and state.pending[unit] is Reason.SOURCE and source.may_be_unchanged:
+            state.pending[unit] = Reason.UNPROVEN_SOURCE
+        if facts is None:
+            state.gone += array is not None and not record.proof.is_fill
+            continue
+        state.replaced_bytes += record.proof.size
+        if record.origin == WRITTEN and is_recorded:
+            state.foreign.append(unit)
+        elif facts.files < record.proof.files:
+            state.gone += 1
+        elif not is_recorded and record.origin != DAMAGED:
+            state.doubtful[unit] = facts.size
     return state
 
 
-def _reason(record: Record, params: str, inputs: str | None) -> Reason:
-    """Tell why a recorded unit is to be made again; what comes first also explains what comes after."""
+def _reason(record: Record, params: str, inputs: str | None, is_recorded: bool) -> Reason:
+    """Return why a recorded unit is to be made again; what comes first also explains what comes after."""
     if record.origin == DAMAGED:
         return Reason.DAMAGED
     if record.origin in (WRITTEN, DIRTY):
         return Reason.WRITTEN
     if record.params != params:
         return Reason.PARAMETERS
-    return Reason.SOURCE if record.inputs != inputs else Reason.GONE
+    if record.inputs != inputs:
+        return Reason.SOURCE
+    return Reason.GONE if is_recorded else Reason.UNPROVEN
 
 
-def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], where: str, missing_is_error: bool) -> MagState:
-    """Look at a mag that is there already and that this plan only reads.
-
-    Units that changed since they were recorded are decoded once before they are accepted anew.
+def found_state(
+    array: StoredArray, ledger: Ledger, units: Iterable[Position], where: str, missing_is_error: bool, is_doubtful: bool = False
+) -> MagState:
+    """Look at a mag that is there already and that this plan only reads. With `is_doubtful`, units without a record are proven too.
 
     Raises:
         MissingShard: the ledger knows a unit whose files are gone, or `missing_is_error` and there is no file.
-        DamagedShard: a changed unit can not be decoded, or a repair of one has not ended.
+        DamagedShard: a repair of a unit has not ended.
     """
     state = MagState()
     stored = set(array.stored_units())
@@ -109,64 +124,62 @@ def found_state(array: StoredArray, ledger: Ledger, units: Iterable[Position], w
         if record is None:
             if facts is None and (was_made or missing_is_error):
                 raise MissingShard(f"{where}: storage shard {_name(unit)} has no file and no proof that it is empty; {_mend(was_made)}")
-            _adopt(state, unit, facts)
+            if facts is not None and is_doubtful:
+                state.doubtful[unit] = facts.size
+            else:
+                _adopt(state, unit, facts)
         elif record.origin == DAMAGED:
             raise DamagedShard(f"{where}: storage shard {_name(unit)} was found damaged; repair it first, with `wkpipe verify --repair`")
-        elif record.origin == DIRTY:
-            _adopt_checked(state, unit, array, WRITTEN)
-        elif record.matches(facts):
+        elif record.origin != DIRTY and record.matches(facts):
             state.tokens[unit] = record.token
             state.absent += facts is None
         elif facts is None:
-            raise MissingShard(
-                f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {record.proof.size} bytes; {_mend(was_made)}"
-            )
+            if record.origin != DIRTY:
+                lost = f"{record.proof.size} bytes"
+                raise MissingShard(f"{where}: storage shard {_name(unit)} is gone, the ledger recorded {lost}; {_mend(was_made)}")
+            _adopt(state, unit, facts)
         elif facts.files < record.proof.files:
             gone = f"{record.proof.files - facts.files} of the {record.proof.files} chunk files"
             raise MissingShard(f"{where}: {gone} that the ledger recorded for block {_name(unit)} are gone; {_mend(was_made)}")
-        elif renewed := _renewed(record, facts, array):
-            state.tokens[unit] = record.token
-            state.adopted.append(renewed)
         else:
-            state.changed.append(unit)
-            _adopt_checked(state, unit, array, ADOPTED)
+            state.doubtful[unit] = facts.size
     return state
 
 
+def was_replaced(array: StoredArray, ledger: Ledger) -> bool:
+    """True if a mag that wkpipe only reads was made again by another tool, as far as sizes show: no recorded unit is left.
+
+    Files that are merely lost leave others of the recorded size. Blocks of chunk files that lost some are no evidence.
+    """
+    replaced = False
+    for unit, record in ledger.records.items():
+        if len(unit) != len(array.spec.axes) or record.origin in (DIRTY, DAMAGED):
+            continue
+        facts = array.unit_facts(unit)
+        if facts is None:
+            continue
+        if facts.files < record.proof.files or facts.size == record.proof.size:
+            return False
+        replaced = True
+    return replaced
+
+
 def _mend(was_made: bool) -> str:
+    again = "or, if another tool made the mag again, `wkpipe verify --forget LAYER/MAG`"
     if was_made:
-        return "convert its source again, or restore the file"
-    return "restore the file, or take missing shards as empty (without `--missing-shards error`)"
+        return f"convert its source again, or restore the file; {again}"
+    return f"restore the file, or take missing shards as empty (without `--missing-shards error`); {again}"
 
 
 def _name(unit: Position) -> str:
     return ".".join(map(str, unit))
 
 
-def _renewed(record: Record, facts: UnitFacts, array: StoredArray) -> Record | None:
-    """Return the record with new facts if the content is still the recorded one."""
-    if record.proof.crc32c == UNKNOWN_CRC or record.proof.size != facts.size or record.proof.files != facts.files:
-        return None
-    proof = array.prove_unit(record.unit)
-    return replace(record, proof=proof) if proof is not None and proof.crc32c == record.proof.crc32c else None
-
-
 def _adopt(state: MagState, unit: Position, facts: UnitFacts | None) -> None:
-    if facts is None:
-        proof, token = UnitProof(0, 0, 0, 0), "fill"
-        state.absent += 1
-    else:
-        proof = UnitProof(facts.files, facts.size, UNKNOWN_CRC, facts.mtime_ns)
-        token = identity_of([f"{facts.files} {facts.size} {facts.mtime_ns}"])
-    state.tokens[unit] = token
-    state.adopted.append(Record(unit, ADOPTED, proof, token))
-
-
-def _adopt_checked(state: MagState, unit: Position, array: StoredArray, origin: str) -> None:
-    array.check_unit(unit)
-    proof = array.prove_unit(unit) or UnitProof(0, 0, 0, 0)
+    proof = unread(facts)
+    state.absent += facts is None
     state.tokens[unit] = content_token(proof)
-    state.adopted.append(Record(unit, origin, proof, state.tokens[unit]))
+    state.adopted.append(Record(unit, ADOPTED, proof, state.tokens[unit]))
 
 
 def source_identity(plan: MagPlan, unit: Position, source: ArraySpec, tokens: Mapping[Position, str]) -> str | None:

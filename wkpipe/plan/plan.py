@@ -15,11 +15,12 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.space import Need
 from wkpipe.plan.spec_json import spec_from_json, spec_to_json
-from wkpipe.plan.task import PUBLISH, Task
+from wkpipe.plan.task import PROVE, PUBLISH, Task
 from wkpipe.plan.upload import request_from_json, request_to_json
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.server.request import Uploaded, UploadRequest
 from wkpipe.storage.ledger import Record
+from wkpipe.storage.seal import Seal
 from wkpipe.stored.locations import Locations
 
 PLAN_FILE = "plan.json"
@@ -91,12 +92,14 @@ class Preparation:
 
     `adopted` are ledger records of units that were found in place, by layer and mag; `reset` the mags whose leftovers
     (of other parameters, never published) are removed; `unpublish` those that are taken out of the properties first;
-    `remove_target` tells that the whole target is deleted (``--overwrite-existing`` of convert).
+    `forgotten` are the mags whose records are dropped first, as another tool has made them again; `remove_target` tells
+    that the whole target is deleted (``--overwrite-existing`` of convert).
     """
 
     adopted: Mapping[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
     reset: tuple[tuple[str, Mag], ...] = ()
     unpublish: tuple[tuple[str, Mag], ...] = ()
+    forgotten: tuple[tuple[str, Mag], ...] = ()
     remove_target: bool = False
 
 
@@ -105,7 +108,8 @@ class Plan:
     """All that a run will do.
 
     `dataset` and `state` are absolute paths; `new_dataset` has the properties of one that is made. `epoch` is that of the
-    newest run before planning began: where it is another one by now, what was found may not hold any more. A plan that
+    newest run before planning began, `working` the token of a run that was at work then: where it is another one by now, or
+    that one has ended, what was found may not hold any more. A plan that
     was loaded for a single task has just the layers of that task; `layer_order` names them all. `reasons` tell why units are
     pending, `space` what they will take on the dataset's disk (None: not asked for); neither is stored. `upload` tells what is
     uploaded where; `uploaded` that it is there already, as it is now, so that nothing is to be done. `download` is the dataset that
@@ -121,6 +125,7 @@ class Plan:
     notes: tuple[str, ...] = ()
     preparation: Preparation = field(default_factory=Preparation)
     epoch: int = 0
+    working: str = ""
     layer_order: tuple[str, ...] = ()
     reasons: tuple[MagReasons, ...] = ()
     space: Need | None = None
@@ -154,7 +159,11 @@ class Plan:
 
     @property
     def units_to_do(self) -> int:
-        return sum(len(part.units) for task in self.tasks for part in task.parts)
+        return sum(len(part.units) for task in self.tasks if task.rule != PROVE for part in task.parts)
+
+    @property
+    def units_to_prove(self) -> int:
+        return sum(len(part.units) for task in self.of_rule(PROVE) for part in task.parts)
 
     # -- stored -------------------------------------------------------------------------------------------------
 
@@ -183,25 +192,29 @@ def _key(name: str) -> str:
     return json.dumps(name) + "\t"
 
 
-def _values(path: Path, names: Iterable[str] | None) -> list[Any]:
+def _values(path: Path, seal: Seal, names: Iterable[str] | None) -> list[Any]:
     """Return what the lines of these names hold, or all lines; others are passed over unread."""
     keys = None if names is None else tuple(_key(name).encode() for name in names)
     with path.open("rb") as file:
-        return [json.loads(line.split(b"\t", 1)[1]) for line in file if keys is None or line.startswith(keys)]
+        lines = [seal.opened(path.name, line) for line in file if keys is None or line.startswith(keys)]
+    return [json.loads(line.split(b"\t", 1)[1]) for line in lines]
 
 
-def load_plan(directory: Path, only_task: str | None = None) -> Plan:
+def load_plan(directory: Path, seal: Seal, only_task: str | None = None) -> Plan:
     """Load a stored plan as a whole, or a single task with its layers.
 
     Raises:
-        UsageError: there is no such plan or task.
+        UsageError: there is no such plan or task, or another process than that of the run's seal has written it.
     """
     try:
-        head = json.loads((directory / PLAN_FILE).read_bytes())
-        tasks = [Task.from_json(values) for values in _values(directory / TASKS_FILE, None if only_task is None else [only_task])]
+        head = json.loads(seal.opened(PLAN_FILE, (directory / PLAN_FILE).read_bytes()))
+        tasks = [Task.from_json(values) for values in _values(directory / TASKS_FILE, seal, None if only_task is None else [only_task])]
         if only_task is not None and not tasks:
             raise UsageError(f"the plan in {directory} has no task {only_task}; start the run again")
-        layers = _values(directory / LAYERS_FILE, None if only_task is None else tasks[0].all_layers)
+        layers = _values(directory / LAYERS_FILE, seal, None if only_task is None else tasks[0].all_layers)
+        wanted = head["layer_order"] if only_task is None else tasks[0].all_layers
+        if missing := {*wanted} - {layer["name"] for layer in layers}:
+            raise UsageError(f"the plan in {directory} has no layer {min(missing)}; start the run again")
     except OSError as error:
         raise UsageError(f"{directory} does not hold a plan: {error.strerror}; start the run again") from error
     return Plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from wkpipe.errors import InputRefused, UsageError
+from wkpipe.errors import InputRefused, MetadataError, UsageError
 from wkpipe.formats import default_compression, make_spec
 from wkpipe.formats.base import NO_COMPRESSION, Compression, DataFormat
 from wkpipe.geometry import Mag, NDBoundingBox
@@ -76,14 +76,23 @@ def ladder_of(
 
 
 def downsampled(
-    layer: LayerProperties, mag: Mag, from_mag: Mag, interpolation: InterpolationMode, shapes: Shapes, compression: Compression
+    layer: LayerProperties,
+    mag: Mag,
+    from_mag: Mag,
+    interpolation: InterpolationMode,
+    shapes: Shapes,
+    compression: Compression,
+    from_channel: int = 0,
+    is_fitted: bool = False,
 ) -> MagPlan:
-    """Plan one coarser mag of a layer."""
+    """Plan one coarser mag of a layer, which holds the layer's own channels alone; with `is_fitted`, see `fitted`."""
     if not layer.data_format.is_writable:
         mend = "bring it into zarr3, zarr or wkw with another tool first"
         raise InputRefused(f"layer {layer.name} is stored as {layer.data_format}, which wkpipe only reads; {mend}")
     target, source = box_in_mag(layer.bounding_box(), mag), box_in_mag(layer.bounding_box(), from_mag)
     corner = array_corner(target, layer.axes)
+    if is_fitted:
+        shapes = fitted(shapes, layer, target, compression)
     return MagPlan(
         layer=layer.name,
         mag=mag,
@@ -93,26 +102,61 @@ def downsampled(
         from_mag=from_mag,
         source_box=_corners(source),
         interpolation=interpolation,
+        from_channel=from_channel,
     )
 
 
+def fitted(shapes: Shapes, layer: LayerProperties, box: NDBoundingBox, compression: Compression) -> Shapes:
+    """Return the default shapes for a mag with this box: those of uncompressed WKW depend on it."""
+    if layer.data_format is not DataFormat.WKW or compression.is_on or box.is_empty():
+        return shapes
+    return shapes.for_raw_wkw(box.topleft_xyz, box.bottomright_xyz, layer.dtype.itemsize * layer.num_channels)
+
+
 def refreshed(recipe: MagPlan, layer: LayerProperties) -> MagPlan:
-    """Return the recipe of an existing mag for the layer's box of today."""
+    """Return the recipe of an existing mag for the layer's box, and its channels in the finer mag's array, of today.
+
+    Raises:
+        MetadataError: the layer has another type of voxels now; or its channels start earlier in the finer mag's array than
+            in this mag's, which was made from it.
+    """
     assert recipe.from_mag is not None
+    from_channel = channel_index(layer, recipe.from_mag) - channel_index(layer, recipe.mag)
+    if from_channel < 0:
+        raise MetadataError(
+            f"layer {layer.name}, mag {recipe.mag}: found channelIndex {channel_index(layer, recipe.mag)}, expected 0 to "
+            f"{channel_index(layer, recipe.from_mag)}, that of mag {recipe.from_mag}; correct it in datasource-properties.json"
+        )
+    if recipe.spec.dtype != layer.dtype:
+        raise MetadataError(
+            f"layer {layer.name}, mag {recipe.mag}: found {layer.dtype} per channel in datasource-properties.json, expected "
+            f"{recipe.spec.dtype} as it was made with; correct elementClass, or make the mag again with --overwrite-existing"
+        )
     target, source = box_in_mag(layer.bounding_box(), recipe.mag), box_in_mag(layer.bounding_box(), recipe.from_mag)
     corner = array_corner(target, layer.axes)
     shape = tuple(-(-end // shard) * shard for end, shard in zip(corner, recipe.spec.shard_shape, strict=True))
-    return replace(recipe, spec=replace(recipe.spec, shape=shape), box=_corners(target), source_box=_corners(source))
+    spec = replace(recipe.spec, shape=shape)
+    return replace(recipe, spec=spec, box=_corners(target), source_box=_corners(source), from_channel=from_channel)
+
+
+def channel_index(layer: LayerProperties, mag: Mag) -> int:
+    """Return the first of the layer's channels in the array of a mag; 0 for a mag that is still to be made."""
+    return next((entry.channel_index for entry in layer.mags if entry.mag == mag), 0)
 
 
 def chain(config: Config, layer: LayerProperties, from_mag: Mag, mags: Sequence[Mag], inherited: Config) -> list[MagPlan]:
-    """Plan a ladder; shapes and compression that the user gave when converting hold for coarser mags too."""
+    """Plan a ladder; shapes and compression that the user gave when converting hold for coarser mags too.
+
+    `from_mag` may be one that `layer` does not have yet: such mags hold the layer's channels alone.
+    """
     interpolation = InterpolationMode.parse(config.interpolation_mode, layer.category)
     shapes = default_shapes(layer.data_format, layer.box.size.z, inherited.chunk, inherited.shard)
     plans = []
+    from_channel = channel_index(layer, from_mag)
     for mag in mags:
-        plans.append(downsampled(layer, mag, from_mag, interpolation, shapes, compression_of(inherited, layer)))
-        from_mag = mag
+        compression, is_fitted = compression_of(inherited, layer), inherited.shard is None
+        plans.append(downsampled(layer, mag, from_mag, interpolation, shapes, compression, from_channel, is_fitted))
+        from_mag, from_channel = mag, 0
     return plans
 
 

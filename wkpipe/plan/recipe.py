@@ -12,7 +12,8 @@ from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.plan.config import Config, load_config
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
-from wkpipe.stored.locations import Locations
+from wkpipe.storage.access import check_readable
+from wkpipe.stored.locations import READ_FIX, Locations
 
 CONVERSION_KEYS = (
     "voxel_size",
@@ -38,7 +39,8 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
     """Return how a mag is made; None where wkpipe has not made it.
 
     Raises:
-        MetadataError: the recipe can not be read, or is not one of this mag.
+        MetadataError: the recipe is damaged, or is not one of this mag.
+        UnreadableInput: it belongs to somebody who lets nobody else read it.
     """
     path = locations.recipe(layer, mag)
     mend = "make the mag again with --overwrite-existing"
@@ -51,6 +53,8 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
         validate_spec(recipe.spec)
     except MetadataError as error:
         raise MetadataError(f"{error}; {mend}") from None
+    except UnreadableInput:  # it is another user's: nothing is wrong with it
+        raise
     except (ValueError, KeyError, TypeError) as error:
         raise MetadataError(f"{path}: not a recipe of this version: {one_line(error, 200)}; {mend}") from None
     first, end = recipe.box
@@ -62,6 +66,7 @@ def load_recipe(locations: Locations, layer: str, mag: Mag) -> MagPlan | None:
 
 
 def _read(path: Path) -> JsonNode | None:
+    check_readable([path], READ_FIX)
     try:
         return JsonNode.read(path)
     except UnreadableInput as error:
@@ -99,6 +104,8 @@ def _check_types(node: JsonNode) -> None:
                 _integer(item, 0)
     if (source := node.get("source")) is not None:
         source.members()
+    if "from_channel" in node.value:
+        _integer(node.child("from_channel"), 1)
 
 
 def _integer(node: JsonNode, low: int) -> None:
@@ -120,7 +127,8 @@ def load_conversion(locations: Locations) -> dict[str, Any] | None:
     """Return what a dataset was converted or downloaded from: source and params; None where it was not.
 
     Raises:
-        MetadataError: the file can not be read, or holds what no conversion has.
+        MetadataError: the file is damaged, or holds what no conversion has.
+        UnreadableInput: it belongs to somebody who lets nobody else read it.
     """
     node = _read(locations.conversion)
     if node is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan
+from wkpipe.storage.digest import DIGEST_BYTES
 from wkpipe.stored.axes import spatial
 
 CUBE_BYTES = 4 << 20
@@ -27,8 +28,8 @@ INDEX_BYTES_PER_CHUNK = 16
 INDEX_CACHE_BYTES = 32 << 20
 """Indices of source shards that are kept open."""
 
-WRITER_BYTES_PER_CHUNK = 56
-"""What a writer of a storage shard keeps of a chunk: its entry, and the index's copies while it is encoded."""
+WRITER_BYTES_PER_CHUNK = 88
+"""What a writer of a storage shard keeps of a chunk: its entry and digest, and their copies while the index is encoded."""
 
 CHUNK_BYTES = 32
 """The bookkeeping for one chunk of a source shard that was read: its place and size."""
@@ -185,8 +186,8 @@ LEAST_CUBES = 2
 
 
 def slot_bytes(spec: ArraySpec, chunks: int) -> int:
-    """Return the most that some encoded chunks can take, with their sizes."""
-    return chunks * (8 + spec.chunk_bytes + spec.chunk_bytes // 128 + 1024)
+    """Return the most that some encoded chunks can take, with their sizes and digests."""
+    return chunks * (8 + DIGEST_BYTES + spec.chunk_bytes + spec.chunk_bytes // 128 + 1024)
 
 
 def source_bytes_per_chunk(plan: MagPlan) -> int:

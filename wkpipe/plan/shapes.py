@@ -12,6 +12,9 @@ SHARD_EDGE = 1024
 FLAT_SHARD_EDGE = 4096
 FLAT_DEPTH = 32
 """Layers of at most this depth get flat shards."""
+RAW_WKW_BYTES = 32 << 20
+RAW_WKW_EXCESS = 8
+"""Uncompressed WKW files larger than this have at most so many times the bytes of the chunks that they hold."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,24 @@ class Shapes:
 
     chunk: Vec3Int
     shard: Vec3Int
+
+    def for_raw_wkw(self, first: Vec3Int, end: Vec3Int, voxel_bytes: int) -> Shapes:
+        """Return the shapes for an uncompressed WKW mag whose box is (first, end), with shards that are not larger than needed.
+
+        Such a file has the size of all its chunks, whether they hold data or not. What is not written takes no space
+        on the disk, but it is read, checked and sent like the rest.
+        """
+        shard = self.shard
+        while shard.x > self.chunk.x and self._is_too_large(shard, first, end, voxel_bytes):
+            shard = shard // 2
+        return Shapes(self.chunk, shard)
+
+    def _is_too_large(self, shard: Vec3Int, first: Vec3Int, end: Vec3Int, voxel_bytes: int) -> bool:
+        if max(end) * 2 <= shard.x:
+            return True
+        files = (end.ceildiv(shard) - first // shard).prod() * shard.prod()
+        chunks = (end.ceildiv(self.chunk) - first // self.chunk).prod() * self.chunk.prod()
+        return shard.prod() * voxel_bytes > RAW_WKW_BYTES and files > RAW_WKW_EXCESS * chunks
 
 
 def default_shapes(

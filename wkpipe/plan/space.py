@@ -189,6 +189,8 @@ def _coarser_rate(mag: PendingMag, rates: Mapping[tuple[str, Mag], Need], stored
         filled = there.filled / there.proven
     else:
         rate, filled = rates[key], 1.0
+    if (share := plan.source_channels.share(source)) < 1:  # the other channels may be what takes the space
+        rate = Need(0.0, rate.expected * share)
     raw = _raw_rate(plan.spec)
     if not plan.spec.compression.is_on:
         return Need(min(rate.least, raw), raw * filled)

@@ -6,33 +6,52 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from wkpipe.formats.base import ArraySpec, Position
+from wkpipe.errors import MetadataError
+from wkpipe.formats.base import ArraySpec, Position, StoredArray
+from wkpipe.formats.converted import ConvertedArray
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.config import Config
+from wkpipe.plan.foreign import foreign_mag, foreign_units
 from wkpipe.plan.grouping import PendingMag
 from wkpipe.plan.mag_plan import MagPlan, Source, check_count, download_identity, image_identity, planned_array, units_at
-from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
+from wkpipe.plan.pending import MagState, found_state, made_state, source_identity, was_replaced
 from wkpipe.plan.plan import FoundMag
+from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.reasons import MagReasons, Reason, reasons_of
 from wkpipe.plan.space import Stored
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
+from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
+from wkpipe.stored.identity import (
+    MagIdentity,
+    has_recorded_unit,
+    identity_of_array,
+    is_replaced,
+    is_same_array,
+    layout_of,
+    recorded_identity,
+)
 from wkpipe.stored.locations import Locations
 
 
 @dataclass
 class LayerSurvey:
-    """What is to be done in one layer, and what was found there."""
+    """What is to be done in one layer, and what was found there.
+
+    `doubtful` units are to be proven first; `forgotten` mags are not those any more that their records tell of.
+    """
 
     pending: list[PendingMag] = field(default_factory=list)
     found: list[FoundMag] = field(default_factory=list)
     adopted: dict[tuple[str, Mag], Sequence[Record]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     reasons: list[MagReasons] = field(default_factory=list)
+    doubtful: list[DoubtfulMag] = field(default_factory=list)
+    forgotten: list[tuple[str, Mag]] = field(default_factory=list)
     stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
 
 
@@ -53,6 +72,8 @@ def survey_layer(
 
     Raises:
         IntegrityError: a source has lost a shard, or one is damaged.
+        ForeignMag: another tool has made a planned mag again, or written to it.
+        MetadataError: the metadata of a planned mag's array are not those it was made with.
     """
     survey = LayerSurvey()
     states: dict[Mag, tuple[ArraySpec, MagState]] = {}
@@ -73,10 +94,9 @@ def survey_layer(
         states[plan.mag] = (plan.spec, state)
         if state.adopted:
             survey.adopted[plan.layer, plan.mag] = state.adopted
-        if state.changed:
-            survey.notes.append(
-                f"layer {plan.layer}, mag {plan.mag}: {len(state.changed)} storage shards are gone or damaged and will be made again"
-            )
+        if state.gone:
+            survey.notes.append(f"layer {plan.layer}, mag {plan.mag}: {state.gone} storage shards are gone and will be made again")
+        _note_doubtful(survey, plan.layer, plan.mag, plan.spec, state)
         every = plan.units()
         survey.stored[plan.layer, plan.mag] = _stored(state, len(every))
         units = [unit for unit in every if unit in state.pending]
@@ -104,12 +124,12 @@ class _Causes:
         return [
             finer
             for finer in self.plan.source_units(unit, self.source)
-            if finer in state.pending or finer in state.changed or state.written.get(finer, 0) > record.time_ns
+            if finer in state.pending or finer in state.doubtful or state.written.get(finer, 0) > record.time_ns
         ]
 
 
 def _stored(state: MagState, of_units: int) -> Stored:
-    return Stored(state.stored_bytes, len(state.tokens), state.filled, of_units, state.replaced_bytes)
+    return Stored(state.stored_bytes, of_units - len(state.pending), state.filled, of_units, state.replaced_bytes)
 
 
 def _made(plan: MagPlan, locations: Locations, source: Source, source_state: MagState, discarded: bool) -> tuple[MagState, Ledger]:
@@ -124,7 +144,41 @@ def _made(plan: MagPlan, locations: Locations, source: Source, source_state: Mag
     exists = path.is_dir() and any(path.iterdir()) and not discarded
     array = planned_array(plan, locations) if exists else None
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
-    return made_state(plan, array, ledger, identity), ledger
+    if array is not None:
+        _check_is_own(plan, locations, array, ledger)
+    state = made_state(plan, array, ledger, identity, source_state)
+    if state.foreign:
+        raise foreign_units(locations, plan.layer, plan.mag, state.foreign)
+    return state, ledger
+
+
+def _check_is_own(plan: MagPlan, locations: Locations, array: StoredArray, ledger: Ledger) -> None:
+    """Make sure that an array is the one that wkpipe made by this plan.
+
+    Raises:
+        ForeignMag: it is another one.
+        MetadataError: it is that one, but its metadata are damaged.
+    """
+    recorded = recorded_identity(locations, plan.layer, plan.mag) or MagIdentity("", "", layout_of(plan.spec))
+    found = identity_of_array(array.path, array.spec)
+    if is_same_array(recorded, found, array.spec.data_format):
+        return
+    if not has_recorded_unit(array, ledger):
+        raise foreign_mag(locations, plan.layer, plan.mag)
+    if recorded.layout != found.layout:
+        raise MetadataError(
+            f"layer {plan.layer}, mag {plan.mag}: the metadata of {array.path} are not those that it was made with; "
+            f"`wkpipe verify {locations.dataset} --repair` restores them"
+        )
+
+
+def _note_doubtful(survey: LayerSurvey, layer: str, mag: Mag, spec: ArraySpec, state: MagState) -> None:
+    if state.doubtful:
+        survey.doubtful.append(DoubtfulMag(layer, mag, spec, state.doubtful))
+        survey.notes.append(
+            f"layer {layer}, mag {mag}: {len(state.doubtful)} storage shards have another modification time or size than recorded, "
+            "and are proven first"
+        )
 
 
 def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: Mag, survey: LayerSurvey) -> tuple[ArraySpec, MagState]:
@@ -132,17 +186,21 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     entry = layer.mag(mag)
     array = dataset.open_mag(layer, entry)
     where = f"layer {layer.name}, mag {mag}"
+    if isinstance(array, ConvertedArray):
+        survey.notes.append(f"{where}: the array holds {array.stored.spec.dtype}, which is read as {layer.dtype} as elementClass says")
     ledger = Ledger.load(dataset.locations.ledger(layer.name, mag))
     if ledger.damaged_lines:
         survey.notes.append(f"{where}: {ledger.damaged_lines} damaged lines in the ledger were left out")
+    is_doubtful = was_replaced(array, ledger)
+    if is_doubtful or is_replaced(recorded_identity(dataset.locations, layer.name, mag), array, ledger):
+        survey.notes.append(f"{where}: another tool has made the mag again; what is made from it will be made again")
+        survey.forgotten.append((layer.name, mag))
+        ledger = Ledger({})
     units = units_in_box(layer, mag, array.spec)
-    state = found_state(array, ledger, units, where, config.missing_shards == "error")
+    state = found_state(array, ledger, units, where, config.missing_shards == "error", is_doubtful)
     if state.absent and not ledger:
         survey.notes.append(f"{where}: {state.absent} of {len(units)} storage shards have no file and count as empty")
-    if state.changed:
-        survey.notes.append(
-            f"{where}: {len(state.changed)} storage shards changed since they were recorded; what is made from them will be made again"
-        )
+    _note_doubtful(survey, layer.name, mag, array.spec, state)
     if state.adopted:
         survey.adopted[layer.name, mag] = state.adopted
     survey.found.append(FoundMag(mag, array.path, array.spec))
@@ -151,10 +209,10 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
 
 
 def units_in_box(layer: LayerProperties, mag: Mag, spec: ArraySpec) -> list[Position]:
-    """Return all units of an existing array that the layer's box touches."""
+    """Return all units of an existing array that hold some of the layer's channels and that its box touches."""
     box = box_in_mag(layer.bounding_box(), mag)
     shape = spatial(spec, spec.unit_shape)
     first, last = box.topleft_xyz // shape, box.bottomright_xyz.ceildiv(shape)
     check_count(f"layer {layer.name}", last - first)
     cells = list(itertools.product(*(range(a, b) for a, b in zip(first, last, strict=True))))
-    return units_at(spec, cells)
+    return units_at(spec, cells, Channels.of(layer, layer.mag(mag)))

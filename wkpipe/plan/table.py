@@ -10,6 +10,7 @@ from wkpipe.plan.plan import Plan
 from wkpipe.plan.reasons import reason_lines
 from wkpipe.plan.resources import voxel_bytes
 from wkpipe.plan.space import size_text
+from wkpipe.plan.task import PROVE
 
 ORIGINS = {CONVERT: "images", DOWNLOAD: "server"}
 
@@ -25,7 +26,13 @@ def plan_table(plan: Plan) -> str:
     reasons = {(found.layer, found.mag): str(found) for found in plan.reasons}
     for layer in plan.layers:
         for mag in layer.mags:
-            parts = [(task, part) for task in plan.tasks for part in task.parts if (part.layer, part.mag) == (layer.name, mag.mag)]
+            parts = [
+                (task, part)
+                for task in plan.tasks
+                if task.rule != PROVE
+                for part in task.parts
+                if (part.layer, part.mag) == (layer.name, mag.mag)
+            ]
             units = mag.units()
             shape = mag.box[1] - mag.box[0]
             size = shape.prod() * voxel_bytes(mag.spec)
@@ -50,6 +57,12 @@ def plan_table(plan: Plan) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     total = f"{len(plan.tasks)} jobs, {plan.units_to_do} storage shards to do" if plan.tasks else "nothing to do"
+    if proving := plan.of_rule(PROVE):
+        seconds = sum(task.runtime_s * task.threads for task in proving)
+        total += (
+            f"; {plan.units_to_prove} are proven first, in {len(proving)} of the jobs (about {seconds:.0f} s of one core): "
+            "those that are unchanged are not made again"
+        )
     if plan.tasks and plan.space is not None:
         total += f", about {size_text(plan.space.expected)} on disk"
     return "\n".join([*lines, total, *upload_lines(plan), *reason_lines(plan.reasons)])

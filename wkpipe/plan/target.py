@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from wkpipe.errors import AlreadyExists
+from wkpipe.errors import AlreadyExists, NotWritable
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.config import Config
 from wkpipe.plan.recipe import load_conversion
+from wkpipe.storage.access import check_removable
+from wkpipe.stored.lease import elsewhere_text, state_elsewhere
 from wkpipe.stored.locations import STATE_NAME, Locations
 
 
@@ -47,16 +49,33 @@ class Target:
         if not config.overwrite_existing:
             differences = "" if earlier is None else _differences(earlier, identity)
             how = "exists and is not empty" if earlier is None else f"was converted with other parameters ({differences})"
-            raise AlreadyExists(f"{config.target} {how}; choose another target, or pass --overwrite-existing to delete it first")
+            raise AlreadyExists(f"{config.target} {how}; {_advice(locations, earlier is not None)}")
         if earlier is None and not file.exists():
             raise AlreadyExists(f"{config.target} is not a dataset and is not deleted; choose another target or remove it yourself")
         return cls(locations, identity, None, True)
+
+    @property
+    def discarded(self) -> Target:
+        """The same target, of which nothing is kept."""
+        return replace(self, published=None, remove_target=True)
 
     def registered(self, layer: str) -> list[Mag]:
         """Return the mags of a layer that an earlier run of the same has published."""
         if self.published is None or not self.published.has_layer(layer):
             return []
         return [entry.mag for entry in self.published.layer(layer).mags]
+
+
+def _advice(locations: Locations, is_known: bool) -> str:
+    """Say what to do about a target that holds something else; deletion only if it is possible, and if no state is known elsewhere."""
+    if not is_known and (state := state_elsewhere(locations)) is not None:
+        return f"{elsewhere_text(state)}; or choose another target"
+    try:
+        check_removable(locations.dataset, "choose another target")
+    except NotWritable as reason:
+        return str(reason)
+    hint = "" if is_known else "give the --state-dir that it was made with, if any, "
+    return f"choose another target, {hint}or pass --overwrite-existing to delete it first"
 
 
 def _differences(earlier: Mapping[str, Any], identity: Mapping[str, Any]) -> str:

@@ -9,8 +9,10 @@ from typing import Any
 from wkpipe.formats.base import Position
 from wkpipe.geometry import Mag
 
+PROVE = "prove"
 PUBLISH = "publish"
 UPLOAD = "upload"
+VERIFY = "verify"
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Part:
 class Task:
     """The unit of scheduling: one Snakemake job with one marker file.
 
-    `rule` is the Snakemake rule that runs it (convert, downsample, download, publish, upload). `inputs` are the names of the tasks that
-    must be done before; `layers` the layers that a publish task makes visible. `mem_mb` is the predicted peak of the
-    process (MB = 10^6 bytes), `runtime_s` the predicted duration with `threads` threads.
+    `rule` is the Snakemake rule that runs it (prove, convert, downsample, download, publish, upload, verify). `parts` are the units
+    that it makes, or proves. `inputs` are the names of the tasks that must be done before; `layers` the layers that a publish task
+    makes visible, or whose gate a proving task is. `mem_mb` is the predicted peak of the
+    process (MB = 10^6 bytes), `runtime_s` the predicted duration with `threads` threads. `selection` is what a verifying task looks at.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Task:
     threads: int = 1
     mem_mb: int = 100
     runtime_s: float = 1.0
+    selection: Mapping[str, Any] | None = None
 
     @property
     def marker(self) -> str:
@@ -67,6 +71,7 @@ class Task:
             "threads": self.threads,
             "mem_mb": self.mem_mb,
             "runtime_s": round(self.runtime_s, 3),
+            **({} if self.selection is None else {"selection": dict(self.selection)}),
         }
 
     @classmethod
@@ -80,4 +85,5 @@ class Task:
             threads=values["threads"],
             mem_mb=values["mem_mb"],
             runtime_s=values["runtime_s"],
+            selection=values.get("selection"),
         )

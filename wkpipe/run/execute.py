@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import getpass
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 from wkpipe.errors import Interrupted
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import VERIFY
 from wkpipe.run.cluster_report import cluster_report
 from wkpipe.run.failure import failure_of
 from wkpipe.run.interrupt import interruptible, undisturbed
@@ -25,9 +27,10 @@ from wkpipe.run.strategy import Strategy
 from wkpipe.run.workflow_files import workflow_root
 from wkpipe.server.token import TOKEN_VARIABLE, Token
 from wkpipe.server.upload import Uploaded
-from wkpipe.steps.run import Run, uploaded_by
+from wkpipe.steps.run import Run, units_made, uploaded_by
 from wkpipe.storage import disk
 from wkpipe.storage.lease import Epoch
+from wkpipe.storage.seal import VARIABLE
 
 POLL_SECONDS = 0.1
 LEASE_CHECK_SECONDS = 5.0
@@ -48,8 +51,17 @@ class Execution:
     token: Token | None = None
 
 
-def execute(plan: Plan, execution: Execution) -> Uploaded | None:
-    """Run all tasks of a plan and return when they are done, with what was uploaded.
+@dataclass(frozen=True)
+class Done:
+    """What a run has done: how many units were made, what was uploaded, and what the markers of verifying tasks hold."""
+
+    units: int = 0
+    reports: tuple[bytes, ...] = ()
+    uploaded: Uploaded | None = None
+
+
+def execute(plan: Plan, execution: Execution) -> Done:
+    """Run all tasks of a plan and return when they are done.
 
     Raises:
         WkpipeError: tasks have failed; the message names them, the exit code is that of the gravest error.
@@ -57,16 +69,18 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
         Interrupted: Ctrl-C or SIGTERM; what was finished is kept.
     """
     if plan.is_empty:
-        return plan.uploaded
+        return Done(uploaded=plan.uploaded)
     run = Run(plan)
     with interruptible(STOPPED), run.begun(execution.break_lock, execution.token) as epoch:
         log = run.directory / "snakemake.log"
         with os.fdopen(disk.create(log), "wb") as output:
             process = subprocess.Popen(
-                _command(run, execution),
+                _command(execution),
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                # Snakemake reads and writes its own state here: in a new directory, there is nothing that came with the dataset.
+                cwd=run.directory,
                 env=_environment(run),
                 # A session of its own: Ctrl-C reaches this process alone, which then ends Snakemake and its jobs in order.
                 start_new_session=True,
@@ -88,17 +102,17 @@ def execute(plan: Plan, execution: Execution) -> Uploaded | None:
                         _end_cluster(run, process.returncode, execution.quiet)
         if process.returncode != 0:
             raise epoch.cause_of(failure_of(run, log, process.returncode))
-        return uploaded_by(run)
+        reports = tuple(run.marker(task).read_bytes() for task in plan.of_rule(VERIFY))
+        return Done(units_made(run), reports, uploaded_by(run))
 
 
-def _command(run: Run, execution: Execution) -> list[str]:
+def _command(execution: Execution) -> list[str]:
     root = workflow_root()
     return [
-        *(sys.executable, "-m", "wkpipe.run.snakemake_process", execution.strategy.name),
+        *(sys.executable, "-P", "-m", "wkpipe.run.snakemake_process", execution.strategy.name),
         *("--snakefile", str(root / "Snakefile")),
-        *("--directory", str(run.locations.state)),
         *execution.strategy.arguments(),
-        *("--config", f"{RUN_KEY}={run.directory}"),
+        *("--config", f"{RUN_KEY}=here"),
     ]
 
 
@@ -108,9 +122,22 @@ def _end_with_parent() -> None:
 
 
 def _environment(run: Run) -> dict[str, str]:
-    """Return the environment for Snakemake: no default profile of the user, no token, and its cache where we may write."""
+    """Return the environment for Snakemake and its jobs.
+
+    No default profile of the user, no token, Snakemake's cache where wkpipe may write, the secret of the run, and no module
+    from the directory where Python starts.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in ("SNAKEMAKE_PROFILE", TOKEN_VARIABLE)}
-    return kept | {"XDG_CACHE_HOME": str(run.directory / "cache")}
+    return kept | _name_of_user() | {"XDG_CACHE_HOME": str(run.directory / "cache"), VARIABLE: run.seal.variable, "PYTHONSAFEPATH": "1"}
+
+
+def _name_of_user() -> dict[str, str]:
+    """Return a name for a user who has none, as in containers: Snakemake does without anything but that."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError):
+        return {"LOGNAME": str(os.geteuid())}
+    return {}
 
 
 def _wait(process: subprocess.Popen[bytes], epoch: Epoch, on_tick: Callable[[], None]) -> None:
@@ -157,7 +184,7 @@ def _end_cluster(run: Run, code: int | None, quiet: bool) -> None:
     slurm = Slurm()
     if code != 0:
         try:
-            slurm.end(prefix_of(run.locations.state, run.directory), seconds=30.0, say=_say)
+            slurm.end(prefix_of(run.locations.inside, run.directory), seconds=30.0, say=_say)
         except Away as reason:
             _say(f"Slurm does not answer ({reason}): jobs that still run are cancelled by the next run of this command")
     if not quiet:

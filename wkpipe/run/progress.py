@@ -14,6 +14,7 @@ from typing import TextIO
 
 from wkpipe.geometry import Mag
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import PROVE, VERIFY
 from wkpipe.run.amounts import TransferLine, amount, duration
 from wkpipe.run.cluster_news import ClusterNews
 from wkpipe.run.status_line import StatusLine
@@ -67,6 +68,8 @@ class Progress:
         self._notices = 0
         self._cluster = ClusterNews(run)
         self._watched = _watched(plan)
+        self._reading = [run / task.marker for task in plan.tasks if task.rule in (PROVE, VERIFY)]
+        self._read = "verifying" if plan.of_rule(VERIFY) else "proving"
         for watched in self._watched:
             watched.refresh()
             watched.done = 0
@@ -109,6 +112,10 @@ class Progress:
 
     def line(self, seconds: float) -> str:
         """Return the line for a run that has taken so long."""
+        if self._reading and not any(watched.done for watched in self._watched):
+            done = sum(marker.exists() for marker in self._reading)
+            if done < len(self._reading) or not self._watched:
+                return f"{self._read}: {done} of {len(self._reading)} jobs"
         units, done = sum(w.units for w in self._watched), sum(w.done for w in self._watched)
         voxels = sum(w.units * w.voxels_per_unit for w in self._watched)
         proven = sum(w.done * w.voxels_per_unit for w in self._watched)
@@ -123,7 +130,7 @@ def _watched(plan: Plan) -> list[_Watched]:
     locations = plan.locations
     counts: dict[tuple[str, Mag], int] = {}
     for task in plan.tasks:
-        for part in task.parts:
+        for part in task.parts if task.rule != PROVE else ():
             key = (part.layer, part.mag)
             counts[key] = counts.get(key, 0) + len(part.units)
     watched = []

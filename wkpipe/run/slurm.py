@@ -218,14 +218,17 @@ class Slurm:
         raise (Full if _FULL.search(said) else Away if _TRANSIENT.search(said) else Refused)(said)
 
 
-def prefix_of(state: Path, run: Path | None = None) -> str:
-    """Return what the names of all jobs on a dataset begin with, or those of one run; `state` and `run` are their directories."""
-    return f"wkpipe-{hashlib.sha256(os.fsencode(state)).hexdigest()[:10]}-{'' if run is None else f'{run.name}-'}"
+def prefix_of(inside: Path, run: Path | None = None) -> str:
+    """Return what the names of all jobs on a dataset begin with, or those of one run.
+
+    `inside` is wkpipe's directory in the dataset, wherever the state is; `run` is the run's directory.
+    """
+    return f"wkpipe-{hashlib.sha256(os.fsencode(inside)).hexdigest()[:10]}-{'' if run is None else f'{run.name}-'}"
 
 
 def await_orphans(locations: Locations, say: Callable[[str], None], poll: float = 15.0) -> None:
     """Wait for jobs that a main process which died has left, as long as they hold the dataset's lease."""
-    slurm, prefix = Slurm(), prefix_of(locations.state)
+    slurm, prefix = Slurm(), prefix_of(locations.inside)
     lease = locations.locks / LEASE_NAME
     was_away: bool | None = None
     while (holder := read_holder(lease)) is not None and not holder.is_surely_alive():

@@ -49,14 +49,14 @@ Settled = tuple[ClusterJob, str]
 class SlurmWatch:
     """The jobs of one run. All calls but `add` and `stop` come from one thread.
 
-    `run` is the run's directory, `state` that of the dataset's state; `directory` is where jobs run. A record that does not
+    `run` is the run's directory, `inside` wkpipe's in the dataset; `directory` is where jobs run. A record that does not
     show `latency` seconds after a job is gone is taken to be missing.
     """
 
     def __init__(
         self,
         run: Path,
-        state: Path,
+        inside: Path,
         directory: Path,
         latency: float,
         say: Callable[[str], None],
@@ -65,7 +65,7 @@ class SlurmWatch:
         partition: str | None = None,
     ) -> None:
         self.slurm = Slurm()
-        self.prefix, self.run_prefix = prefix_of(state), prefix_of(state, run)
+        self.prefix, self.run_prefix = prefix_of(inside), prefix_of(inside, run)
         self._run, self._directory, self._latency, self._poll = run, directory, latency, poll
         self._partition = partition
         self._say_aloud = say

@@ -6,8 +6,10 @@ import contextlib
 import functools
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -24,13 +26,15 @@ from wkpipe.plan.task import UPLOAD, Task
 from wkpipe.run.cluster import DEFAULT_JOBS, RUNTIME_MARGIN, announced_resources, cluster_sizing, is_announced, memory_note, slurm_limits
 from wkpipe.run.failure import failure_of
 from wkpipe.run.job_resources import BYTES_PER_MIB, SNAKEMAKE_MIB, needed_mib
+from wkpipe.run.workflow_files import workflow_root
 from wkpipe.server.token import Token, take_token, take_variable
-from wkpipe.steps.run import Run, current_run, uploaded_by
+from wkpipe.steps.run import Run, uploaded_by
 from wkpipe.storage.lease import Epoch
+from wkpipe.storage.seal import VARIABLE, Seal
 from wkpipe.stored.locations import Locations
 
 RUN_KEY = "wkpipe_run"
-"""The config key by which `wkpipe` hands its plan to Snakemake."""
+"""The config key by which `wkpipe` tells that it has begun the run already: in the directory where Snakemake starts."""
 
 LEAST_MINUTES = 10
 """Requested for the shortest task: a slow file system may take that long for a start."""
@@ -42,8 +46,8 @@ SNAKEMAKES = 2
 class WorkflowRun:
     """The plan of this run of Snakemake; in jobs that parse the Snakefile again, the plan that the main process stored.
 
-    `targets` is the run's directory as Snakemake names it. `wkpipe` starts Snakemake in the state directory and uses
-    paths relative to it, so that its path may hold any character.
+    `targets` is the run's directory as Snakemake names it. `wkpipe` starts Snakemake in that directory and uses paths
+    relative to it, so that its path may hold any character.
 
     Everything that is refused ends the process at once, with one line and the exit code of the error's kind.
     """
@@ -53,13 +57,14 @@ class WorkflowRun:
         plan: Plan,
         directory: Path,
         run: Run | None,
-        targets: str | None = None,
+        is_here: bool = False,
         take: Callable[[], Token] | None = None,
     ) -> None:
         self.plan = plan
         self.directory = str(directory)
-        self._targets = targets or str(directory)
+        self._prefix = "" if is_here else f"{directory}/"
         self.python = sys.executable
+        self.script = str(workflow_root() / "workflow" / "scripts" / "step.sh")
         self._run = run
         self._take_token = take
         self._tasks = {task.name: task for task in plan.tasks}
@@ -71,15 +76,15 @@ class WorkflowRun:
     def of_config(cls, values: Mapping[str, Any], workflow: Any) -> WorkflowRun:
         """Make or load the plan of a config.
 
-        `wkpipe` has made the plan and taken the lease already; its run directory is in the config.
+        `wkpipe` has made the plan and taken the lease already; its run's directory is the current one. In jobs that parse
+        the Snakefile, the environment says which run they belong to. Either plan must bear the run's seal.
         """
         given = {key: value for key, value in values.items() if value is not None and key != RUN_KEY}
         secret = take_variable()  # whatever is asked for: no job inherits it
         try:
             if values.get(RUN_KEY):
-                directory = Path(values[RUN_KEY])
-                plan = load_plan(directory)
-                return cls(plan, directory, None, targets=str(directory.relative_to(plan.state)))
+                directory = Path.cwd()
+                return cls(load_plan(directory, Seal.of_environment(directory)), directory, None, is_here=True)
             if "target" not in given and "--lint" in sys.argv:
                 return cls(Plan(Path.cwd(), Path.cwd(), (), ()), Path.cwd(), None)
             config = load_config(given, "config")
@@ -90,24 +95,26 @@ class WorkflowRun:
                 return take_token(None if config.token_file else secret, config.token_file)
 
             if not workflow.is_main_process:
-                directory = current_run(Locations.of(config.target, config.state_dir))
-                return cls(load_plan(directory), directory, None)
+                seal = Seal.of_environment()
+                directory = Locations.of(config.target, config.state_dir).runs / seal.run
+                return cls(load_plan(directory, seal), directory, None)
             if set("{}") & set(str(Locations.of(config.target, config.state_dir).state)):
                 raise InputRefused(f"{config.target}: Snakemake takes braces in a path for wildcards; rename the directory, or use wkpipe")
             if config.download_url is not None and _is_cluster(workflow.resource_settings):
                 raise UsageError(only_here("jobs on other hosts"))
             found = dataset_to_download(config, token)
-            plan = make_plan(config, _sizing(workflow.resource_settings), found=found)
+            plan = make_plan(config, _sizing(workflow.resource_settings), found=found, say=_say)
         except WkpipeError as error:
             refuse(error)
         memory = memory_note(plan, announced_resources()) if is_announced() else None
         for note in (*plan.notes, *reason_lines(plan.reasons), *([memory] if memory else [])):
-            print(f"wkpipe: {note}", file=sys.stderr)
+            _say(note)
         if plan.is_empty:
-            print(f"wkpipe: nothing to do: {plan.dataset} is up to date", file=sys.stderr)
+            _say(f"nothing to do: {plan.dataset} is up to date")
         for line in upload_lines(plan):
-            print(f"wkpipe: {line}", file=sys.stderr)
+            _say(line)
         run = Run(plan)
+        os.environ[VARIABLE] = run.seal.variable  # which all that Snakemake starts inherits
         return cls(plan, run.directory, run, take=token)
 
     # -- file targets -------------------------------------------------------------------------------------------
@@ -117,13 +124,13 @@ class WorkflowRun:
 
     def pattern(self, rule: str) -> str:
         """Return the file target of a rule's tasks, with the wildcard ``{task}``."""
-        return f"{self._targets}/{rule}/{{task}}.done"
+        return f"{self._prefix}{rule}/{{task}}.done"
 
     def log_pattern(self, rule: str) -> str:
-        return f"{self._targets}/logs/{rule}/{{task}}.log"
+        return f"{self._prefix}logs/{rule}/{{task}}.log"
 
     def _marker(self, task: Task) -> str:
-        return f"{self._targets}/{task.marker}"
+        return f"{self._prefix}{task.marker}"
 
     def inputs(self, name: str) -> list[str]:
         """Return the markers of the tasks that must be done before."""
@@ -161,6 +168,8 @@ class WorkflowRun:
             workflow.register_resource("mem_mb", self._memory)
         if self._run is None or self.plan.is_empty:
             return
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a terminal that closes stops Snakemake as SIGTERM does
+            signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         try:
             is_needed = self.plan.of_rule(UPLOAD) or self.plan.of_rule(DOWNLOAD)
             token = self._take_token() if self._take_token is not None and is_needed else None
@@ -173,13 +182,17 @@ class WorkflowRun:
         uploaded = None if self._run is None or self._epoch is None else uploaded_by(self._run)
         self._lease.close()
         if uploaded is not None:
-            print(f"wkpipe: uploaded: {uploaded.url}", file=sys.stderr)
+            _say(f"uploaded: {uploaded.url}")
 
-    def fail(self) -> None:
-        """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does."""
+    def fail(self, logs: str | Sequence[str] = ()) -> None:
+        """Give the lease back after tasks have failed; end the process with their error and its exit code, as `wkpipe` does.
+
+        `logs` are the files in which Snakemake keeps what it prints (of older versions, one).
+        """
         if self._epoch is None or self._run is None:
             return
-        error = self._epoch.cause_of(failure_of(self._run))
+        log = next((Path(name) for name in ([logs] if isinstance(logs, str) else logs)), None)
+        error = self._epoch.cause_of(failure_of(self._run, log))
         self._lease.close()
         refuse(error)
 
@@ -203,8 +216,13 @@ def _sizing(settings: Any) -> Sizing:
 def refuse(error: WkpipeError) -> NoReturn:
     """End the process with one line and the error's exit code."""
     hint = "; all keys are in config/config.yaml" if isinstance(error, UsageError) else ""
-    print(f"wkpipe: {error}{hint}", file=sys.stderr)
-    sys.stderr.flush()
-    if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
-        raise error
+    with contextlib.suppress(OSError):  # nobody reads it
+        if "--debug" in sys.argv or os.environ.get("WKPIPE_DEBUG"):
+            traceback.print_exception(error)
+        print(f"wkpipe: {error}{hint}", file=sys.stderr)
+        sys.stderr.flush()
     sys.exit(error.exit_code)
+
+
+def _say(text: str) -> None:
+    print(f"wkpipe: {text}", file=sys.stderr)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+import socket
+from collections.abc import Callable
+from urllib.parse import SplitResult, urlsplit
 
 from wkpipe.errors import ServerError, UsageError, one_line
 
@@ -16,7 +18,7 @@ def server_address(url: str, allow_http: bool) -> str:
     """
     shown = one_line(url, 200).split("@")[-1]
     try:
-        parts = urlsplit(url.strip())
+        parts = _split(url.strip())
         host, port = parts.hostname, parts.port
     except ValueError:
         raise UsageError(f"{shown} is not an address; expected one like https://webknossos.org") from None
@@ -30,15 +32,15 @@ def server_address(url: str, allow_http: bool) -> str:
     return f"{parts.scheme}://{name}{f':{port}' if port is not None else ''}"
 
 
-def datastore_address(url: object, server: str, allow_http: bool) -> str:
-    """Return the address of a datastore as its server tells it, without a slash at its end.
+def datastore_address(url: object, server: str, allow_http: bool, shown_as: Callable[[object, int], str] = one_line) -> str:
+    """Return the address of a datastore as its server names it, without a slash at its end; `shown_as` cleans and cuts it for errors.
 
     Raises:
         ServerError: it is no address, or the token would be less safe on its way there than on that to the server.
     """
-    shown = one_line(url, 200).split("@")[-1].split("?")[0]
+    shown = shown_as(url, 200).split("@")[-1].split("?")[0]
     try:
-        parts = urlsplit(str(url))
+        parts = _split(str(url))
         host, _ = parts.hostname, parts.port
     except ValueError:
         host = None
@@ -49,11 +51,35 @@ def datastore_address(url: object, server: str, allow_http: bool) -> str:
     return str(url).rstrip("/")
 
 
+def _split(url: str) -> SplitResult:
+    """Take an address apart.
+
+    Raises:
+        ValueError: it is none, or holds what is read in different ways: `urlsplit` drops line ends, and others take \\ for a slash.
+    """
+    if not url.isprintable() or any(c.isspace() or c == "\\" for c in url):
+        raise ValueError(url)
+    parts = urlsplit(url)
+    if parts.port == 0:
+        raise ValueError(url)
+    return parts
+
+
 def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine."""
-    if host == "localhost" or host.endswith(".localhost"):
+    """True if a host is this machine. Names below localhost are only where the resolver says so: many ask a name server."""
+    if host == "localhost":
         return True
+    if host.endswith(".localhost"):
+        try:
+            found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        except (OSError, UnicodeError):
+            return False
+        return bool(found) and all(_is_loopback(str(place[0])) for *_, place in found)
+    return _is_loopback(host)
+
+
+def _is_loopback(address: str) -> bool:
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False

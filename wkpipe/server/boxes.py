@@ -12,8 +12,8 @@ import numpy as np
 from wkpipe.errors import ServerError
 from wkpipe.formats.base import Voxels
 from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.server.answer import Answer
 from wkpipe.server.connection import Connection, Patience
-from wkpipe.server.network import Answer
 from wkpipe.server.versions import Versions
 
 MOST_EDGE = 512
@@ -104,5 +104,5 @@ def _is_bucket(first: Vec3Int, shape: Vec3Int) -> bool:
 
 def _found(answer: Answer, size: int) -> str:
     if not answer.is_raw:
-        return f"a text ({answer})"
+        return f"{len(answer.body)} bytes in a Content-Encoding that was not asked for" if answer.is_coded else f"a text ({answer})"
     return f"more than {size} bytes" if len(answer.body) > size else f"{len(answer.body)} bytes"

@@ -9,7 +9,11 @@ from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from wkpipe.errors import ServerError, UsageError, one_line
-from wkpipe.server.network import Answer, Network, NoAnswer, is_address
+from wkpipe.server.answer import Answer
+from wkpipe.server.broken import NoAnswer
+from wkpipe.server.hiding import has_echo
+from wkpipe.server.line import is_address
+from wkpipe.server.network import Network
 from wkpipe.server.policy import TRIED_AGAIN
 
 
@@ -89,6 +93,16 @@ class Connection:
                     raise self.refusal(what, answer)
                 return answer
             patience.wait(f"{what}: {self.base} answers {answer}", answer.retry_after)
+
+    def used(self, what: str, content: Any) -> Any:
+        """Return what a server has said and is used, and maybe stored: names, ids, addresses.
+
+        Raises:
+            ServerError: the token is in it.
+        """
+        if has_echo(content):
+            raise ServerError(f"{what}: {self.base} answers with the token as a part of its data; nothing of it is used or stored")
+        return content
 
     def refusal(self, what: str, answer: Answer) -> ServerError:
         """Return the error for an answer that is final."""

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from wkpipe.server.answer import Answer
 from wkpipe.server.connection import Connection
 from wkpipe.server.journal import Head
-from wkpipe.server.network import Answer
 from wkpipe.server.selection import SourceFile
 from wkpipe.server.versions import Versions
 

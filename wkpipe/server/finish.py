@@ -11,11 +11,12 @@ import time
 from collections.abc import Iterator
 
 from wkpipe.errors import ServerError
+from wkpipe.server.answer import Answer
 from wkpipe.server.background import in_background
+from wkpipe.server.broken import NoAnswer
 from wkpipe.server.connection import Patience
 from wkpipe.server.datastore import Datastore
 from wkpipe.server.journal import Journal
-from wkpipe.server.network import Answer, NoAnswer
 from wkpipe.server.policy import TRIED_AGAIN
 from wkpipe.server.progress import Progress
 from wkpipe.server.transfer import Transfer, UploadLost

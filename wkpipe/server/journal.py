@@ -259,7 +259,7 @@ def remove_journal(directory: Path) -> None:
     """Remove a journal, in whatever state it is."""
     if directory.is_dir():
         disk.unlink(directory / FILE_NAME)
-        disk.remove_tree(directory)
+        disk.remove_tree(directory, directory.parents[1])
         disk.sync_directory(directory.parent)
 
 

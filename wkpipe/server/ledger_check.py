@@ -6,8 +6,10 @@ from wkpipe.errors import DamagedShard, IntegrityError, MissingShard
 from wkpipe.formats.base import StoredArray
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.storage.ledger import DAMAGED, DIRTY, Record
+from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.identity import current_ledger
 
 
 def check_against_ledger(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> None:
@@ -18,10 +20,10 @@ def check_against_ledger(dataset: StoredDataset, layer: LayerProperties, entry: 
     """
     if not dataset.owns(layer, entry):
         return
-    ledger = Ledger.load(dataset.locations.ledger(layer.name, entry.mag))
+    array = dataset.open_mag(layer, entry)
+    ledger = current_ledger(dataset.locations, layer.name, entry.mag, array)
     if not ledger:
         return
-    array = dataset.open_mag(layer, entry)
     grid = array.spec.unit_grid
     for unit, record in ledger.records.items():
         if len(unit) == len(grid) and all(position < count for position, count in zip(unit, grid, strict=True)):
@@ -46,10 +48,10 @@ def _problem(array: StoredArray, record: Record) -> tuple[type[IntegrityError], 
     if proof.is_fill or (facts.files, facts.size) != (proof.files, proof.size):
         found, expected = f"{facts.size} bytes in {facts.files} files", f"{proof.size} in {proof.files}"
         return DamagedShard, f"found {found}, expected {expected} as the ledger recorded"
-    if proof.crc32c < 0:  # adopted unread: nothing is known of the content, and a run would accept the new one
+    if not proof.is_known and proof.crc32c == UNKNOWN_CRC:  # adopted unread: nothing is known of the content
         return None
     # Another mtime alone is what a copied dataset has.
     now = array.prove_unit(record.unit)
-    if now is None or now.crc32c != proof.crc32c:
-        return DamagedShard, "found another checksum than the ledger recorded"
+    if now is None or is_other_content(proof, now):
+        return DamagedShard, "found another content than the ledger recorded"
     return None

@@ -21,7 +21,8 @@ class Policy:
     n / `least_rate`), that which finishes an upload `finish`. `settle`: how long after an attempt that broke off the server
     may still be writing. `verify_pauses` are those between questions for the outcome of an unanswered finish, the last one
     repeated; after `verify_stuck` with no sign of work it is asked for once more, after `verify` all is given up. `usable`:
-    how long a finished dataset may take to be usable.
+    how long a finished dataset may take to be usable. `was_reached`: an earlier process of the run has reached the server, so that
+    a name that is not known is a trouble of the network, not an error of typing.
     """
 
     first_pause: float = 1.0
@@ -39,6 +40,7 @@ class Policy:
     verify_stuck: float = 180.0
     verify: float = 600.0
     usable: float = 60.0
+    was_reached: bool = False
 
     @classmethod
     def brief(cls) -> Policy:

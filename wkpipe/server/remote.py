@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from wkpipe.errors import InputRefused, ServerError, UsageError, one_line
+from wkpipe.errors import MOST_CHARACTERS, InputRefused, MetadataError, ServerError, UsageError, one_line
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.server.address import datastore_address, server_address
@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from wkpipe.server.policy import Policy
 
 _ID = re.compile(r"(?:.*-)?([0-9a-f]{24})")
+VOXEL_NM = 1e-9, 1e27
+"""Edges of voxels that are taken over from a server: far below an atom, and above a galaxy."""
+
+MOST_LAYERS = 4096
+"""Layers of a dataset on a server; to look at more would take long."""
+
 _EXPECTED = "expected that of a dataset's page, like https://webknossos.org/datasets/my_data-0123456789abcdef01234567"
 
 
@@ -73,7 +79,7 @@ class DatasetAddress:
 
 @dataclass(frozen=True)
 class RemoteDataset:
-    """A dataset on a server, and how it is reached; without a token."""
+    """A dataset on a server, and how it is reached; without a token. `allow_http`: unencrypted too, beyond this machine."""
 
     server: str
     datastore: str
@@ -81,6 +87,7 @@ class RemoteDataset:
     dataset_id: str
     ca_file: Path | None = None
     proxy: str | None = None
+    allow_http: bool = False
 
     @property
     def page(self) -> str:
@@ -89,11 +96,12 @@ class RemoteDataset:
 
     @contextlib.contextmanager
     def connected(self, token: Token, policy: Policy | None = None) -> Iterator[Network]:
-        """Have a network to ask for it."""
+        """Have a network to ask for it, which `find_dataset` has done before."""
         from wkpipe.server.network import Network  # who only plans needs nothing of HTTP
         from wkpipe.server.policy import Policy
 
-        with Network(token, policy or Policy(), self.ca_file, self.proxy) as network:
+        known = replace(policy or Policy(), was_reached=True)
+        with Network(token, known, self.ca_file, self.proxy, self.allow_http) as network:
             yield network
 
     def reader(self, network: Network, layer: str, mag: Mag, dtype: np.dtype[Any], channels: int) -> BoxReader:
@@ -148,16 +156,17 @@ def find_dataset(
 
     if proxy is not None and "@" in proxy:
         raise UsageError("the proxy's address has a user or a password in it, which would be stored with the run's plan; leave it out")
-    with Network(token, Policy.brief(), ca_file, proxy) as network:
+    with Network(token, Policy.brief(), ca_file, proxy, allow_http) as network:
         connection = Connection(network, address.server)
         versions = negotiate(connection)
         wk = WkApi(connection, versions)
         dataset_id = address.dataset_id or _id_of(wk, address)
         name, url = wk.place(dataset_id)
-        datastore = Connection(network, datastore_address(url, address.server, allow_http))
+        datastore = Connection(network, datastore_address(url, address.server, allow_http, network.shown))
         properties = _properties(datastore, versions, dataset_id, name)
     ca_file = None if ca_file is None else ca_file.absolute()
-    return FoundDataset(RemoteDataset(address.server, datastore.base, versions.api, dataset_id, ca_file, proxy), properties, token)
+    remote = RemoteDataset(address.server, datastore.base, versions.api, dataset_id, ca_file, proxy, allow_http)
+    return FoundDataset(remote, properties, token)
 
 
 def _id_of(wk: WkApi, address: DatasetAddress) -> str:
@@ -176,5 +185,33 @@ def _properties(datastore: Any, versions: Versions, dataset_id: str, name: str) 
     answer = datastore.ask(what, "GET", f"/data/v{versions.data}/zarr/{dataset_id}/datasource-properties.json")
     if not answer.is_ok:
         raise datastore.refusal(what, answer)
-    properties = DatasetProperties.from_bytes(answer.body, f"dataset {dataset_id} of {datastore.base}")
+    content = datastore.used(what, answer.json())
+    where = f"dataset {dataset_id} of {datastore.base}"
+    layers = content.get("dataLayers") if isinstance(content, dict) else None
+    if isinstance(layers, list) and len(layers) > MOST_LAYERS:
+        raise MetadataError(f"{where}: dataLayers: found {len(layers)} layers, expected at most {MOST_LAYERS}; correct it there")
+    try:
+        properties = DatasetProperties.from_bytes(answer.body, where)
+    except MetadataError as error:
+        raise MetadataError(datastore.network.shown(error, MOST_CHARACTERS)) from None
+    _check_numbers(properties, where)
     return DatasetProperties(one_line(name, 200), properties.voxel_size, properties.layers)
+
+
+def _check_numbers(properties: DatasetProperties, where: str) -> None:
+    """Refuse numbers that no microscope and no segmentation has, and that others can not reckon with.
+
+    Raises:
+        MetadataError: there is one.
+    """
+    least, most = VOXEL_NM
+    if not all(least <= value <= most for value in properties.voxel_size.nm):
+        raise MetadataError(
+            f"{where}: scale: found voxels of {properties.voxel_size}, expected {least:g} to {most:g} nm along each axis; correct it there"
+        )
+    for layer in properties.layers:
+        if layer.largest_segment_id is not None and layer.largest_segment_id < 0:
+            raise MetadataError(
+                f"{where}: layer {one_line(layer.name, 80)}: largestSegmentId: found {layer.largest_segment_id}, expected no negative "
+                "number; correct it there"
+            )

@@ -127,7 +127,7 @@ class Target:
         from wkpipe.server.policy import Policy
 
         request = self.request
-        return Network(token, policy or Policy(), request.ca_file, request.proxy)
+        return Network(token, policy or Policy(), request.ca_file, request.proxy, request.allow_http)
 
 
 def opened(request: UploadRequest) -> StoredDataset:
@@ -138,10 +138,11 @@ def opened(request: UploadRequest) -> StoredDataset:
     """
     found = StoredDataset.open(request.dataset)
     root = found.locations.dataset
-    own = Locations(root, request.state)
+    own, inside = Locations(root, request.state), Locations(root, root / STATE_NAME)
     # A read-only dataset brings the ledger that it was made with in a state directory of its own.
-    has_ledger = own.ledgers.is_dir() or not (root / STATE_NAME).is_dir()
-    return StoredDataset(own if has_ledger else Locations(root, root / STATE_NAME), found.properties)
+    chosen = inside if inside.has_state and not own.ledgers.is_dir() else own
+    chosen.check_readable()
+    return StoredDataset(chosen, found.properties)
 
 
 def status_of(journal: Journal) -> UploadStatus:

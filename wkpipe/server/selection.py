@@ -27,26 +27,27 @@ from wkpipe.stored.dataset import StoredDataset
 
 _HIDDEN_OF_ARRAYS = frozenset({".zarray", ".zattrs", ".zgroup", ".zmetadata"})
 _ODD = re.compile(r"[\x00-\x1f\x7f\\]")
-_REMOTE = ("https://", "http://", "s3://", "gs://")
+_REMOTE = re.compile(r"(https?|s3|gs)://", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """A file to be sent: its path in the dataset with slashes, its size, its mtime in nanoseconds.
 
-    One whose `content` lies in memory has the CRC-32C of that in place of the mtime.
+    One whose `content` lies in memory has the CRC-32C of that in place of the mtime; `checksum` is that of the file on the disk.
     """
 
     path: str
     size: int
     stamp: int
     content: bytes | None = None
+    checksum: int | None = None
 
     def differs_on_disk(self, root: Path) -> str | None:
-        """Return how the file on the disk differs by size and mtime; None where it does not."""
-        if self.content is not None:
-            return None
+        """Return how the file on the disk differs, by size and mtime or as a whole; None if it does not."""
         try:
+            if self.content is not None:
+                return None if google_crc32c.value((root / self.path).read_bytes()) == self.checksum else "it was written meanwhile"
             status = (root / self.path).stat()
         except OSError as error:
             return error.strerror or str(error)
@@ -125,58 +126,54 @@ def select(dataset: StoredDataset, part: Part) -> Selection:
     """Find the files of a part of a dataset, and hold them against the ledger.
 
     Raises:
-        InputRefused: the part is empty, or a path or a file of it is none that can be sent.
+        InputRefused: the part is empty, lies on another server, or a path or a file of it is none that can be sent.
         IntegrityError: files are not those that the ledger has.
     """
     properties = part.of(dataset.properties)
     walk = _Walk(dataset.locations.dataset)
     for layer in properties.layers:
         for entry in layer.mags:
-            path = _mag_path(dataset, layer, entry)
-            if path is None:
-                walk.notices.append(f"layer {layer.name}, mag {entry.mag}: lies at {entry.path}, which is not sent but stays named")
-                continue
-            walk.add(path, f"layer {layer.name}, mag {entry.mag}")
+            walk.add(_mag_path(dataset, layer, entry), f"layer {layer.name}, mag {entry.mag}")
             check_against_ledger(dataset, layer, entry)
         for attachment in _attachments(layer.attachments):
-            if not attachment.path.startswith(_REMOTE):
-                where = f"layer {layer.name}, attachment {attachment.name}"
-                walk.add(_inside(attachment.path, where), where)
+            where = f"layer {layer.name}, attachment {attachment.name}"
+            walk.add(_inside(attachment.path, where), where)
     if not walk.files:
         raise InputRefused(f"{walk.root}: there is nothing to upload: no layer has a file")
-    content = _content(dataset, properties, part)
-    described = SourceFile(PROPERTIES_FILE_NAME, len(content), google_crc32c.value(content), content)
     walk.add(PROPERTIES_FILE_NAME, "the dataset")  # which sees whether it is a link that leads out
+    described = _described(dataset, properties, part)
     walk.files.pop(PROPERTIES_FILE_NAME, None)
     return Selection(walk.root, dataset.properties.name, (*walk.files.values(), described), tuple(walk.all_notices()))
 
 
-def _content(dataset: StoredDataset, properties: DatasetProperties, part: Part) -> bytes:
+def _described(dataset: StoredDataset, properties: DatasetProperties, part: Part) -> SourceFile:
     """Return the properties file to send: as it is, unless only a part is sent."""
-    if not part.is_all:
-        return properties.to_bytes()
     file = dataset.locations.dataset / PROPERTIES_FILE_NAME
-    content = file.read_bytes()
-    if DatasetProperties.from_bytes(content, file) != properties:
+    there = file.read_bytes()
+    if DatasetProperties.from_bytes(there, file) != dataset.properties:
         raise InputRefused(f"{file} changes just now; wait until the dataset is finished")
-    return content
+    content = there if part.is_all else properties.to_bytes()
+    return SourceFile(PROPERTIES_FILE_NAME, len(content), google_crc32c.value(content), content, google_crc32c.value(there))
 
 
-def _mag_path(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> str | None:
-    """Return the path of a mag in the dataset; None where it lies on a server."""
-    where = f"layer {layer.name}, mag {entry.mag}"
-    if entry.path is None:
-        return _inside(f"{layer.name}/{dataset.mag_path(layer, entry).name}", where)
-    return None if entry.path.startswith(_REMOTE) else _inside(entry.path, where)
+def _mag_path(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> str:
+    """Return the path of a mag in the dataset."""
+    path = f"{layer.name}/{dataset.mag_path(layer, entry).name}" if entry.path is None else entry.path
+    return _inside(path, f"layer {layer.name}, mag {entry.mag}")
 
 
 def _inside(path: str, where: str) -> str:
     """Return a path in the shortest form.
 
     Raises:
-        InputRefused: it is absolute, leads out of the dataset, or into a hidden directory.
+        InputRefused: it is on a server, absolute, leads out of the dataset, or into a hidden directory.
     """
     normal = posixpath.normpath(path)
+    if _REMOTE.match(path):
+        raise InputRefused(
+            f"{where}: it is at {one_line(path, 200)}, not in the dataset; a server takes only what is sent to it. Leave it out with "
+            "--layer-name, --finest-mag or --coarsest-mag, or put a copy in its place"
+        )
     if "://" in path or normal.startswith(("/", "..")) or normal == ".":
         raise InputRefused(f"{where}: the path {one_line(path, 200)} leads out of the dataset; only what lies inside of it can be uploaded")
     if any(name.startswith(".") for name in normal.split("/")):

@@ -21,6 +21,8 @@ from wkpipe.server.transfer import Transfer, UploadLost, changed
 from wkpipe.server.versions import Versions, negotiate
 from wkpipe.server.wk_api import User, WkApi
 
+_MOVED = "; the upload that has begun is on the former one: if it has another address now, pass --again to upload it again"
+
 
 class UploadSession:
     """One run of one upload."""
@@ -126,7 +128,7 @@ class UploadSession:
         """Begin an upload on the server, or make sure that one that was begun may go on."""
         request, base = self._request, self._target
         if journal is not None:
-            address = wk.datastore(journal.head.datastore, request.allow_http)
+            address = wk.datastore(journal.head.datastore, request.allow_http, _MOVED)
             datastore = Datastore(Connection(self._network, address), versions, journal.head)
             if not journal.events.is_reserved:
                 self._reserve(wk, datastore, journal)

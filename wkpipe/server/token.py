@@ -7,16 +7,16 @@ import os
 import re
 import stat
 from pathlib import Path
+from typing import Any
 
 from wkpipe.errors import ServerError, UsageError
+from wkpipe.server.hiding import HIDDEN, Hiding
 from wkpipe.storage.disk import read_small
 
 TOKEN_VARIABLE = "WK_TOKEN"
 FILE_VARIABLE = "WK_TOKEN_FILE"
-HIDDEN = "***"
 
 _TOKEN = re.compile(r"[!-~]{1,4096}")
-_IN_QUERIES = re.compile(rb"(?i)(token=)[^&\s\"'<>]+")
 _DESCRIPTOR = re.compile(r"/proc/(self|\d+)/fd/\d+")
 _WHERE_FROM = f"set {TOKEN_VARIABLE}, or give --token-file with a file that only you can read; a server shows yours under /account/token"
 
@@ -28,22 +28,28 @@ class Token:
         UsageError: empty, or with characters that no token has; the text is not told.
     """
 
-    __slots__ = ("__secret", "__spellings")
+    __slots__ = ("__hiding", "__secret")
 
     def __init__(self, secret: str) -> None:
         if not _TOKEN.fullmatch(secret):
             raise UsageError(f"the token is not one: expected a word of printable ASCII characters; {_WHERE_FROM}")
         self.__secret = secret
-        self.__spellings = re.compile("".join(map(_spellings, secret)).encode())
+        self.__hiding = Hiding(secret)
 
     def reveal(self) -> str:
         """Return the secret: for the one header that needs it."""
         return self.__secret
 
-    def redacted(self, data: bytes) -> bytes:
-        """Return what a server has said without the secret, and without whatever stands behind ``token=``."""
-        data = self.__spellings.sub(HIDDEN.encode(), data)
-        return _IN_QUERIES.sub(rb"\1" + HIDDEN.encode(), data)
+    def cleaned(self, text: str, is_cut: bool = False) -> str:
+        """Return the beginning of a text without the secret, to be shown. `is_cut`: the text may end within the secret.
+
+        A text is cleaned before it is cut, never afterwards.
+        """
+        return self.__hiding.cleaned(text, is_cut)
+
+    def with_echoes(self, content: Any) -> Any:
+        """Return parsed JSON as it is, but for texts that hold the secret: each is an `Echo`. A secret that is a mere word is left in."""
+        return self.__hiding.with_echoes(content)
 
     def __repr__(self) -> str:
         return HIDDEN
@@ -55,12 +61,6 @@ class Token:
 
     def __reduce__(self) -> str:
         raise TypeError("a token is not to be pickled")
-
-
-def _spellings(character: str) -> str:
-    """Return a pattern of how JSON, addresses and HTML spell a character, one by one: part of a secret may be escaped."""
-    code = f"{ord(character):02x}"
-    return rf"(?:\\?{re.escape(character)}|(?i:\\u00{code}|%{code}|&#x0*{code};|&#0*{ord(character)};))"
 
 
 def take_token(token: str | None = None, token_file: Path | None = None) -> Token:

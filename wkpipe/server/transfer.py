@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from wkpipe.errors import IntegrityError, ServerError, UnreadableInput
+from wkpipe.server.answer import Answer
 from wkpipe.server.background import in_background
+from wkpipe.server.broken import NoAnswer
 from wkpipe.server.connection import Patience
 from wkpipe.server.datastore import Chunk, Datastore
 from wkpipe.server.journal import Journal
-from wkpipe.server.network import Answer, NoAnswer
 from wkpipe.server.policy import TRIED_AGAIN
 from wkpipe.server.selection import SourceFile
 
@@ -237,6 +238,7 @@ class _Reader:
     """Reads one chunk of a file that must not change meanwhile. `sent` counts the bytes given out in this attempt."""
 
     def __init__(self, root: Path, source: SourceFile, chunk: Chunk, count: Callable[[int], None]) -> None:
+        self._root = root
         self._path = root / source.path
         self._source = source
         self._chunk = chunk
@@ -252,6 +254,8 @@ class _Reader:
         """
         chunk = self._chunk
         if self._source.content is not None:
+            if difference := self._source.differs_on_disk(self._root):
+                raise changed(self._path, difference)
             yield self._given(self._source.content[chunk.offset : chunk.offset + chunk.size])
             return
         try:

@@ -15,6 +15,7 @@ OLDEST, NEWEST = 13, 16
 
 LAST_LEGACY = 13
 _NEWEST_OF_DATASTORES = 15
+_MOST = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ def negotiate(server: Connection) -> Versions:
     try:
         versioning = content["httpApiVersioning"]
         oldest, newest = int(versioning["oldestSupportedApiVersion"]), int(versioning["currentApiVersion"])
+        if not 0 <= oldest <= _MOST or not 0 <= newest <= _MOST:
+            raise ValueError(newest)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise ServerError(
             f"{what}: {server.base} answers {answer.status} without versions, as a WEBKNOSSOS server of today would; check the address"

@@ -13,8 +13,8 @@ from wkpipe.server.address import datastore_address
 from wkpipe.server.versions import Versions
 
 if TYPE_CHECKING:
+    from wkpipe.server.answer import Answer
     from wkpipe.server.connection import Connection
-    from wkpipe.server.network import Answer
 
 DATASET_ID = re.compile(r"[0-9a-f]{24}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -73,29 +73,36 @@ class WkApi:
 
     def user(self) -> User:
         """Return whose token it is."""
-        content = self._json("asking for the token's user", "user", dict)
-        found = content.get("id"), content.get("organization")
+        what = "asking for the token's user"
+        content = self._json(what, "user", dict)
+        found = self.connection.used(what, [content.get("id"), content.get("organization")])
         if not all(isinstance(value, str) and value and value.isprintable() for value in found):
-            raise ServerError(f"asking for the token's user: {self.connection.base} names none")
+            raise ServerError(f"{what}: {self.connection.base} names none")
         return User(*map(str, found))
 
-    def datastore(self, wanted: str | None, allow_http: bool) -> str:
+    def datastore(self, wanted: str | None, allow_http: bool, otherwise: str = "") -> str:
         """Return the address of the datastore to send to: the first that takes uploads, or the one that is `wanted`.
+
+        `otherwise` is what to do if the server does not have the wanted one.
 
         Raises:
             ServerError: there is none, or not the wanted one.
         """
         listed = self._json("asking for datastores", "datastores", list)
         stores = [store for store in listed if isinstance(store, dict) and store.get("allowsUpload") is True and store.get("url")]
-        names = ", ".join(one_line(f"{store.get('name')} ({store.get('url')})", 200) for store in stores)
+        names = ", ".join(self._shown(f"{store.get('name')} ({store.get('url')})", 200) for store in stores)
         if not stores:
             raise ServerError(f"{self.connection.base} has no datastore that accepts uploads")
         if wanted is not None:
             key = wanted.rstrip("/")
             stores = [store for store in stores if key in (store.get("name"), str(store.get("url")).rstrip("/"))]
             if not stores:
-                raise ServerError(f"{self.connection.base} has no datastore {wanted} that accepts uploads; it has {names}")
-        return datastore_address(stores[0]["url"], self.connection.base, allow_http)
+                raise ServerError(f"{self.connection.base} has no datastore {wanted} that accepts uploads; it has {names}{otherwise}")
+        url = self.connection.used("asking for datastores", stores[0]["url"])
+        return datastore_address(url, self.connection.base, allow_http, self._shown)
+
+    def _shown(self, value: object, most: int) -> str:
+        return self.connection.network.shown(value, most)
 
     def check_new_name(self, name: str) -> None:
         """Have the server check a dataset's name.
@@ -108,7 +115,7 @@ class WkApi:
         if content.get("isValid") is not True:
             errors = content.get("errors")
             why = "; ".join(map(str, errors)) if isinstance(errors, list) else str(errors or "no reason is given")
-            raise InputRefused(f"{self.connection.base} does not take the dataset name {name}: {one_line(why, 300)}; choose another one")
+            raise InputRefused(f"{self.connection.base} does not take the dataset name {name}: {self._shown(why, 300)}; choose another one")
 
     def folder_id(self, path: str) -> str:
         """Return the id of a folder; `path` are names with slashes, with or without that of the root.
@@ -120,13 +127,15 @@ class WkApi:
         wanted = tuple(part for part in path.split("/") if part)
         found = [folder for folder in folders if wanted in (folder.path, folder.path[1:])]
         if not wanted or not found:
-            raise InputRefused(f"{self.connection.base} has no folder {one_line(path, 200)}; {_candidates(folders, wanted)}")
+            there = self._shown(_candidates(folders, wanted), 1000)
+            raise InputRefused(f"{self.connection.base} has no folder {one_line(path, 200)}; there are {there}")
         if len(found) > 1:
-            both = " or ".join("/".join(folder.path) for folder in found)
+            both = self._shown(" or ".join("/".join(folder.path) for folder in found), 1000)
             raise InputRefused(f"the folder {one_line(path, 200)} may be {both}; give the whole path with the root's name")
         if not found[0].is_editable:
-            raise InputRefused(f"you may not add datasets to the folder {'/'.join(found[0].path)}; choose another one")
-        return found[0].folder_id
+            there = self._shown("/".join(found[0].path), 200)
+            raise InputRefused(f"you may not add datasets to the folder {there}; choose another one")
+        return str(self.connection.used("asking for folders", found[0].folder_id))
 
     def own_datasets(self, user: User, name: str, folder_id: str | None) -> frozenset[str] | None:
         """Return the ids of the user's datasets of exactly this name; None where the server does not tell."""
@@ -152,7 +161,7 @@ class WkApi:
         if not isinstance(source, dict):
             raise self.connection.refusal(what, answer)
         reason = source.get("status")
-        return DatasetState(True, reason is None, one_line(reason or "", 300))
+        return DatasetState(True, reason is None, self._shown(reason or "", 300))
 
     def place(self, dataset_id: str) -> tuple[str, object]:
         """Return the name of a dataset that can be looked at, and the address of its datastore as the server tells it.
@@ -171,8 +180,9 @@ class WkApi:
         if not isinstance(source, dict) or not isinstance(store, dict) or not isinstance(content.get("name"), str):
             raise ServerError(f"{what}: {self.connection.base} answers with something else than expected; is it a WEBKNOSSOS server?")
         if source.get("status") is not None:
-            raise ServerError(f"dataset {dataset_id} of {self.connection.base} can not be read: {one_line(source['status'], 300)}")
-        return content["name"], store.get("url")
+            raise ServerError(f"dataset {dataset_id} of {self.connection.base} can not be read: {self._shown(source['status'], 300)}")
+        name, url = self.connection.used(what, [content["name"], store.get("url")])
+        return name, url
 
     def named_datasets(self, name: str) -> frozenset[str]:
         """Return the ids of all usable datasets of exactly this name that the user may see."""
@@ -225,9 +235,9 @@ def _folders(entries: list[Any]) -> list[_Folder]:
 
 
 def _candidates(folders: Sequence[_Folder], wanted: tuple[str, ...]) -> str:
-    """Return what there is beside a folder that was not found."""
+    """Return the names of what there is beside a folder that was not found."""
     parents = [folder.path for folder in folders if wanted[:-1] in (folder.path, folder.path[1:])]
     beside = ["/".join(folder.path) for folder in folders if folder.path[:-1] in parents]
     names = sorted(beside or ["/".join(folder.path) for folder in folders])
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
-    return f"there are {one_line(', '.join(names[:20]), 1000)}{more}"
+    return f"{', '.join(names[:20])}{more}"

@@ -187,7 +187,7 @@ def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_Open
             cells[:, plan.spec.axes.index(axis)] = places.ravel()
         positions = cells + np.array(with_spatial(plan.spec, [0] * len(plan.spec.axes), corner))
         if is_empty:
-            encoded = EncodedChunks(positions, np.zeros(len(cells), np.int64), b"")
+            encoded = EncodedChunks.fill(positions)
         else:
             whole = _padded(part, low - corner * chunk, (end - corner) * chunk)
             encoded = unit.writer.encode_grid(_in_array_order(plan, whole), cells, positions)

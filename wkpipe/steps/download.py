@@ -7,8 +7,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
-import numpy as np
-
 from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
@@ -88,7 +86,7 @@ class Downloader:
         positions = item.grid.positions(item.cube)
         voxels = self._read(*item.grid.region(item.cube))
         if not has_any(voxels):
-            return item, EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
+            return item, EncodedChunks.fill(positions)
         return item, item.writer.encode_grid(item.grid.whole_chunks(item.cube, voxels), positions - positions[0], positions)
 
     def _read(self, first: Vec3Int, shape: Vec3Int) -> Voxels:

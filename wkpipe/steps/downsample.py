@@ -20,7 +20,9 @@ from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.read_ahead import ReadAhead
 from wkpipe.steps.workers import forked_map
 from wkpipe.storage.commit import Scratch
-from wkpipe.stored.axes import with_spatial, xyz_last
+from wkpipe.storage.digest import DIGEST_BYTES
+from wkpipe.stored.axes import xyz_last
+from wkpipe.stored.channels import region_at
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def downsample_unit(
         def compute(cube: Cube, fetched: FetchedCube | None) -> EncodedChunks:
             positions = sampler.positions(cube)
             if fetched is None:
-                return EncodedChunks(positions, np.zeros(len(positions), np.int64), b"")
+                return EncodedChunks.fill(positions)
             return writer.encode_grid(sampler.voxels(cube, fetched), positions - positions[0], positions)
 
         # Closed at once where the disk is full, so that no worker goes on.
@@ -94,16 +96,18 @@ def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool)
         yield from ordered_map(lambda cube: compute(cube, sampler.fetch(cube)), cubes, workers)
     else:
 
-        def packed(cube: Cube, fetched: FetchedCube | None) -> tuple[bytes, bytes]:
+        def packed(cube: Cube, fetched: FetchedCube | None) -> tuple[bytes, bytes, bytes]:
             encoded = compute(cube, fetched)
-            return encoded.sizes.tobytes(), encoded.data
+            return encoded.sizes.tobytes(), encoded.digests, encoded.data
 
         chunks = max(cube.grid.prod() for cube in cubes)
         results = forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), sampler.most_ahead)
         for cube, result in results:
             positions = sampler.positions(cube)
             end = positions.shape[0] * np.dtype(np.int64).itemsize
-            yield EncodedChunks(positions, np.frombuffer(result[:end], np.int64).copy(), bytes(result[end:]))
+            sizes = np.frombuffer(result[:end], np.int64).copy()
+            data = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
+            yield EncodedChunks(positions, sizes, bytes(result[data:]), bytes(result[end:data]))
 
 
 class _UnitSampler:
@@ -120,7 +124,8 @@ class _UnitSampler:
     ) -> None:
         assert plan.source_box is not None
         assert plan.interpolation is not None
-        self._plan, self._source, self.spec, self._unit = plan, source, target.spec, unit
+        self._plan, self._source, self.spec = plan, source, target.spec
+        self._others = plan.source_others(unit)
         self._sampled, self._coarser = sampled, coarser
         self._mode, self._bounds = plan.interpolation, plan.source_box
         self._grid = UnitGrid(plan, self.spec, unit)
@@ -188,11 +193,7 @@ class _UnitSampler:
         return wanted
 
     def _source_region(self, start: Sequence[int], shape: Sequence[int]) -> tuple[Position, Position]:
-        spec = self._source.spec
-        position = dict(zip(self.spec.axes, self._unit, strict=True))
-        starts = [0 if axis == "c" else position[axis] for axis in spec.axes]
-        shapes = [spec.shape[i] if axis == "c" else 1 for i, axis in enumerate(spec.axes)]
-        return with_spatial(spec, starts, start), with_spatial(spec, shapes, shape)
+        return region_at(self._source.spec, self._others, Vec3Int(start), Vec3Int(shape))
 
     def _is_fill(self, first: Vec3Int, shape: Vec3Int) -> bool:
         if self._source.spec.fill_value != 0:

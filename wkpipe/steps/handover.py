@@ -46,6 +46,7 @@ class Handover:
             and (plan.box[1] - plan.box[0]).prod() * others * spec.dtype.itemsize <= HANDOVER_BYTES
             and plan.source_box == finer.box
             and plan.spec.axes == spec.axes
+            and plan.source_channels == finer.channels
             and not any(map(any, halo(plan.interpolation, plan.factors)))
             and not any(spatial(spec, spec.chunk_shape) % plan.factors)
         )

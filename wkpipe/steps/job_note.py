@@ -34,12 +34,13 @@ class JobNote:
         self._values = {"task": task, "host": socket.gethostname(), "job": os.environ.get("SLURM_JOB_ID"), "start": self._start}
         self._write()
 
-    def end(self) -> None:
-        """Note seconds, seconds of CPU, and the memory (MB) of the largest process."""
+    def end(self, units: int = 0) -> None:
+        """Note seconds, seconds of CPU, the memory (MB) of the largest process, and how many units were made."""
         own, workers = resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN)
         self._values |= {
             "seconds": round(time.time() - self._start, 3),
             "cpu_seconds": round(own.ru_utime + own.ru_stime + workers.ru_utime + workers.ru_stime, 3),
+            "units": units,
             "largest_mb": max(peak_memory(), workers.ru_maxrss << 10) // 1_000_000,
         }
         self._write()
@@ -77,7 +78,9 @@ def forget_error(run: Path, task: str) -> None:
 
 def error_notes(run: Path) -> list[dict[str, Any]]:
     """Return the errors of a run's failed tasks: task, exit_code, message."""
-    return [values for path in sorted((run / ERRORS).glob("*.json")) if (values := _read(path))]
+    with contextlib.suppress(OSError):  # a disk that does not answer
+        return [values for path in sorted((run / ERRORS).glob("*.json")) if (values := _read(path))]
+    return []
 
 
 def _read(path: Path) -> dict[str, Any]:

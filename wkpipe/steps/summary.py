@@ -25,10 +25,11 @@ from wkpipe.steps.summary_model import (
     UnfinishedMag,
 )
 from wkpipe.steps.verify.files import live_run
-from wkpipe.steps.verify.freshness import freshness_of, may_be_recorded, tokens_on_disk
+from wkpipe.steps.verify.freshness import freshness, may_be_recorded, seen_tokens
 from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
 from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
 from wkpipe.stored.axes import spatial
+from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.locations import LEDGERS, Locations
 
@@ -52,7 +53,7 @@ def summarise(root: Path, state_dir: Path | None = None) -> DatasetSummary:
         voxel_size=str(properties.voxel_size),
         layers=tuple(_layer(dataset, layer) for layer in properties.layers),
         unfinished=tuple(_unfinished(dataset.locations, registered)),
-        run=str(live_run(dataset.locations) or ""),
+        run=live_run(dataset.locations),
     )
 
 
@@ -70,7 +71,7 @@ def _unpublished(root: Path, state_dir: Path | None) -> DatasetSummary:
         voxel_size=f"{','.join(f'{value:g}' for value in size)} {unit}" if size else "",
         layers=(),
         unfinished=tuple(_unfinished(locations, set())),
-        run=str(live_run(locations) or ""),
+        run=live_run(locations),
     )
 
 
@@ -143,7 +144,11 @@ def _files_in_box(mag: MagOnDisk) -> int:
     shard = spatial(spec, spec.shard_shape)
     count = (box.bottomright_xyz.ceildiv(shard) - box.topleft_xyz // shard).prod()
     for axis, size, step in zip(spec.axes, spec.shape, spec.shard_shape, strict=True):
-        count *= 1 if axis in "xyz" else -(-size // step)
+        if axis == "c":
+            channels = Channels.of(mag.layer, mag.entry)
+            count *= -(-channels.end // step) - channels.first // step
+        else:
+            count *= 1 if axis in "xyz" else -(-size // step)
     return count
 
 
@@ -151,14 +156,8 @@ def _stale_units(mag: MagOnDisk, ledger: Ledger) -> int | None:
     """Return how many units of a derived mag are stale; None where its source can not be opened."""
     if mag.recipe is None or mag.recipe.from_mag is None or not mag.is_derived:
         return 0
-    try:
-        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag))
-    except WkpipeError:  # shown where that mag itself is looked at
-        return None
-    source_ledger = Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag))
-    axes = len(source.spec.axes)
-    tokens = tokens_on_disk(source_ledger, lambda unit: source.unit_facts(unit) if len(unit) == axes and min(unit) >= 0 else None)
-    return len(freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens).stale)
+    fresh = freshness(mag, ledger, seen_tokens)
+    return None if fresh is None else len(fresh.stale)
 
 
 def _state(mag: MagOnDisk, ledger: Ledger, stale: int | None, proven: int) -> str:

@@ -24,10 +24,11 @@ from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.plan import LayerPlan
 from wkpipe.storage import disk
 from wkpipe.storage.commit import remove_directory, replace_file
+from wkpipe.storage.inside import refuse_links
 from wkpipe.storage.lease import Epoch
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import ARRAYS, LEDGERS, Locations
-from wkpipe.stored.swap import Swap, done_file, is_remaking, load_swap, swap_file
+from wkpipe.stored.swap import Swap, directory_names, done_file, is_remaking, load_swap, swap_file
 
 _OLD = "old"
 
@@ -48,7 +49,8 @@ def noted_swap(layer: LayerPlan, new: Sequence[MagProperties], file: PropertiesF
     dataset = StoredDataset(locations, file.read())
     entry = dataset.layer(layer.name)
     old = [mag for mag in entry.mags if mag.mag in layer.discarded and dataset.owns(entry, mag)]
-    directories = tuple(dataset.mag_path(entry, mag).resolve().name for mag in old)
+    names = [(mag.mag, dataset.mag_path(entry, mag).resolve().name) for mag in old]
+    directories = tuple(name for mag, name in names if name in directory_names(mag))  # under other names, data stay on the disk
     swap = Swap(layer.name, layer.discarded, directories, tuple(new))
     replace_file(swap_file(locations, layer.name), swap.to_bytes(), locations.scratch(epoch))
     return swap
@@ -73,6 +75,7 @@ def _rename(swap: Swap, locations: Locations, epoch: Epoch) -> None:
     place = replace(locations, remade=frozenset())
     apart = replace(locations, remade=frozenset((swap.layer, mag) for mag in mags))
     old_data, old_state = locations.remade_data(swap.layer) / _OLD, locations.remade_state(swap.layer) / _OLD
+    refuse_links(locations.dataset / swap.layer)
     for name in sorted({*swap.directories} - {str(mag) for mag in mags}):
         _set_aside(locations.dataset / swap.layer / name, old_data, epoch)
     for mag in swap.old:
@@ -82,7 +85,7 @@ def _rename(swap: Swap, locations: Locations, epoch: Epoch) -> None:
         _replace(apart.array(swap.layer, mag), place.array(swap.layer, mag), old_data, epoch)
         _replace(apart.ledger(swap.layer, mag), place.ledger(swap.layer, mag), old_state, epoch)
     for done in (locations.remade_data(swap.layer) / ARRAYS, locations.remade_state(swap.layer) / LEDGERS):
-        disk.remove_tree(done)  # they are empty
+        disk.remove_tree(done, locations.root_of(done))  # they are empty
 
 
 def _replace(new: Path, place: Path, aside: Path, epoch: Epoch) -> None:
@@ -113,7 +116,7 @@ def end_swap(swap: Swap, locations: Locations, epoch: Epoch) -> None:
     data, state = locations.remade_data(swap.layer), locations.remade_state(swap.layer)
     for directory in {data / _OLD, state / _OLD}:
         epoch.check()
-        disk.remove_tree(directory)
+        disk.remove_tree(directory, locations.root_of(directory))
     if data != state:
         remove_directory(data, locations.data_scratch(epoch))
     disk.rename(swap_file(locations, swap.layer), done_file(locations, swap.layer))
@@ -124,7 +127,7 @@ def forget_done(locations: Locations) -> None:
     """Remove the place for what is made anew, if nothing is on its way there; for the main process, when its jobs have ended."""
     if not is_remaking(locations):
         for directory in {locations.remade_state(""), locations.remade_data("")}:
-            disk.remove_tree(directory)
+            disk.remove_tree(directory, locations.root_of(directory))
 
 
 def remove_abandoned_remakes(layer: LayerPlan, locations: Locations, epoch: Epoch) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from wkpipe.errors import ServerError
 from wkpipe.server.token import Token, read_token
+from wkpipe.storage.seal import Seal
 
 NAME = "wkpipe-token"
 PLACE_FILE = "token-place"
@@ -30,14 +31,15 @@ def kept_in_memory(token: Token) -> Iterator[str]:
         os.close(descriptor)
 
 
-def token_handed_over(run: Path) -> Token:
+def token_handed_over(run: Path, seal: Seal) -> Token:
     """Return the token that the main process of a run keeps for its jobs.
 
     Raises:
         ServerError: it is not there, as that process has ended, runs on another host, or has none.
+        UsageError: another process has written where it is.
     """
     with contextlib.suppress(OSError, ServerError):
-        place = Path((run / PLACE_FILE).read_text())
+        place = Path(os.fsdecode(seal.opened(PLACE_FILE, (run / PLACE_FILE).read_bytes())))
         # The process may be gone and its number be another's now, whose files are none of the server's business.
         if str(place.readlink()) == f"/memfd:{NAME} (deleted)":
             return read_token(place)

@@ -9,24 +9,27 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from wkpipe.plan.plan import Plan
+from wkpipe.plan.task import UPLOAD
 from wkpipe.server.progress import Progress
 from wkpipe.server.request import Uploaded
 from wkpipe.server.token import Token
 from wkpipe.steps.token_handover import token_handed_over
 from wkpipe.storage import disk
+from wkpipe.storage.seal import Seal
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
 
 
-def upload_dataset(plan: Plan, run: Path) -> Uploaded:
+def upload_dataset(plan: Plan, run: Path, seal: Seal) -> Uploaded:
     """Upload the dataset of a plan, with the token that the main process of the run keeps.
 
     Raises:
         ServerError: there is no token, or the server refuses or fails.
         WkpipeError: see `wkpipe.server.upload.upload`.
     """
-    from wkpipe.server.upload import difference, upload  # other jobs need none of what this loads
+    from wkpipe.server.policy import Policy  # other jobs need none of what this loads
+    from wkpipe.server.upload import difference, upload
 
     assert plan.upload is not None
     request, note = plan.upload, _Note(run / STATE_FILE)
@@ -34,7 +37,8 @@ def upload_dataset(plan: Plan, run: Path) -> Uploaded:
         # The dataset on the server stays as it is. What the workflow is asked for is one like that on this side.
         note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
         request = replace(request, again=True)
-    return upload(request, token_handed_over(run), note)
+    # Where there were other tasks, the main process has asked the server before them (`check_beforehand`).
+    return upload(request, token_handed_over(run, seal), note, Policy(was_reached=bool(plan.of_rule(UPLOAD)[0].inputs)))
 
 
 def check_beforehand(plan: Plan, token: Token) -> None:

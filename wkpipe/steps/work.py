@@ -5,25 +5,29 @@ from __future__ import annotations
 import contextlib
 import resource
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats import open_array
 from wkpipe.formats.base import Position, StoredArray, UnitProof
+from wkpipe.formats.converted import as_dtype
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, MagPlan, download_identity, image_identity, planned_array
-from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.pending import source_identity
 from wkpipe.plan.plan import LayerPlan, Plan
-from wkpipe.plan.task import PUBLISH, Part, Task
+from wkpipe.plan.task import PROVE, PUBLISH, Part, Task
 from wkpipe.server.policy import Policy
 from wkpipe.server.token import Token
 from wkpipe.steps.convert import convert_units
 from wkpipe.steps.downsample import downsample_unit
 from wkpipe.steps.handover import Handover
+from wkpipe.steps.prove import SourceDigests, prove_task
 from wkpipe.steps.publish import publish_layers
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_token
+from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
+from wkpipe.stored.identity import recorded_identity
 from wkpipe.stored.locations import Locations
 
 
@@ -34,8 +38,10 @@ def run_task(
     on_voxels: Callable[[int], None] = lambda _: None,
     fork: bool = False,
     server: Server | None = None,
-) -> None:
-    """Do a task; what is proven already is left as it is. `on_voxels` is told how many voxels were made since its last call.
+) -> int:
+    """Do a task and return how many units it made; what is proven already is left as it is.
+
+    `on_voxels` is told how many voxels were made since its last call.
 
     With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone. `server` is
     what a download needs.
@@ -48,10 +54,12 @@ def run_task(
     locations = plan.locations
     if task.rule == PUBLISH:
         publish_layers(plan, task.layers, locations, epoch)
-        return
+        return 0
+    if task.rule == PROVE:
+        prove_task(plan, task, epoch)
+        return 0
     shared = _Shared()
-    for part in task.parts:
-        _PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run()
+    return sum(_PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run() for part in task.parts)
 
 
 def _allow_many_files() -> None:
@@ -92,16 +100,21 @@ class _PartRunner:
     shared: _Shared
     server: Server | None
 
-    def run(self) -> None:
+    def run(self) -> int:
+        made = 0
         layer = self.plan.layer(self.part.layer)
         mag_plan = self.plan.mag_plan(self.part.layer, self.part.mag)
         directory = self.locations.ledger(self.part.layer, self.part.mag)
         target = planned_array(mag_plan, self.locations)
+        identity = recorded_identity(self.locations, self.part.layer, self.part.mag)
+        mag_id = "" if identity is None else identity.mag
         with LedgerWriter(directory, self.epoch.number, self.task.name) as writer:
             work = {CONVERT: self._convert, DOWNLOAD: self._download}.get(mag_plan.kind, self._downsample)
             for record in work(layer, mag_plan, target, Ledger.load(directory, only=self.part.units)):
                 self.epoch.check()
-                writer.add(record)
+                writer.add(replace(record, encoder=target.encoder, mag=mag_id))
+                made += 1
+        return made
 
     def _convert(self, layer: LayerPlan, plan: MagPlan, target: StoredArray, ledger: Ledger) -> Iterator[Record]:
         assert layer.stack is not None
@@ -129,27 +142,30 @@ class _PartRunner:
         assert plan.from_mag is not None
         source = self._source(layer, plan)
         needed = {source_unit for unit in self.part.units for source_unit in plan.source_units(unit, source.spec)}
-        proofs = Ledger.load(self.locations.ledger(plan.layer, plan.from_mag), only=needed)
+        ledger_of_source = self.locations.ledger(plan.layer, plan.from_mag)
+        proofs = Ledger.load(ledger_of_source, only=needed)
         tokens = {unit: record.token for unit, record in proofs.records.items()}
         scratch = self.locations.data_scratch(self.epoch)
         sampled, self.shared.handover = self.shared.handover, None
         if sampled is not None and not (sampled.plan == plan and sampled.is_complete):
             sampled = None
         coarser = self.shared.handover = self._handover_to_next(plan)
-        for unit in self.part.units:
-            inputs = source_identity(plan, unit, source.spec, tokens)
-            if inputs is None:
-                raise MissingShard(
-                    f"layer {plan.layer}, mag {plan.from_mag}: a storage shard that mag {plan.mag} needs has no proof; "
-                    "run the same command again"
-                )
-            if _is_proven(plan, target, ledger, unit, inputs):
-                continue
-            if sampled is None:
-                self._check_sources(plan, unit, source, proofs)
-            proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels, self.fork, sampled, coarser)
-            self.shared.certain.add((plan.layer, plan.mag, unit))
-            yield _made(plan, unit, proof, inputs, {})
+        with SourceDigests(plan, source, ledger_of_source, proofs, self.epoch, self.task) as digests:
+            for unit in self.part.units:
+                inputs = source_identity(plan, unit, source.spec, tokens)
+                if inputs is None:
+                    raise MissingShard(
+                        f"layer {plan.layer}, mag {plan.from_mag}: a storage shard that mag {plan.mag} needs has no proof; "
+                        "run the same command again"
+                    )
+                if _is_proven(plan, target, ledger, unit, inputs):
+                    continue
+                if sampled is None:
+                    self._check_sources(plan, unit, source, proofs)
+                proof = downsample_unit(plan, source, target, unit, self.task.threads, scratch, self.on_voxels, self.fork, sampled, coarser)
+                digests.record(unit)
+                self.shared.certain.add((plan.layer, plan.mag, unit))
+                yield _made(plan, unit, proof, inputs, {})
 
     def _handover_to_next(self, plan: MagPlan) -> Handover | None:
         """Return what takes the voxels of the next part's mag, if that is to be made of this one and it is possible."""
@@ -164,7 +180,8 @@ class _PartRunner:
     def _source(self, layer: LayerPlan, plan: MagPlan) -> StoredArray:
         for found in layer.found:
             if found.mag == plan.from_mag:
-                return open_array(found.path, found.spec.data_format, found.spec.axes, shape=found.spec.shape)
+                array = open_array(found.path, found.spec.data_format, found.spec.axes, shape=found.spec.shape)
+                return as_dtype(array, found.spec.dtype)
         assert plan.from_mag is not None
         return planned_array(self.plan.mag_plan(plan.layer, plan.from_mag), self.locations)
 
@@ -178,21 +195,23 @@ class _PartRunner:
                 raise MissingShard(
                     f"{where} is gone, the ledger recorded {record.proof.size} bytes; restore the file or make the mag again"
                 )
-            if facts is not None and record.proof.crc32c == UNKNOWN_CRC and not record.matches(facts):
-                raise MissingShard(f"{where} changed while it was being read; run the same command again")
-            if facts is not None and record.proof.crc32c != UNKNOWN_CRC:
+            if facts is None:
+                continue
+            is_recorded = record.matches(facts)
+            if not is_recorded and not record.proof.is_known:
+                raise MissingShard(f"{where} changed since this run began; run the same command again")
+            if not is_recorded or (not source.notices_damage and (record.proof.is_known or record.proof.crc32c != UNKNOWN_CRC)):
                 self._check_content(plan, source, record, where)
 
     def _check_content(self, plan: MagPlan, source: StoredArray, record: Record, where: str) -> None:
-        """Hold a source unit against its checksum where the format would not notice damage when it decodes."""
+        """Compare a source unit with its digest: its stamp is another one, or the format would not notice damage when it decodes."""
         assert plan.from_mag is not None
         key = (plan.layer, plan.from_mag, record.unit)
-        if source.notices_damage or key in self.shared.certain:
+        if key in self.shared.certain:
             return
-        proof = source.prove_unit(record.unit)
-        if proof is None or proof.crc32c != record.proof.crc32c:
-            found = "gone" if proof is None else f"{proof.crc32c:08x}"
-            raise DamagedShard(f"{where} is damaged: its CRC-32C is {found}, the ledger recorded {record.proof.crc32c:08x}; restore it")
+        found = source.prove_unit(record.unit)
+        if found is None or is_other_content(record.proof, found):
+            raise DamagedShard(f"{where} is damaged: its content is not the recorded one; restore it, or run `wkpipe verify --repair`")
         self.shared.certain.add(key)
 
 

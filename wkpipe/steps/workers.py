@@ -24,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 from wkpipe.errors import ProcessKilled
 from wkpipe.plan.resources import slots
 from wkpipe.steps.read_ahead import ReadAhead
+from wkpipe.storage.process import killed_by
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -114,7 +115,7 @@ class _Pool:
                 message = _read(descriptor, _MESSAGE.size)
                 if len(message) < _MESSAGE.size:
                     how = self._reap(descriptor)
-                    raise ProcessKilled(f"a worker process ended before its time ({how}); perhaps the memory is too small")
+                    raise ProcessKilled(f"a worker process of the job {how}; the same command resumes")
                 done, size = _MESSAGE.unpack(message)
                 if done < 0:
                     raise pickle.loads(_read(descriptor, size))
@@ -124,7 +125,7 @@ class _Pool:
     def _reap(self, descriptor: int) -> str:
         status = os.waitpid(self._done.pop(descriptor), 0)[1]
         os.close(descriptor)
-        return f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {os.WEXITSTATUS(status)}"
+        return killed_by(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else f"ended with exit code {os.WEXITSTATUS(status)}"
 
     def end(self) -> None:
         """End the workers, whatever they are doing: they change nothing on the disk."""
@@ -143,7 +144,8 @@ def _be_worker(parent: int, not_mine: Sequence[int], work: Callable[[int, int], 
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         for descriptor in not_mine:
             os.close(descriptor)

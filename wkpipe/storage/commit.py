@@ -9,18 +9,19 @@
 A crash leaves at most temporary files, which the next run removes: with them goes what an orphan of an older run has
 not renamed yet, and the check before the rename stops one that makes new ones. What slips through between check and
 rename does not bear the mtime of the record that the newer run has or will have, so it is never taken for proven.
-Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C,
-which is what the ledger records.
+Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C;
+the digests that the ledger records come from who encoded the chunks.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ import google_crc32c
 
 from wkpipe.errors import InputRefused
 from wkpipe.storage import disk
+from wkpipe.storage.digest import file_digest
 from wkpipe.storage.process import is_signature_of_dead, signature
 
 _READ_BACK = 4 << 20
@@ -43,11 +45,15 @@ _ABANDONED_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class FileProof:
-    """What identifies a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds."""
+    """What is known of a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds.
+
+    `digest` is the identity of its content, where it is known; see `wkpipe.storage.digest`.
+    """
 
     size: int
     crc32c: int
     mtime_ns: int
+    digest: str = ""
 
 
 def crc32c_of_file(path: Path) -> int:
@@ -69,7 +75,7 @@ class Scratch:
     def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None, root: Path | None = None) -> None:
         self.directory = directory
         self.fence = fence
-        self._root = root
+        self.root = root
         self._admitted: set[Path] = set()
         self._made = False
 
@@ -79,7 +85,7 @@ class Scratch:
         Raises:
             InputRefused: it is.
         """
-        if self._root is None or directory in self._admitted or not directory.is_relative_to(self._root):
+        if self.root is None or directory in self._admitted or not directory.is_relative_to(self.root):
             return
         if (real := os.path.realpath(directory)) != str(directory):
             raise InputRefused(
@@ -107,8 +113,10 @@ def remove_abandoned(directory: Path) -> None:
     """Remove temporary files whose process is dead, or which are old; others may be in use just now."""
     for path in directory.glob("*.tmp"):
         with contextlib.suppress(FileNotFoundError):
+            if stat.S_ISDIR(path.lstat().st_mode):
+                continue
             signed = path.name.split(".")[1:-1]
-            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
                 disk.unlink(path)
 
 
@@ -208,15 +216,15 @@ class PendingGroup:
 
     def __init__(self, scratch: Scratch) -> None:
         self._scratch = scratch
-        self._written: list[tuple[Path, Path, int, int]] = []  # temporary, final, size, crc32c
+        self._written: list[tuple[Path, Path, FileProof]] = []  # temporary, final; the mtime is known at the end
 
-    def add(self, final: Path, data: Any) -> None:
-        """Write one file of the group under a temporary name."""
+    def add(self, final: Path, data: Any, digest: bytes | None = None) -> None:
+        """Write one file of the group under a temporary name; `digest` is that of `data`, where it is known already."""
         raw = data if isinstance(data, bytes) else bytes(data)
         temporary = self._scratch.new_path()
         descriptor = disk.create(temporary)
         # Noted before it is written, so that `discard` finds it if the disk is full.
-        self._written.append((temporary, final, len(raw), google_crc32c.value(raw)))
+        self._written.append((temporary, final, FileProof(len(raw), google_crc32c.value(raw), 0, file_digest(raw, digest))))
         try:
             disk.write(descriptor, raw, final)
         finally:
@@ -227,13 +235,13 @@ class PendingGroup:
         if self._written:
             disk.sync_file_system(self._scratch.directory)
         proofs = {}
-        directories = {final.parent for _, final, _, _ in self._written}
+        directories = {final.parent for _, final, _ in self._written}
         for directory in sorted(directories):
             self._scratch.admit(directory)
             disk.make_directory(directory)
         self._scratch.fence()
-        for temporary, final, size, crc in self._written:
-            proofs[final] = FileProof(size, crc, os.stat(temporary).st_mtime_ns)
+        for temporary, final, proof in self._written:
+            proofs[final] = replace(proof, mtime_ns=os.stat(temporary).st_mtime_ns)
             disk.rename(temporary, final)
         if len(directories) > MOST_SYNCED_ALONE:
             disk.sync_file_system(self._scratch.directory)
@@ -282,18 +290,19 @@ def remove_files(paths: Sequence[Path], scratch: Scratch) -> None:
 
 
 def remove_directory(path: Path, scratch: Scratch) -> None:
-    """Remove a directory: durably it vanishes at once, its content after it. Where there is none, nothing happens.
+    """Remove a directory, or the link in its place: durably it vanishes at once, its content after it. If it is not there, nothing happens.
 
     A directory that is emptied in place could come back in part when the power goes.
     """
-    if not path.is_dir():
+    if not path.is_dir() and not path.is_symlink():
         return
+    scratch.admit(path.parent)
     disk.make_directory(scratch.directory)
-    if os.stat(scratch.directory).st_dev == os.stat(path).st_dev:
+    if os.stat(scratch.directory).st_dev == os.lstat(path).st_dev:
         gone = scratch.directory / f"{uuid.uuid4().hex}.removed"
         disk.rename(path, gone)
         disk.sync_directory(path.parent)
-        disk.remove_tree(gone)
+        disk.remove_tree(gone, scratch.root)
     else:
-        disk.remove_tree(path)
+        disk.remove_tree(path, scratch.root)
         disk.sync_file_system(path.parent)

@@ -14,17 +14,23 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from wkpipe.errors import NotWritable
+from wkpipe.errors import InputRefused, NotWritable
+from wkpipe.storage.access import nearest, owner_and_mode
 
 _REASONS = {
-    errno.ENOSPC: "the disk is full; free some space and run the same command again",
     errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: "the file system is read-only; choose a target that is writable",
-    errno.EACCES: "permission denied; make it writable or choose another target",
-    errno.EPERM: "permission denied; make it writable or choose another target",
+    errno.EROFS: (
+        "the file system is read-only; choose a target that is writable, or if it became read-only just now, "
+        "have the disk checked and mounted again, then run the same command again"
+    ),
     errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
+    errno.ESHUTDOWN: "the disk was shut down; check it, then run the same command again",
 }
-
+_FULL = "the disk is full; free some space and run the same command again"
+NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
+_FEW_INODES = 64
+_MOST_DEPTH = 200
+"""Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
 
 # What file systems answer that lack hard links (FAT, some FUSE), or the sync of a directory (some network ones).
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -41,8 +47,44 @@ def explained(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = _REASONS.get(error.errno or 0) or error.strerror or str(error)
-        raise NotWritable(f"can not write {path}: {reason}") from error
+        path = _shown(Path(path))
+        raise NotWritable(f"can not write {path}: {_reason(error, path)}") from error
+
+
+def _shown(path: Path) -> Path:
+    """Return what a message names: the directory of a temporary file, whose own name tells nobody anything."""
+    return path.parent if path.suffix == ".tmp" else path
+
+
+def _reason(error: OSError, path: Path) -> str:
+    code = error.errno or 0
+    if code == errno.ENOSPC:
+        return NO_INODES if has_no_inodes(path) else _FULL
+    if code in (errno.EACCES, errno.EPERM):
+        return _denied(path)
+    return _REASONS.get(code) or error.strerror or str(error)
+
+
+def has_no_inodes(path: Path) -> bool:
+    """True if the file system of a path has a fixed number of inodes and hardly any is free (what failed has given some back)."""
+    with contextlib.suppress(OSError):
+        found = os.statvfs(nearest(path))
+        return found.f_files > 0 and found.f_favail < _FEW_INODES
+    return False
+
+
+def refusal(path: Path, code: int) -> NotWritable:
+    """Return the error for an `errno` that somebody else has met with at a path."""
+    return NotWritable(f"can not write {path}: {_reason(OSError(code, os.strerror(code)), path)}")
+
+
+def _denied(path: Path) -> str:
+    """Say whose the directory is that may not be changed, or the file in it."""
+    found = nearest(path)
+    if not found.is_dir() and not os.access(found.parent, os.W_OK | os.X_OK):
+        found = found.parent
+    where = "" if found == path else f"{found}: "
+    return f"permission denied ({where}{owner_and_mode(found)}); make it writable or choose another target"
 
 
 MOST_SMALL_BYTES = 1 << 16
@@ -197,17 +239,71 @@ def unlink(path: Path) -> None:
         os.unlink(path)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a directory with all that is in it; what is gone already is fine. Links in it are removed, not followed."""
+def remove_tree(path: Path, root: Path | None = None) -> None:
+    """Remove a directory with all that is in it, or the link in its place; what is gone already is fine.
+
+    Directories are opened one in the other, so no link is followed: neither in the directory, nor on the way to it from
+    `root` (by default, its parent).
+
+    Raises:
+        InputRefused: a link is on the way.
+    """
     with explained(path), contextlib.suppress(FileNotFoundError):
-        with os.scandir(path) as found:
-            entries = list(found)
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                remove_tree(Path(entry.path))
+        parent = _open_below(path.parent, root if root is not None and path.parent.is_relative_to(root) else path.parent)
+        try:
+            _remove(path.name, parent, _MOST_DEPTH)
+        finally:
+            os.close(parent)
+
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
+"""What opening anything but a directory answers, with O_NOFOLLOW a link too."""
+
+
+def _open_below(path: Path, root: Path) -> int:
+    """Open a directory step by step from `root`."""
+    descriptor = os.open(root, _DIRECTORY)
+    for name in path.relative_to(root).parts:
+        try:
+            below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+        except OSError as error:
+            if error.errno in _NO_DIRECTORY:
+                raise InputRefused(f"{path}: {name} is a link or no directory; nothing is removed there: remove it yourself") from None
+            raise
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
+
+
+def _remove(name: str, parent: int, depth: int) -> None:
+    """Remove what has a name in an open directory."""
+    try:
+        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_DIRECTORY:
+            raise
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=parent)
+        return
+    try:
+        if not depth:
+            raise OSError(errno.ELOOP, f"directories are nested deeper than {_MOST_DEPTH} levels; remove them yourself")
+        with os.scandir(descriptor) as found:
+            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        for inner, is_directory in names:
+            if is_directory:
+                _remove(inner, descriptor, depth - 1)
             else:
-                unlink(Path(entry.path))
-        os.rmdir(path)
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(inner, dir_fd=descriptor)
+    finally:
+        os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        os.rmdir(name, dir_fd=parent)
 
 
 def make_directory(path: Path) -> None:
@@ -220,9 +316,24 @@ def make_directory(path: Path) -> None:
     sync_directory(path.parent)
 
 
+def try_to_write(path: Path) -> None:
+    """Write a small file and remove it.
+
+    Raises:
+        NotWritable: the disk does not take it; says why.
+    """
+    descriptor = create(path)
+    try:
+        write(descriptor, b"?", path)
+        sync(descriptor, path)
+    finally:
+        os.close(descriptor)
+        unlink(path)
+
+
 def note(path: Path, text: str) -> None:
     """Write a small file that informs and proves nothing: not synced, and a disk that can not take it is no error."""
-    _inform(path, text, os.O_TRUNC)
+    _inform(path, text, os.O_TRUNC | os.O_NOFOLLOW)
 
 
 def add_note(path: Path, text: str) -> None:

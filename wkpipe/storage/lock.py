@@ -5,10 +5,15 @@ and Lustre alike, and the lock always tells who holds it. (Where there are no ha
 A lock whose holder is surely dead is taken over. For that the one who takes over first takes a lock of its own that is
 named after the dead one's token; only its holder may remove a lock with that token, after it looked again. So a slow
 process can never remove the lock of one that was faster.
+
+Whether a holder on another host is alive cannot be seen. Nobody holds the lock for longer than some changes of small files
+take; one that is much older (`EXPIRY_SECONDS`) was left behind, or came along with a copy of the dataset. A holder that was
+asleep for that long finds out before it writes (`check`).
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import os
@@ -27,6 +32,7 @@ from wkpipe.storage.process import is_gone, pid_namespace, start_ticks, this_sys
 
 LOCK_FILE_NAME: Final = "metadata.lock"
 _TOKEN = re.compile("[0-9a-f]{32}")
+EXPIRY_SECONDS: Final = 900.0
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
 
@@ -139,8 +145,23 @@ class MetadataLock:
             disk.unlink(temporary)
         return mine
 
+    def check(self) -> None:
+        """Make sure that this process still holds the lock.
+
+        Raises:
+            TryAgain: another one has taken it over.
+        """
+        found = read_holder(self.path)
+        if self._holder is None or found is None or found.token != self._holder.token:
+            raise TryAgain(f"{self.path}: another process has taken over the lock ({found or 'it is gone'}); run the same command again")
+
     def _is_dead(self, holder: Holder) -> bool:
-        return holder.is_surely_dead()
+        return holder.is_surely_dead() or (not holder.is_surely_alive() and self._is_expired())
+
+    def _is_expired(self) -> bool:
+        with contextlib.suppress(OSError):
+            return time.time() - os.stat(self.path).st_mtime > EXPIRY_SECONDS
+        return False
 
     def _remove_dead(self, dead: Holder, deadline: float) -> None:
         """Remove the lock of a dead holder, unless somebody else did so already."""

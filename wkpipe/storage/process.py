@@ -1,12 +1,14 @@
-"""Who a process is, so that others can tell later whether it still runs."""
+"""Who a process is, so that others can tell later whether it still runs; and in words, what stopped it."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import os
 import resource
+import signal
 import socket
 from pathlib import Path
 
@@ -84,3 +86,45 @@ def peak_memory() -> int:
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) << 10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+
+
+# -- what stopped a process -----------------------------------------------------------------------------------------
+
+
+def killed_by(number: int) -> str:
+    """Say by which signal a process was killed, and what that may mean.
+
+    >>> killed_by(15)
+    'was killed by signal 15 (SIGTERM)'
+    """
+    try:
+        name = f" ({signal.Signals(number).name})"
+    except ValueError:
+        name = ""
+    return f"was killed by signal {number}{name}{', perhaps for its memory' if number == signal.SIGKILL else ''}"
+
+
+def limit_reached(error: BaseException) -> str | None:
+    """Return in one line which limit of the system an error means; None for any other error."""
+    if isinstance(error, MemoryError):
+        return "out of memory; give the job more, or fewer threads"
+    if isinstance(error, RuntimeError) and "can't start new thread" in str(error):
+        return process_limit()
+    if isinstance(error, OSError) and error.errno == errno.EAGAIN and error.filename is None:
+        return process_limit()
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"the limit of open files ({_limit('-n', resource.RLIMIT_NOFILE)}) is reached; raise it and run the same command again"
+    return None
+
+
+def process_limit() -> str:
+    """Say that the system gives no more processes or threads, and which limits there are."""
+    limits = [_limit("-u", resource.RLIMIT_NPROC)]
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        limits.append(_limit("-v", resource.RLIMIT_AS, 1024))
+    return f"the limit of processes and threads ({', '.join(limits)}) is reached; raise it, or use --jobs 1; the same command resumes"
+
+
+def _limit(option: str, which: int, unit: int = 1) -> str:
+    soft = resource.getrlimit(which)[0]
+    return f"ulimit {option} {'unlimited' if soft == resource.RLIM_INFINITY else soft // unit}"

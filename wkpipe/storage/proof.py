@@ -3,34 +3,89 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 Position: TypeAlias = tuple[int, ...]
 
+UNKNOWN_CRC: Final = -1
 
-@dataclass(frozen=True)
+MTIME: Final = "mtime"  # of a file, in nanoseconds
+MTIMES: Final = "mtimes"  # of a block of chunk files: keys, sizes and mtimes, hashed
+ETAG: Final = "etag"  # of an object in an object store
+
+
+class Stamp(NamedTuple):
+    """What a place says of a unit's files, and says differently after every change: its kind, and the value."""
+
+    kind: str
+    value: int | str
+
+
+@dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """What can be seen of a unit's files without reading them: how many, their bytes in all, the newest mtime."""
+    """What can be seen of a unit's files without reading them: how many, their bytes in all, and their stamp.
+
+    `mtime_ns` is the newest mtime, by which records of the first version know a block of chunk files.
+    """
 
     files: int
     size: int
+    stamp: Stamp
     mtime_ns: int
 
 
 @dataclass(frozen=True, slots=True)
 class UnitProof:
-    """What identifies the content of a unit: `UnitFacts` and a checksum.
+    """What identifies the content of a unit.
 
-    For a storage shard `crc32c` is the CRC-32C of the file. For a block of chunk files it is the CRC-32C of a table
-    with one line ``<chunk key> <size> <crc32c, 8 hex digits>\\n`` per file, sorted by key (the path below the array).
-    A unit that holds nothing but the fill value has no files: `files` = `size` = `crc32c` = `mtime_ns` = 0.
+    `digest` is the identity of the content, see `wkpipe.storage.digest`; empty where it is not known. For a storage
+    shard `crc32c` is the CRC-32C (RFC 3720) of the file. For a block of chunk files it is that of a table with one line
+    ``<chunk key> <size> <crc32c, 8 hex digits>\\n`` per file, sorted by key (the path below the array); -1: not known.
+    It is there for transports, and proves nothing. A unit that holds nothing but the fill value has no files: `FILL`.
     """
 
     files: int
     size: int
     crc32c: int
-    mtime_ns: int
+    stamp: Stamp
+    digest: str = ""
 
     @property
     def is_fill(self) -> bool:
         return self.files == 0
+
+    @property
+    def is_known(self) -> bool:
+        """True if the content is known, so that other files can be compared with it."""
+        return self.is_fill or bool(self.digest)
+
+    def matches(self, facts: UnitFacts | None) -> bool:
+        """True if files with these facts can be the recorded ones: number, size and stamp agree, or both are absent."""
+        if facts is None:
+            return self.is_fill
+        if (facts.files, facts.size) != (self.files, self.size):
+            return False
+        return self.stamp == facts.stamp or self.stamp == (MTIME, facts.mtime_ns)
+
+    def has_content_of(self, other: UnitProof | None) -> bool:
+        """True if both are known to have the same content."""
+        if other is None:
+            return self.is_fill
+        return self.is_known and (self.files, self.size, self.digest) == (other.files, other.size, other.digest)
+
+
+FILL: Final = UnitProof(0, 0, 0, Stamp(MTIME, 0))
+
+
+def unread(facts: UnitFacts | None) -> UnitProof:
+    """Return the proof of files that were not read: it holds as long as their stamp does."""
+    return FILL if facts is None else UnitProof(facts.files, facts.size, UNKNOWN_CRC, facts.stamp)
+
+
+def is_other_content(recorded: UnitProof, found: UnitProof) -> bool:
+    """True if files surely have another content than the recorded one; a recorded CRC-32C can tell that, but never the contrary."""
+    if (recorded.files, recorded.size) != (found.files, found.size):
+        return True
+    if recorded.digest and found.digest:
+        return recorded.digest != found.digest
+    return UNKNOWN_CRC not in (recorded.crc32c, found.crc32c) and recorded.crc32c != found.crc32c

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.geometry import Mag
+from wkpipe.storage.access import check_readable, exists, is_directory
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.inside import refuse_links, refuse_strangers
 from wkpipe.storage.lease import Epoch
 
 STATE_NAME = ".wkpipe"
@@ -23,6 +25,7 @@ ARRAYS, LEDGERS = "arrays", "ledger"
 class Locations:
     """The directories of one dataset; `state` is where wkpipe keeps what it knows of it.
 
+    The state may be elsewhere; `locks` are always in the dataset, because they belong to the data that is written.
     `remade` names the mags (layer, mag) that are being made anew beside the old ones: their arrays and ledgers lie apart.
     """
 
@@ -32,23 +35,55 @@ class Locations:
 
     @classmethod
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
-        """Choose the state directory: the given one, else inside the dataset, else in the user's state directory.
+        """Choose the state directory: the given one, else the one inside the dataset; never any other.
 
         `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path.
 
         Raises:
-            InputRefused: the state inside of the dataset is a link to somewhere else.
+            InputRefused: there is anything but files and directories in the state; or a path has a line break.
         """
         root = dataset.resolve()
+        inside = root / STATE_NAME
+        refuse_links(inside, inside / "locks")
         chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
         if chosen is None:
-            inside = root / STATE_NAME
-            if _can_be_written(inside):
-                _refuse_links(inside, *(inside / name for name in _STATE_PARTS))
-                return cls(root, inside)
-            chosen = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "wkpipe"
-        key = hashlib.sha256(str(root).encode()).hexdigest()[:16]
-        return cls(root, chosen.resolve() / f"{root.name}-{key}")
+            return cls(root, inside)._checked()
+        return cls(root, chosen.resolve() / state_key(root))._checked()
+
+    def _checked(self) -> Locations:
+        """Return the locations, if nothing that wkpipe goes by can be led astray by what somebody has put there."""
+        if {"\n", "\r"} & {*str(self.dataset), *str(self.state)}:
+            raise InputRefused(f"{str(self.dataset)!r}: a path with a line break is not supported; rename the directory")
+        for state in {self.state, self.dataset / STATE_NAME}:
+            refuse_strangers(state, _UNREAD)
+        return self
+
+    def root_of(self, path: Path) -> Path:
+        """Return the directory that a path must not leave through a link: the dataset, or a state elsewhere."""
+        return self.state if path.is_relative_to(self.state) and not self.state.is_relative_to(self.dataset) else self.dataset
+
+    @property
+    def inside(self) -> Path:
+        """The directory in the dataset that is wkpipe's own: locks and temporary files, and the state unless that is elsewhere."""
+        return self.dataset / STATE_NAME
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the state is in the dataset."""
+        return self.state == self.inside
+
+    @property
+    def has_state(self) -> bool:
+        """Whether the state directory holds anything that wkpipe knows of the dataset."""
+        return exists(self.conversion) or is_directory(self.ledgers)
+
+    def check_readable(self) -> None:
+        """Make sure that the state can be read as far as it exists.
+
+        Raises:
+            UnreadableInput: it belongs to somebody who lets nobody else read it.
+        """
+        check_readable((self.state, *(self.state / name for name in _KNOWLEDGE)), READ_FIX)
 
     def array(self, layer: str, mag: Mag) -> Path:
         """Return where wkpipe puts a mag's array.
@@ -57,10 +92,10 @@ class Locations:
             InputRefused: the layer's or the mag's directory is a link: what it leads to is only read.
         """
         directory = self.dataset / layer
-        _refuse_links(directory, directory / str(mag))
+        refuse_links(directory, directory / str(mag))
         if (layer, mag) in self.remade:
             directory = self.remade_data(layer) / ARRAYS
-            _refuse_links(self.data_temporary.parent / REMADE, directory.parent, directory, directory / str(mag))
+            refuse_links(directory.parent.parent, directory.parent, directory, directory / str(mag))
         return directory / str(mag)
 
     def ledger(self, layer: str, mag: Mag) -> Path:
@@ -68,13 +103,15 @@ class Locations:
 
         Raises:
             InputRefused: it is a link.
+            UnreadableInput: it cannot be read.
         """
         if (layer, mag) in self.remade:
             directory = self.remade_state(layer) / LEDGERS
-            _refuse_links(self.state / REMADE, directory.parent)
+            refuse_links(self.state / REMADE, directory.parent)
         else:
             directory = self.ledgers / layer
-        _refuse_links(directory, directory / str(mag))
+        refuse_links(directory, directory / str(mag))
+        check_readable((directory, directory / str(mag)), READ_FIX)
         return directory / str(mag)
 
     @property
@@ -86,13 +123,25 @@ class Locations:
         """Return the file that says how a mag is made."""
         return self.ledger(layer, mag) / "recipe.json"
 
+    def written(self, layer: str, mag: Mag) -> Path:
+        """Return the file that says that a mag was written to by hand, and has no recipe any more."""
+        return self.ledger(layer, mag) / "written.json"
+
     def remade_data(self, layer: str) -> Path:
         """Return where what is made anew of a layer lies, and the old arrays until they are deleted: on the dataset's file system."""
-        return self.data_temporary.parent / REMADE / layer
+        beside_state = self.state / REMADE / layer
+        if layer and is_directory(beside_state / ARRAYS):  # where an earlier version began, if that is another place
+            return beside_state
+        return self.inside / REMADE / layer
 
     def remade_state(self, layer: str) -> Path:
         """Return where the ledgers of what is made anew of a layer lie, and the note that it takes the place of the old."""
         return self.state / REMADE / layer
+
+    @property
+    def identity(self) -> Path:
+        """The file with the dataset's id: with the data, wherever the state is."""
+        return self.dataset / STATE_NAME / "dataset.json"
 
     @property
     def conversion(self) -> Path:
@@ -106,6 +155,12 @@ class Locations:
 
     @property
     def locks(self) -> Path:
+        """The directory of lease, epoch and locks: with the data, wherever the state is."""
+        return self.inside / "locks"
+
+    @property
+    def earlier_locks(self) -> Path:
+        """Where an earlier version kept lease and epoch: with the state."""
         return self.state / "locks"
 
     @property
@@ -124,21 +179,28 @@ class Locations:
 
     @property
     def data_temporary(self) -> Path:
-        """The directory for temporary files of arrays and properties: a rename can not leave a file system."""
-        if _device(self.state) == _device(self.dataset):
-            return self.temporary
-        return self.dataset / STATE_NAME / "tmp"
+        """The directory for temporary files of arrays and properties: a rename cannot leave a file system, nor a mount."""
+        return self.inside / "tmp"
 
     def scratch(self, epoch: Epoch) -> Scratch:
         """Return where the run with this epoch puts temporary files of the state; none gets its name once the lease is lost."""
-        return Scratch(self.temporary / _epoch_name(epoch), epoch.check)
+        return Scratch(self.temporary / _epoch_name(epoch), epoch.check, self.root_of(self.temporary))
 
     def data_scratch(self, epoch: Epoch) -> Scratch:
         """Return the like for temporary files of arrays and properties."""
         return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset)
 
 
-_STATE_PARTS = ("copies", "ledger", "locks", REMADE, "runs", "tmp", UPLOADS)
+READ_FIX = "ask its owner for the right to read it, or give another state directory with --state-dir"
+
+_KNOWLEDGE = ("conversion.json", "copies", "ledger", REMADE)
+_UNREAD = ("runs/*", "tmp/*", ".snakemake", f"{REMADE}/*/{ARRAYS}/*", f"{REMADE}/*/old/*")
+"""What is only removed, or never used; and arrays, which `Locations.array` looks at: their inner links are followed for reading."""
+
+
+def state_key(root: Path) -> str:
+    """Return the name of a dataset's state among those of other datasets; `root` is resolved."""
+    return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:16]}"
 
 
 def uploads_directory(state: Path) -> Path:
@@ -153,35 +215,9 @@ def upload_directory(state: Path, key: str) -> Path:
         InputRefused: it is a link.
     """
     directory = uploads_directory(state) / key
-    _refuse_links(directory)
+    refuse_links(directory)
     return directory
-
-
-def _refuse_links(*paths: Path) -> None:
-    """Refuse links where wkpipe writes and removes: they would lead its hand out of the dataset."""
-    for path in paths:
-        if path.is_symlink():
-            raise InputRefused(
-                f"{path} is a link that leads out to {os.path.realpath(path)}; wkpipe writes only inside of the dataset: "
-                "put a copy in the place of the link, or remove it"
-            )
 
 
 def _epoch_name(epoch: Epoch) -> str:
     return f"{epoch.number:06d}"
-
-
-def _existing(path: Path) -> Path:
-    """Return the path itself or its nearest parent that exists."""
-    while not path.exists():
-        path = path.parent
-    return path
-
-
-def _device(path: Path) -> int:
-    return _existing(path).stat().st_dev
-
-
-def _can_be_written(state: Path) -> bool:
-    """Whether a directory exists and is writable, or can be made below its nearest existing parent."""
-    return os.access(_existing(state), os.W_OK | os.X_OK)

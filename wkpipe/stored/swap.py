@@ -1,9 +1,16 @@
-"""Swap: the note that mags which were made anew take the place of the old ones; while it is there, that has begun and not ended."""
+"""Swap: the note that mags which were made anew take the place of the old ones; while it is there, that has begun and not ended.
+
+A run finds the note that an earlier run has left, and must end what that has begun. But the note came with the dataset: it is
+data. So it can do no more than any run with ``--overwrite-existing``: it names mags of its layer that are coarser than the
+finest one, their directories by the names that mags have, and new mags that exist beside them or are in their place already.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, UnreadableInput
@@ -11,6 +18,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties, mag_from_json
+from wkpipe.metadata.store import PropertiesFile
 from wkpipe.stored.locations import LEDGERS, Locations
 
 
@@ -67,22 +75,65 @@ def load_swap(locations: Locations, layer: str) -> Swap | None:
     """Return the swap of a layer that has begun; None where there is none.
 
     Raises:
-        MetadataError: the note can not be read, or is none.
+        MetadataError: the note can not be read, or no run of wkpipe can have written it.
     """
     path = swap_file(locations, layer)
     try:
         node = JsonNode.read(path)
         if node is None:
             return None
-        names = tuple(_name(item) for item in node.child("directories").items())
         old = tuple(mag_from_json(item) for item in node.child("old").items())
-        return Swap(layer, old, names, tuple(MagProperties.from_json(item) for item in node.child("new").items()))
+        names = tuple(_directory(item, old) for item in node.child("directories").items())
+        new = tuple(_new_mag(item, layer) for item in node.child("new").items())
+        if not new:
+            raise node.child("new").error("at least one mag")
+        swap = Swap(layer, old, names, new)
+        _check_coarser(swap, locations, node)
+        _check_there(swap, locations, node)
+        return swap
     except (MetadataError, UnreadableInput) as error:
         raise MetadataError(f"{error}; remove the file and make the mags again with --overwrite-existing") from None
 
 
-def _name(node: JsonNode) -> str:
+def directory_names(mag: Mag) -> tuple[str, str]:
+    """Return the names that a mag's directory may have: short and long."""
+    return str(mag), mag.to_long_str()
+
+
+def _directory(node: JsonNode, mags: Sequence[Mag]) -> str:
+    """Return the name of a directory, which must be one that the given mags have."""
     text = node.text()
-    if text in ("", ".", "..") or "/" in text or "\0" in text:
-        raise node.error("the name of a directory")
+    if text not in {name for mag in mags for name in directory_names(mag)}:
+        raise node.error("the directory of one of the old mags")
     return text
+
+
+def _new_mag(node: JsonNode, layer: str) -> MagProperties:
+    entry = MagProperties.from_json(node)
+    if entry.path != f"./{layer}/{entry.mag}":
+        raise node.child("path").error(f"./{layer}/{entry.mag}")
+    return entry
+
+
+def _check_coarser(swap: Swap, locations: Locations, node: JsonNode) -> None:
+    """Make sure that the finest mag of the layer stays: everything else is made of it."""
+    layer = PropertiesFile(locations.dataset, locations.state).read().layer(swap.layer)
+    # While directories are renamed, neither old nor new mags are in the properties: the finest one always is.
+    finest = min((entry.mag for entry in layer.mags), default=None)
+    named = {*swap.old, *(entry.mag for entry in swap.new)}
+    if finest is None or any(mag == finest or any(a < b for a, b in zip(mag, finest, strict=True)) for mag in named):
+        raise node.child("old").error(f"mags that are coarser than {finest}, the finest of layer {swap.layer}")
+
+
+def _check_there(swap: Swap, locations: Locations, node: JsonNode) -> None:
+    """Make sure that the new mags exist: beside the old ones, all of them, as long as anything of the old ones is in its place."""
+    mags = [entry.mag for entry in swap.new]
+    apart = replace(locations, remade=frozenset((swap.layer, mag) for mag in mags))
+    place = replace(locations, remade=frozenset())
+    lost = [mag for mag in mags if not apart.array(swap.layer, mag).is_dir() and not place.array(swap.layer, mag).is_dir()]
+    old = [locations.dataset / swap.layer / name for name in {*swap.directories} - {str(mag) for mag in mags}]
+    old += [place.ledger(swap.layer, mag) for mag in swap.old if mag not in mags]
+    if any(map(os.path.lexists, old)):  # these are set aside before the first of the new ones gets its place
+        lost = [mag for mag in mags if not apart.array(swap.layer, mag).is_dir()]
+    if lost:
+        raise node.child("new").error(f"mags that were made: mag {lost[0]} is not in {apart.array(swap.layer, lost[0]).parent}")

@@ -38,4 +38,4 @@ onsuccess:
 
 
 onerror:
-    RUN.fail()
+    RUN.fail(log)

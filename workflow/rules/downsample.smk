@@ -18,5 +18,6 @@ rule downsample:
     params:
         run=run_of,
         python=RUN.python,
+        script=RUN.script,
     shell:
-        "{params.python:q} -m wkpipe step {params.run:q} {wildcards.task:q} > {log:q} 2>&1"
+        "bash {params.script:q} {params.python:q} {params.run:q} {wildcards.task:q} > {log:q} 2>&1"

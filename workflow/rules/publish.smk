@@ -20,5 +20,7 @@ rule publish:
         runtime=runtime_of,
     params:
         run=run_of,
-    script:
-        "../scripts/publish.py"
+        python=RUN.python,
+        script=RUN.script,
+    shell:
+        "bash {params.script:q} {params.python:q} {params.run:q} {wildcards.task:q} > {log:q} 2>&1"

@@ -37,7 +37,7 @@ class Fault:
     performed: bool = False
     meanwhile: bool = False  # not for chunks
     content_type: str | None = None
-    body: str | None = None  # another body
+    body: str | bytes | None = None  # another body
     truncate: bool = False  # half the body, as a complete answer
     cut: bool = False  # half the body, then the connection closes
 

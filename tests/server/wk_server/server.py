@@ -56,6 +56,12 @@ class WkServer:
     def start_datastore(self) -> None:
         self._datastore.start()
 
+    def move_datastore(self) -> None:
+        """Have the datastore listen on another port from now on."""
+        self._datastore.stop()
+        self._datastore.port = 0
+        self._datastore.start()
+
     @property
     def url(self) -> str:
         """The origin of WEBKNOSSOS, which a user gives."""
@@ -320,7 +326,7 @@ def _spoiled(fault: Fault, answer: Answer) -> Answer:
     if fault.content_type is not None:
         answer.content_type = fault.content_type
     if fault.body is not None:
-        answer.body = fault.body.encode()
+        answer.body = fault.body if isinstance(fault.body, bytes) else fault.body.encode()
     if fault.truncate:
         answer.body = answer.body[: len(answer.body) // 2]
     if fault.cut:

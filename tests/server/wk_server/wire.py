@@ -220,7 +220,8 @@ class Listener:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in list(self._threads):
-            thread.join(10)
+            if thread.ident is not None:  # a connection may come just now
+                thread.join(10)
 
     def _run(self, target: Callable[[socket.socket], None], connection: socket.socket) -> None:
         def run() -> None:

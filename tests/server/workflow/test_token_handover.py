@@ -9,26 +9,34 @@ from pathlib import Path
 
 import pytest
 
-from wkpipe.errors import ServerError
+from wkpipe.errors import ServerError, UsageError
 from wkpipe.server.token import Token
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
+from wkpipe.storage.seal import VARIABLE, Seal
 
 SECRET = "a-secret-that-nobody-sees"
 READ = (
     "import sys; from pathlib import Path; from wkpipe.steps.token_handover import token_handed_over\n"
-    "print(len(token_handed_over(Path(sys.argv[1])).reveal()))"
+    "from wkpipe.storage.seal import Seal\n"
+    "print(len(token_handed_over(Path(sys.argv[1]), Seal.of_environment()).reveal()))"
 )
+SEAL = Seal.new()
+
+
+def note_place(run: Path, place: str, seal: Seal = SEAL) -> None:
+    (run / PLACE_FILE).write_bytes(seal.sealed(PLACE_FILE, place.encode()))
 
 
 def test_another_process_gets_it_as_long_as_the_first_one_keeps_it(tmp_path: Path) -> None:
     with kept_in_memory(Token(SECRET)) as place:
-        (tmp_path / PLACE_FILE).write_text(place)
+        note_place(tmp_path, place)
         for _ in range(2):  # as when the job is tried again
-            result = subprocess.run([sys.executable, "-c", READ, tmp_path], capture_output=True, text=True, check=True)
+            environment = os.environ | {VARIABLE: SEAL.variable}
+            result = subprocess.run([sys.executable, "-c", READ, tmp_path], capture_output=True, text=True, check=True, env=environment)
             assert result.stdout.strip() == str(len(SECRET))
-        assert token_handed_over(tmp_path).reveal() == SECRET
+        assert token_handed_over(tmp_path, SEAL).reveal() == SECRET
     with pytest.raises(ServerError, match="set WK_TOKEN and run the same command again"):
-        token_handed_over(tmp_path)
+        token_handed_over(tmp_path, SEAL)
 
 
 def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
@@ -42,14 +50,21 @@ def test_another_file_at_the_same_place_is_not_taken_for_it(tmp_path: Path) -> N
     """The process may be gone, and its number be that of another one."""
     (tmp_path / "other").write_text(SECRET)
     with (tmp_path / "other").open("rb") as file:
-        (tmp_path / PLACE_FILE).write_text(f"/proc/{os.getpid()}/fd/{file.fileno()}")
+        note_place(tmp_path, f"/proc/{os.getpid()}/fd/{file.fileno()}")
         with pytest.raises(ServerError, match="no token"):
-            token_handed_over(tmp_path)
+            token_handed_over(tmp_path, SEAL)
+
+
+def test_another_run_does_not_say_where_it_is(tmp_path: Path) -> None:
+    with kept_in_memory(Token(SECRET)) as place:
+        note_place(tmp_path, place, Seal(SEAL.run, b"another secret"))
+        with pytest.raises(UsageError, match="was not written by the process that started the run"):
+            token_handed_over(tmp_path, SEAL)
 
 
 def test_without_a_token_the_job_says_so(tmp_path: Path) -> None:
     with pytest.raises(ServerError, match="no token"):
-        token_handed_over(tmp_path)
+        token_handed_over(tmp_path, SEAL)
 
 
 def test_once_it_is_taken_the_environment_has_it_no_more() -> None:

@@ -82,7 +82,7 @@ class Watch:
                 for process in self.root.children(recursive=True):
                     with contextlib.suppress(psutil.Error, OSError):
                         line = " ".join(process.cmdline())
-                        is_job = "wkpipe step" in line or "/scripts/" in line
+                        is_job = "wkpipe step" in line or "step.sh" in line
                         if is_job:
                             self.jobs.add(line)
                         elif self.only_jobs:

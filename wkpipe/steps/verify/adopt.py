@@ -10,8 +10,9 @@ from pathlib import Path
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import ArraySpec, Position, UnitProof
 from wkpipe.plan.mag_plan import DOWNSAMPLE
-from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
+from wkpipe.steps.permission import check_writable_state
 from wkpipe.steps.verify.dataset import OnUnit, verdicts
 from wkpipe.steps.verify.deep import deep_check
 from wkpipe.steps.verify.freshness import recorded_tokens
@@ -20,12 +21,15 @@ from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.neighbours import Neighbours
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import UnitCheck
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.lease import RunLease
+from wkpipe.storage.commit import replace_file
+from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold
+from wkpipe.storage.proof import FILL
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.identity import identity_file, identity_of_array
+from wkpipe.stored.lease import DatasetLease, Lookout
+from wkpipe.stored.locations import Locations
 
-_FILL = UnitProof(0, 0, 0, 0)
 _BATCH = 64
 
 
@@ -47,24 +51,38 @@ def adopt_dataset(
         UnreadableInput, MetadataError: there is no dataset, or its properties are broken.
         TryAgain: another run works on the dataset.
     """
-    dataset = StoredDataset.open(root, state_dir)
+    locations = Locations.of(root, state_dir)
+    with Lookout.begin(locations, break_lock).refusals_checked():
+        dataset = StoredDataset.open(root, state_dir)
+        list(selection.mags(dataset))
+    check_writable_state(locations)
+    with DatasetLease(locations, break_lock) as lease:
+        return adopt_selection(dataset, lease.epoch, selection, threads, on_unit)
+
+
+def adopt_selection(dataset: StoredDataset, epoch: Epoch, selection: Selection, threads: int = 1, on_unit: OnUnit | None = None) -> int:
+    """Adopt under a lease that a run holds; see `adopt_dataset`."""
     locations, count = dataset.locations, 0
-    with RunLease(locations.locks, Scratch(locations.locks), break_lock) as lease:
-        scratch = locations.scratch(lease.epoch)
-        for layer, entry in selection.mags(dataset):
-            try:
-                mag = MagOnDisk.open(dataset, layer, entry)
-            except WkpipeError:  # verify names it
-                continue
-            directory = locations.ledger(layer.name, entry.mag)
-            work = _MagAdoption(mag, Ledger.load(directory), selection, threads, on_unit)
-            with LedgerWriter(directory, lease.epoch.number, "adopted") as writer:
-                for records in work.records():
-                    lease.epoch.check()
-                    writer.add(*records)
-                    count += len(records)
-            if bad_lines(directory).damaged:
-                fold(directory, lease.epoch.number, scratch)
+    for layer, entry in selection.mags(dataset):
+        try:
+            mag = MagOnDisk.open(dataset, layer, entry)
+        except WkpipeError:  # verify names it
+            continue
+        directory = locations.ledger(layer.name, entry.mag)
+        if mag.is_replaced:
+            continue  # verify says so, and how its records are dropped
+        work = _MagAdoption(mag, Ledger.load(directory), selection, threads, on_unit)
+        with LedgerWriter(directory, epoch.number, "adopted") as writer:
+            for records in work.records():
+                epoch.check()
+                writer.add(*records)
+                count += len(records)
+        if selection.is_first_part:
+            path = identity_file(locations, layer.name, entry.mag)
+            if not path.exists():
+                replace_file(path, identity_of_array(mag.array.path, mag.array.spec).to_bytes(), locations.scratch(epoch))
+        if bad_lines(directory).damaged and selection.part == (1, 1):
+            fold(directory, epoch.number, locations.scratch(epoch))
     return count
 
 
@@ -95,14 +113,14 @@ class _MagAdoption:
                 continue
             if verdict.proof is None and verdict.unit in suspects and neighbours.evidence_of_loss(verdict.unit) is not None:
                 continue
-            found.append(self._record(verdict.unit, verdict.proof or _FILL))
+            found.append(self._record(verdict.unit, verdict.proof or FILL))
         return [found[i : i + _BATCH] for i in range(0, len(found), _BATCH)]
 
     def _lacks_proof(self, unit: Position) -> bool:
         record = self.ledger.get(unit)
         if record is None:
             return True
-        return record.proof.crc32c == UNKNOWN_CRC and record.matches(self.mag.array.unit_facts(unit))
+        return not record.proof.is_known and record.matches(self.mag.array.unit_facts(unit))
 
     def _record(self, unit: Position, proof: UnitProof) -> Record:
         known = self.ledger.get(unit)

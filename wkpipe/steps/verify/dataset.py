@@ -20,11 +20,12 @@ from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.steps.verify.deep import DeepCheck, deep_check
 from wkpipe.steps.verify.files import leftovers, live_run, stray_files
-from wkpipe.steps.verify.freshness import Freshness, freshness_of, recorded_tokens
+from wkpipe.steps.verify.freshness import freshness, read_tokens
 from wkpipe.steps.verify.ledger import StateDamage, bad_lines, ledger_damage, state_damage
 from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
 from wkpipe.steps.verify.metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
 from wkpipe.steps.verify.neighbours import Neighbours
+from wkpipe.steps.verify.properties import property_findings
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
@@ -123,6 +124,7 @@ class _Verification:
     only_decoded: int = 0
     bytes_read: int = 0
     newest_epoch: int = 0
+    other: dict[tuple[str, Mag], set[Position]] = field(default_factory=dict)
     is_ours: bool = False
     is_converted: bool = False
     problems: list[Problem] = field(default_factory=list)
@@ -155,7 +157,7 @@ class _Verification:
 
     def _opened(self, layer: LayerProperties, entry: MagProperties) -> _MagCheck | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
-        if entry.path is not None and "://" in entry.path:
+        if entry.is_remote:
             self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
         self.mags += 1
@@ -222,6 +224,8 @@ class _Verification:
         for verdict in verdicts((check.check(unit) for unit in check.units), self.threads):
             self.bytes_read += verdict.bytes_read
             check.touched += verdict.is_touched
+            if verdict.is_other:
+                self.other.setdefault((mag.layer.name, mag.entry.mag), set()).add(verdict.unit)
             if verdict.problem is not None:
                 self.problems.append(verdict.problem)
             elif verdict.is_absent and check.neighbours is not None and not check.is_made:
@@ -246,6 +250,11 @@ class _Verification:
 
     def _check_mag(self, check: _MagCheck) -> None:
         mag, ledger = check.mag, check.ledger
+        if mag.is_replaced:
+            forget = verify_command(self.dataset.locations, None, None, "--forget")
+            self._note(
+                mag, f"another tool has made it again, its records do not count; `{forget} {mag.layer.name}/{mag.entry.mag}` drops them"
+            )
         for damage in ledger_damage(mag, ledger):
             self._state_problem(damage, mag)
         if ledger.damaged_lines and (torn := bad_lines(self.dataset.locations.ledger(mag.layer.name, mag.entry.mag)).torn):
@@ -255,6 +264,11 @@ class _Verification:
             is_repairable = is_not_as_made(mag)
             mend = again if is_repairable else f"restore the metadata of {mag.array.path}, or correct datasource-properties.json"
             self._problem(mag, Kind.ARRAY, what, mend, is_repairable)
+        for finding in property_findings(mag, ledger):
+            if finding.mend is None:
+                self._note(mag, finding.what)
+            else:
+                self._problem(mag, Kind.PROPERTIES, finding.what, finding.mend)
         if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
             self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
         if (finer := check.lost_against) is not None:
@@ -289,7 +303,9 @@ class _Verification:
         if not mag.is_derived:
             self._note(mag, f"it was made from mag {from_mag}, which is no longer there to compare with")
             return
-        fresh = freshness(mag, check.ledger)
+        fresh = freshness(mag, check.ledger, read_tokens(self.other.get((mag.layer.name, from_mag), ())))
+        if fresh is None:
+            return
         if fresh.stale:
             what = (
                 f"found {len(fresh.stale)} of {len(mag.units)} storage shards stale, expected them made from what mag {from_mag} holds now"
@@ -311,7 +327,7 @@ class _Verification:
         if copy.is_file() and (copy.stat().st_size != file.stat().st_size or copy.read_bytes() != file.read_bytes()):
             self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
         holder = live_run(locations)
-        if holder is not None:
+        if holder:
             self.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
             return
         count, size = leftovers(locations)
@@ -361,15 +377,3 @@ def verdicts(checks: Iterable[UnitCheck], threads: int) -> Iterator[UnitVerdict]
             found = []
         else:
             found.append(result)
-
-
-def freshness(mag: MagOnDisk, ledger: Ledger) -> Freshness:
-    """Tell which units of a derived mag are stale, by the records of it and of the mag that it was made from."""
-    assert mag.recipe is not None
-    assert mag.recipe.from_mag is not None
-    try:
-        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(mag.recipe.from_mag)).spec
-    except WkpipeError:  # reported where that mag itself is looked at
-        return Freshness()
-    tokens = recorded_tokens(Ledger.load(mag.dataset.locations.ledger(mag.layer.name, mag.recipe.from_mag)))
-    return freshness_of(mag.recipe, mag.layer, ledger, source, tokens)

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from wkpipe.errors import WkpipeError
-from wkpipe.formats.base import ArraySpec, Position, StoredArray, Voxels
+from wkpipe.formats.base import Position, StoredArray, Voxels
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.plan.emptiness import finer_mags
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.sampling import InterpolationMode, sample_box
 from wkpipe.steps.verify.mag import MagOnDisk
-from wkpipe.stored.axes import spatial, with_spatial, xyz_last
+from wkpipe.stored.axes import spatial, xyz_last
+from wkpipe.stored.channels import Channels, others_of, region_at
 from wkpipe.stored.dataset import box_in_mag
 
 SOURCE_BYTES = 4 << 20
@@ -49,7 +50,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class DeepCheck:
-    """How one mag is computed from a finer one. Boxes are (first, end); `box` in its voxels, `bounds` in the finer mag's."""
+    """How one mag is computed from a finer one. Boxes are (first, end); `box` in its voxels, `bounds` in the finer mag's.
+
+    `channels` are the layer's in the mag's array, `source_channels` the same ones in the finer mag's.
+    """
 
     source: StoredArray
     from_mag: Mag
@@ -57,6 +61,8 @@ class DeepCheck:
     box: Cube
     bounds: Cube
     mode: InterpolationMode
+    channels: Channels
+    source_channels: Channels
 
     def pieces(self, target: StoredArray, unit: Position) -> Iterator[Callable[[], Difference]]:
         """Yield what compares a unit, some cubes at a time; cubes that can not be read are left out."""
@@ -101,8 +107,8 @@ class DeepCheck:
             WkpipeError: it can not be read, or not be computed.
         """
         first, end = cube
-        region = _region(target.spec, target.spec, unit, first, end - first)
-        found = xyz_last(target.spec, target.read(*region))
+        others = others_of(target.spec, unit, self.channels, self.channels)
+        found = xyz_last(target.spec, target.read(*region_at(target.spec, others, first, end - first)))
         expected = self._computed(target, unit, first, end - first)
         if expected.shape != found.shape:  # channels that only one of them has
             return Difference()
@@ -124,20 +130,13 @@ class DeepCheck:
         return total
 
     def _computed(self, target: StoredArray, unit: Position, first: Vec3Int, shape: Vec3Int) -> Voxels:
+        others = others_of(target.spec, unit, self.channels, self.source_channels)
+
         def read(start: Sequence[int], size: Sequence[int]) -> Voxels:
-            region = _region(self.source.spec, target.spec, unit, Vec3Int(start), Vec3Int(size))
-            return xyz_last(self.source.spec, self.source.read(*region))
+            spec = self.source.spec
+            return xyz_last(spec, self.source.read(*region_at(spec, others, Vec3Int(start), Vec3Int(size))))
 
         return sample_box(read, first, shape, self.factors, self.bounds, self.mode).astype(target.spec.dtype, copy=False)
-
-
-def _region(spec: ArraySpec, target: ArraySpec, unit: Position, first: Vec3Int, shape: Vec3Int) -> tuple[Position, Position]:
-    """Return start and shape, in the order of an array's axes, of a box at the position of a target's unit on the other axes."""
-    at = {
-        axis: (u * n, min(n, whole - u * n)) for axis, u, n, whole in zip(target.axes, unit, target.unit_shape, target.shape, strict=True)
-    }
-    starts, shapes = zip(*(at.get(axis, (0, 1)) for axis in spec.axes), strict=True)
-    return with_spatial(spec, starts, first), with_spatial(spec, shapes, shape)
 
 
 def deep_check(mag: MagOnDisk, units: Sequence[Position]) -> DeepCheck | None:
@@ -149,13 +148,14 @@ def deep_check(mag: MagOnDisk, units: Sequence[Position]) -> DeepCheck | None:
         recipe = mag.recipe
         if not mag.is_derived or recipe.from_mag is None or recipe.interpolation is None:
             return None
-        plan = refreshed(recipe, mag.layer)
-        assert plan.source_box is not None
         try:
+            plan = refreshed(recipe, mag.layer)
             source = mag.dataset.open_mag(mag.layer, mag.layer.mag(recipe.from_mag))
         except WkpipeError:  # reported where that mag itself is looked at
             return None
-        return DeepCheck(source, recipe.from_mag, plan.factors, plan.box, plan.source_box, recipe.interpolation)
+        assert plan.source_box is not None
+        channels = _channels(mag, mag.entry.mag), _channels(mag, recipe.from_mag)
+        return DeepCheck(source, recipe.from_mag, plan.factors, plan.box, plan.source_box, recipe.interpolation, *channels)
     return _guessed(mag, units)
 
 
@@ -186,7 +186,12 @@ def _guessed(mag: MagOnDisk, units: Sequence[Position]) -> DeepCheck | None:
 def _check_of(mag: MagOnDisk, from_mag: Mag, source: StoredArray, mode: InterpolationMode) -> DeepCheck:
     target, finer = (box_in_mag(mag.layer.bounding_box(), m) for m in (mag.entry.mag, from_mag))
     box, bounds = ((b.topleft_xyz, b.bottomright_xyz) for b in (target, finer))
-    return DeepCheck(source, from_mag, from_mag.factors_to(mag.entry.mag), box, bounds, mode)
+    channels = _channels(mag, mag.entry.mag), _channels(mag, from_mag)
+    return DeepCheck(source, from_mag, from_mag.factors_to(mag.entry.mag), box, bounds, mode, *channels)
+
+
+def _channels(mag: MagOnDisk, other: Mag) -> Channels:
+    return Channels.of(mag.layer, mag.layer.mag(other))
 
 
 def _modes(mag: MagOnDisk) -> list[InterpolationMode]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wkpipe.formats.base import DataFormat, Position
+from wkpipe.errors import TryAgain
+from wkpipe.formats.base import ArraySpec, DataFormat, Position
 from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.unit import unit_name
-from wkpipe.storage.lease import EXPIRY_SECONDS, LEASE_NAME
-from wkpipe.storage.lock import Holder, read_holder
+from wkpipe.stored.channels import Channels
+from wkpipe.stored.lease import DatasetLease
 from wkpipe.stored.locations import Locations
 
 METADATA_FILES = {
@@ -42,12 +42,14 @@ class StrayFile:
 def stray_files(mag: MagOnDisk) -> Iterator[StrayFile]:
     """Yield the files in a mag's directory that are no metadata and belong to no unit of the layer's box.
 
-    Only where wkpipe knows the names of all files itself: formats that it merely reads may have others.
+    Files of other channels of the array, which other layers may have, are not strays. Only where wkpipe knows
+    the names of all files itself: formats that it merely reads may have others.
     """
     array = mag.array
     if not isinstance(array, ChunkedArray):
         return
     position_of = _position_parser(array)
+    spec, channels = array.spec, Channels.of(mag.layer, mag.entry)
     known, units = METADATA_FILES[array.spec.data_format], set(mag.units)
     per_unit = array.spec.chunks_per_unit if not array.spec.is_sharded else (1,) * len(array.spec.axes)
     for key in _keys(array.path):
@@ -55,8 +57,12 @@ def stray_files(mag: MagOnDisk) -> Iterator[StrayFile]:
             continue
         position = position_of(key)
         unit = None if position is None else tuple(p // n for p, n in zip(position, per_unit, strict=True))
-        if unit is None or unit not in units:
+        if unit is None or (unit not in units and (channels.has(spec, unit) or not _is_in_grid(spec, unit))):
             yield StrayFile(array.path / key, key, unit)
+
+
+def _is_in_grid(spec: ArraySpec, unit: Position) -> bool:
+    return all(at < count for at, count in zip(unit, spec.unit_grid, strict=True))
 
 
 def _position_parser(array: ChunkedArray) -> Callable[[str], Position | None]:
@@ -86,24 +92,21 @@ def _keys(root: Path) -> Iterator[str]:
 
 
 def leftovers(locations: Locations) -> tuple[int, int]:
-    """Return number and bytes of the temporary files that lie in the state directory."""
+    """Return number and bytes of the temporary files of state and data."""
     count = size = 0
-    for key in _keys(locations.temporary):
-        try:
-            size += (locations.temporary / key).stat().st_size
-            count += 1
-        except FileNotFoundError:  # committed by a run meanwhile
-            continue
+    for directory in dict.fromkeys((locations.temporary, locations.data_temporary)):
+        for key in _keys(directory):
+            try:
+                size += (directory / key).stat().st_size
+                count += 1
+            except FileNotFoundError:  # committed by a run meanwhile
+                continue
     return count, size
 
 
-def live_run(locations: Locations) -> Holder | None:
-    """Return which process works on the dataset now; None where none does, as far as can be seen from here."""
-    path = locations.locks / LEASE_NAME
-    holder = read_holder(path)
-    if holder is None or holder.is_surely_dead():
-        return None
+def live_run(locations: Locations) -> str:
+    """Say which process works on the dataset now; empty if none does, as far as can be seen from here."""
     try:
-        return holder if time.time() - path.stat().st_mtime <= EXPIRY_SECONDS else None
-    except FileNotFoundError:
-        return None
+        return str(DatasetLease(locations).live_holder() or "")
+    except TryAgain:
+        return "a process whose lease cannot be read"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from wkpipe.formats.base import ArraySpec, Position, UnitFacts
+from wkpipe.errors import WkpipeError
+from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.pending import UNKNOWN_CRC, source_identity
+from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
+from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.stored.identity import is_replaced, recorded_identity
 
 
 @dataclass(frozen=True)
@@ -43,21 +46,64 @@ def freshness_of(recipe: MagPlan, layer: LayerProperties, ledger: Ledger, source
     return Freshness(tuple(stale), unknown)
 
 
+Tokens = Callable[[Ledger, StoredArray], Mapping[Position, str]]
+"""Gives the tokens that the units of the finer mag have now, from its ledger and its array."""
+
+_CHANGED = "changed"
+
+
 def recorded_tokens(ledger: Ledger) -> dict[Position, str]:
     """Return the tokens of a mag's units as the ledger has them."""
     return {unit: record.token for unit, record in ledger.records.items()}
 
 
-def tokens_on_disk(ledger: Ledger, facts_of: Callable[[Position], UnitFacts | None]) -> dict[Position, str]:
+def seen_tokens(ledger: Ledger, array: StoredArray) -> dict[Position, str]:
     """Return the tokens of a mag's units, with another one for those whose files are plainly not the recorded ones."""
-    return {unit: record.token if may_be_recorded(record, facts_of(unit)) else "changed" for unit, record in ledger.records.items()}
+    return {unit: record.token if may_be_recorded(record, _facts_of(array, unit)) else _CHANGED for unit, record in ledger.records.items()}
+
+
+def read_tokens(other: Collection[Position]) -> Tokens:
+    """Give the tokens of units that were read: `other` have another content than recorded, which somebody may have meant.
+
+    Files without a digest whose stamp is another one count as changed, too. What is damaged or gone does not: it is restored or
+    made again as it was.
+    """
+
+    def tokens(ledger: Ledger, array: StoredArray) -> Mapping[Position, str]:
+        found = recorded_tokens(ledger)
+        for unit, record in ledger.records.items():
+            is_unknown = not record.proof.is_known and not record.params
+            if unit in other or (is_unknown and (facts := _facts_of(array, unit)) is not None and not record.matches(facts)):
+                found[unit] = _CHANGED
+        return found
+
+    return tokens
+
+
+def _facts_of(array: StoredArray, unit: Position) -> UnitFacts | None:
+    return array.unit_facts(unit) if len(unit) == len(array.spec.axes) and min(unit) >= 0 else None
 
 
 def may_be_recorded(record: Record, facts: UnitFacts | None) -> bool:
     """Tell, without reading, whether files with these facts can be the recorded ones.
 
-    Other than `Record.matches` this lets a new mtime pass where there is a checksum: a copied dataset keeps its proofs.
+    Other than `Record.matches` this lets another stamp pass where there is a digest: a copied dataset keeps its proofs.
     """
-    if facts is None or record.proof.is_fill or record.proof.crc32c == UNKNOWN_CRC:
+    if facts is None or not record.proof.is_known or record.proof.is_fill:
         return record.matches(facts)
     return (facts.files, facts.size) == (record.proof.files, record.proof.size)
+
+
+def freshness(mag: MagOnDisk, ledger: Ledger, tokens: Tokens) -> Freshness | None:
+    """Return which units of a derived mag are stale, by the `tokens` of the mag that it was made from; None if that cannot be opened."""
+    assert mag.recipe is not None
+    assert mag.recipe.from_mag is not None
+    locations, name, finer = mag.dataset.locations, mag.layer.name, mag.recipe.from_mag
+    try:
+        source = mag.dataset.open_mag(mag.layer, mag.layer.mag(finer))
+    except WkpipeError:  # reported where that mag itself is looked at
+        return None
+    known = Ledger.load(locations.ledger(name, finer))
+    if is_replaced(recorded_identity(locations, name, finer), source, known):
+        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, dict.fromkeys(known.records, _CHANGED))
+    return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens(known, source))

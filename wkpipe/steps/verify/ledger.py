@@ -14,8 +14,9 @@ from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.report import Kind
 from wkpipe.storage.disk import read_small
-from wkpipe.storage.lease import EPOCH_NAME, read_epoch
-from wkpipe.storage.ledger import MOST_LINE_BYTES, SEGMENT_SUFFIX, Ledger, Record
+from wkpipe.storage.lease import EPOCH_NAME
+from wkpipe.storage.ledger import DIRTY, MOST_LINE_BYTES, SEGMENT_SUFFIX, WRITTEN, Ledger, Record
+from wkpipe.stored.lease import recorded_epoch
 from wkpipe.stored.locations import Locations
 
 
@@ -70,13 +71,19 @@ def ledger_damage(mag: MagOnDisk, ledger: Ledger) -> Iterator[StateDamage]:
         what = f"found {bad.damaged} damaged lines in its ledger, the first in {bad.first}, expected none"
         yield StateDamage(Kind.LEDGER, bad.first, what)
     params = {record.params for record in ledger.records.values() if record.params}
-    if mag.recipe is None and params:
+    if mag.recipe is None and params and not is_written(locations, name, mag.entry.mag, ledger):
         yield StateDamage(Kind.RECIPE, where, f"found no recipe {where}, expected the one that its storage shards were made by")
     elif mag.recipe is not None and mag.recipe.kind in (CONVERT, DOWNLOAD) and params and mag.recipe.params not in params:
         yield StateDamage(Kind.RECIPE, where, f"found another recipe in {where} than the one that its storage shards were made by")
-    if mag.recipe is None and not ledger and (made := _made_from(mag)):
+    if mag.recipe is None and not ledger and not mag.is_replaced and (made := _made_from(mag)):
         what = f"found no ledger in {directory}, expected one because mag {', '.join(map(str, made))} was made from it"
         yield StateDamage(Kind.LEDGER, directory, what)
+
+
+def is_written(locations: Locations, layer: str, mag: Mag, ledger: Ledger) -> bool:
+    """True if a mag has been written to by hand: it has no recipe any more, and must not get one again."""
+    written = any(record.origin == DIRTY or (record.origin == WRITTEN and not record.proof.is_fill) for record in ledger.records.values())
+    return written or locations.written(layer, mag).exists()
 
 
 def _made_from(mag: MagOnDisk) -> list[Mag]:
@@ -98,8 +105,8 @@ def state_damage(locations: Locations, newest: int, is_converted: bool) -> Itera
     `newest` is the highest number of a run among all records; `is_converted` tells that a mag's recipe is a conversion's, or a download's.
     """
     path = locations.locks / EPOCH_NAME
-    if newest and read_epoch(locations.locks) < newest:
-        what = f"found run {read_epoch(locations.locks)} as the newest in {path}, expected {newest} or a later one"
+    if newest and (known := recorded_epoch(locations)) < newest:
+        what = f"found run {known} as the newest in {path}, expected {newest} or a later one"
         yield StateDamage(Kind.EPOCH, path, what)
     if not is_converted:
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, UnreadableInput
-from wkpipe.formats.base import DataFormat, Position, StoredArray
+from wkpipe.formats.base import Position, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
@@ -16,9 +16,11 @@ from wkpipe.metadata.properties import PROPERTIES_FILE_NAME
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.plan.survey import units_in_box
+from wkpipe.storage.access import is_directory
 from wkpipe.storage.ledger import MADE, Ledger
 from wkpipe.stored.dataset import StoredDataset
-from wkpipe.stored.locations import STATE_NAME, Locations
+from wkpipe.stored.identity import MagIdentity, is_replaced, layout_of, recorded_identity
+from wkpipe.stored.locations import Locations
 
 
 def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
@@ -28,7 +30,7 @@ def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
     is another one in the state directory.
 
     Raises:
-        UnreadableInput: there is no dataset.
+        UnreadableInput: there is no dataset, or its state cannot be read.
         MetadataError: its properties are broken.
     """
     dataset = StoredDataset.open(root, state_dir)
@@ -37,13 +39,18 @@ def open_to_read(root: Path, state_dir: Path | None = None) -> StoredDataset:
 
 def locations_to_read(locations: Locations) -> Locations:
     """Return where the state of a dataset is to be read; see `open_to_read`."""
-    inside = locations.dataset / STATE_NAME
-    return Locations(locations.dataset, inside) if inside.is_dir() and not locations.state.is_dir() else locations
+    inside = Locations(locations.dataset, locations.inside)
+    found = inside if inside.has_state and not is_directory(locations.state) else locations
+    found.check_readable()
+    return found
 
 
 @dataclass(frozen=True)
 class MagOnDisk:
-    """A registered mag. `recipe` is how wkpipe makes it, None where it does not; `units` are all that the box touches."""
+    """A registered mag. `recipe` is how wkpipe makes it, None where it does not; `units` are all that the box touches.
+
+    `is_replaced` tells that another tool has made the mag again: what the state knows is of an earlier one and does not count.
+    """
 
     dataset: StoredDataset
     layer: LayerProperties
@@ -51,6 +58,7 @@ class MagOnDisk:
     array: StoredArray
     recipe: MagPlan | None
     units: tuple[Position, ...]
+    is_replaced: bool = False
 
     @classmethod
     def open(cls, dataset: StoredDataset, layer: LayerProperties, entry: MagProperties) -> MagOnDisk:
@@ -61,19 +69,22 @@ class MagOnDisk:
             MetadataError: the array's metadata or the recipe are missing or broken, or do not fit the layer's.
         """
         array = dataset.open_mag(layer, entry)
-        if layer.data_format is DataFormat.WKW and array.spec.chunk_shape[0] < layer.num_channels:
-            # A WKW array takes its shape from the properties, so nothing of it could be addressed.
-            raise MetadataError(
-                f"{array.path} holds {array.spec.chunk_shape[0]} channels, datasource-properties.json says {layer.num_channels}"
-            )
         recipe = load_recipe(dataset.locations, layer.name, entry.mag)
+        recorded = recorded_identity(dataset.locations, layer.name, entry.mag)
+        if recorded is None and recipe is not None:
+            recorded = MagIdentity("", "", layout_of(recipe.spec))
+        replaced = is_replaced(recorded, array, Ledger.load(dataset.locations.ledger(layer.name, entry.mag)))
+        if replaced:
+            recipe = None
         if recipe is not None and recipe.spec.axes != array.spec.axes:
             found, expected = ",".join(array.spec.axes), ",".join(recipe.spec.axes)
             raise MetadataError(f"{array.path} has the axes {found}, expected {expected} as it was made with")
-        return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)))
+        return cls(dataset, layer, entry, array, recipe, tuple(units_in_box(layer, entry.mag, array.spec)), replaced)
 
     def load_ledger(self) -> Ledger:
         """Read what is recorded of the mag."""
+        if self.is_replaced:
+            return Ledger({})
         return Ledger.load(self.dataset.locations.ledger(self.layer.name, self.entry.mag))
 
     def is_made(self, ledger: Ledger) -> bool:
@@ -135,8 +146,7 @@ def _source_is_there(locations: Locations) -> bool:
 
 
 def _state_option(locations: Locations) -> list[str]:
-    inside = locations.state == locations.dataset / STATE_NAME
-    return [] if inside else ["--state-dir", str(locations.state.parent)]
+    return [] if locations.is_inside else ["--state-dir", str(locations.state.parent)]
 
 
 def is_published(root: Path) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from wkpipe.errors import WkpipeError
-from wkpipe.formats import open_array
 from wkpipe.formats.base import ArraySpec, DataFormat
+from wkpipe.formats.converted import ConvertedArray
 from wkpipe.formats.wkw import wkw_files
 from wkpipe.formats.zarr2 import zarr2_files
 from wkpipe.formats.zarr3 import zarr3_files
-from wkpipe.geometry import Mag
+from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import outdated_group_files
@@ -24,23 +26,21 @@ from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
 
 
 def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
-    """Yield what does not fit; data type and number of axes were checked when the array was opened."""
-    yield from _channels(mag)
+    """Yield what does not fit; number of axes and channels were checked when the array was opened."""
+    yield from _dtype(mag)
     yield from _axis_names(mag)
     yield from _cube_length(mag)
     yield from _shape(mag)
+    yield from _path(mag)
     yield from _recipe(mag)
+    yield from _made_shape(mag)
+    yield from _made_channels(mag)
 
 
-def _channels(mag: MagOnDisk) -> Iterator[str]:
-    spec, layer = mag.array.spec, mag.layer
-    if "c" not in spec.axes:
-        return
-    # A WKW array takes its shape from the properties; what it really holds stands in its blocks.
-    shape = spec.chunk_shape if spec.data_format is DataFormat.WKW else spec.shape
-    found, needed = shape[spec.axes.index("c")], mag.entry.channel_index + layer.num_channels
-    if found < needed:
-        yield f"found {found} channels in the array, expected {needed} as datasource-properties.json says"
+def _dtype(mag: MagOnDisk) -> Iterator[str]:
+    if isinstance(mag.array, ConvertedArray):
+        stored, layer = mag.array.stored.spec.dtype, mag.layer.dtype
+        yield f"found {stored} in the array, expected {layer} per channel as elementClass in datasource-properties.json says"
 
 
 def _axis_names(mag: MagOnDisk) -> Iterator[str]:
@@ -48,11 +48,10 @@ def _axis_names(mag: MagOnDisk) -> Iterator[str]:
     spec = mag.array.spec
     if spec.data_format is not DataFormat.ZARR3:
         return
-    try:
-        own = open_array(mag.array.path, spec.data_format).spec.axes
-    except WkpipeError:  # five axes or more, without names
+    own = json.loads((mag.array.path / "zarr.json").read_bytes()).get("dimension_names")
+    if not isinstance(own, list) or not all(isinstance(name, str) for name in own):
         return
-    if own != spec.axes and set(own) == set(spec.axes):
+    if tuple(own) != spec.axes and set(own) == set(spec.axes):
         yield f"found the axes {','.join(own)} in the array, expected {','.join(spec.axes)} as datasource-properties.json says"
 
 
@@ -82,11 +81,48 @@ def _shape(mag: MagOnDisk) -> Iterator[str]:
         yield f"found an array of {', '.join(missing)} to cover the layer's box"
 
 
+def _path(mag: MagOnDisk) -> Iterator[str]:
+    """Compare with where wkpipe put the mag, and with the layer's other mags."""
+    dataset, layer, entry = mag.dataset, mag.layer, mag.entry
+    path = mag.array.path.resolve()
+    same = [
+        each.mag for each in layer.mags if each.mag < entry.mag and not each.is_remote and dataset.mag_path(layer, each).resolve() == path
+    ]
+    if same:
+        yield f"found the path {entry.path}, expected another one than that of mag {same[0]}"
+        return
+    made_in = dataset.locations.dataset / layer.name / str(entry.mag)
+    # A directory that was moved and linked, or renamed, is still the one that was made.
+    if mag.recipe is not None and made_in.is_dir() and made_in.resolve() != path:
+        yield f"found the path {entry.path}, expected ./{layer.name}/{entry.mag}, where the mag was made"
+
+
+def _made_shape(mag: MagOnDisk) -> Iterator[str]:
+    """Compare the shape with that of the array that was made, unless the layer has another box now."""
+    recipe, spec = mag.recipe, mag.array.spec
+    if recipe is None or spec.data_format is DataFormat.WKW or missing_extent(mag):
+        return
+    is_same_box = recipe.box[1] == box_in_mag(mag.layer.bounding_box(), mag.entry.mag).bottomright_xyz
+    for axis, found, made, shard in zip(spec.axes, spec.shape, recipe.spec.shape, spec.shard_shape, strict=True):
+        if found != made and (axis == "c" or (axis in SPATIAL_AXES and (is_same_box or found % shard))):
+            yield f"found an array of {found} along {axis}, expected {made} as it was made with"
+
+
+def _made_channels(mag: MagOnDisk) -> Iterator[str]:
+    """Compare the layer's channels with those that were made; layers that share an array have some of them each."""
+    if mag.recipe is None or mag.entry.channel_index or mag.dataset.shared_with(mag.layer, mag.entry) is not None:
+        return
+    found, made = mag.layer.num_channels, mag.recipe.channels.count
+    if found != made:
+        yield f"found numChannels {found} in datasource-properties.json, expected {made} as it was made with"
+
+
 def _recipe(mag: MagOnDisk) -> Iterator[str]:
     """Compare all but the shape, which grows with the layer's box, with what the array was created with."""
     if mag.recipe is None:
         return
-    found = spec_to_json(replace(mag.array.spec, shape=mag.recipe.spec.shape))
+    spec = mag.array.stored.spec if isinstance(mag.array, ConvertedArray) else mag.array.spec
+    found = spec_to_json(replace(spec, shape=mag.recipe.spec.shape))
     differs = False
     for key, value in spec_to_json(mag.recipe.spec).items():
         if found[key] != value:
@@ -94,7 +130,7 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
             yield f"found {key.replace('_', ' ')} {found[key]} in the array's metadata, expected {value} as it was made with"
     if differs:
         return
-    name, content = array_file(replace(mag.recipe.spec, shape=mag.array.spec.shape))
+    name, content = next(iter(array_files(replace(mag.recipe.spec, shape=mag.array.spec.shape)).items()))
     path = mag.array.path / name
     if mag.array.spec.data_format is DataFormat.WKW:
         if path.read_bytes() != content:
@@ -107,16 +143,24 @@ def _recipe(mag: MagOnDisk) -> Iterator[str]:
 
 
 def is_not_as_made(mag: MagOnDisk) -> bool:
-    """Whether the array's metadata file has other content than the one that wkpipe made."""
+    """Whether the array's metadata file has other content than the one that wkpipe made; attributes do not count."""
     if mag.recipe is None:
         return False
-    name, content = array_file(mag.recipe.spec)
-    return (mag.array.path / name).read_bytes() != content
+    name, content = next(iter(array_files(mag.recipe.spec).items()))
+    there = (mag.array.path / name).read_bytes()
+    if mag.array.spec.data_format is DataFormat.WKW:
+        return there != content
+    with contextlib.suppress(ValueError):
+        values = json.loads(there)
+        values.pop("attributes", None)
+        return bool(values != json.loads(content))
+    return True
 
 
-def array_file(spec: ArraySpec) -> tuple[str, bytes]:
-    """Return name and content of the metadata file of an array that wkpipe makes."""
-    return {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format](spec)
+def array_files(spec: ArraySpec, attributes: Mapping[str, Any] | None = None) -> dict[str, bytes]:
+    """Return names and content of the metadata files of an array that wkpipe makes, the array's own first."""
+    make = {DataFormat.ZARR3: zarr3_files, DataFormat.ZARR: zarr2_files, DataFormat.WKW: wkw_files}[spec.data_format]
+    return make(spec, attributes or {})
 
 
 def group_problems(dataset: StoredDataset, is_ours: bool) -> Iterator[tuple[Path, str]]:

@@ -12,7 +12,8 @@ from wkpipe.formats.base import Position, StoredArray
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.plan.emptiness import finer_mags, shows_loss
 from wkpipe.steps.verify.mag import MagOnDisk
-from wkpipe.stored.axes import spatial, with_spatial, xyz_last
+from wkpipe.stored.axes import spatial, xyz_last
+from wkpipe.stored.channels import Channels, Others, others_of, region_at
 from wkpipe.stored.dataset import box_in_mag
 
 
@@ -33,7 +34,7 @@ class Neighbours:
                 continue
             mag, array = neighbour
             edge = spatial(array.spec, array.spec.unit_shape)
-            for unit in array.stored_units():
+            for unit in self._channels(mag).those_of(array.spec, array.stored_units()):
                 # Of this mag's voxels, the box of the neighbour's unit: both ends in mag-1 voxels, then in units of this mag.
                 first, last = spatial(array.spec, unit) * edge, spatial(array.spec, unit) * edge + edge
                 first, end = first * mag.to_vec3_int(), last * mag.to_vec3_int()
@@ -41,6 +42,13 @@ class Neighbours:
                 touched.update(itertools.product(*(range(a, b) for a, b in zip(first // own, end.ceildiv(own), strict=True))))
         spec = self._mag.array.spec
         return [unit for unit in self._mag.units if unit not in stored and spatial(spec, unit).to_tuple() in touched]
+
+    def _channels(self, mag: Mag) -> Channels:
+        return Channels.of(self._mag.layer, self._mag.layer.mag(mag))
+
+    def _others(self, unit: Position, mag: Mag) -> Others:
+        """Return the place of a unit in the array of another mag, along the axes other than x, y, z."""
+        return others_of(self._mag.array.spec, unit, self._channels(self._mag.entry.mag), self._channels(mag))
 
     def evidence_of_loss(self, unit: Position) -> str | None:
         """Say why a unit without a file must have had one; None where it may rightly have none."""
@@ -52,7 +60,7 @@ class Neighbours:
         if self._finer is not None:
             mag, array = self._finer
             factors = mag.factors_to(self._mag.entry.mag)
-            if shows_loss(array, self._mag.layer, mag, self._mag.entry.mag, (first * factors, end * factors)):
+            if shows_loss(array, self._mag.layer, mag, self._mag.entry.mag, (first * factors, end * factors), self._others(unit, mag)):
                 return f"found no file, expected one because the finer mag {mag} has data there that can not vanish in it"
         if self._coarser is not None:
             mag, array = self._coarser
@@ -61,18 +69,15 @@ class Neighbours:
             inner = Vec3Int([int(a > b) for a, b in zip(first, box.topleft_xyz, strict=True)])
             outer = Vec3Int([int(a < b) for a, b in zip(end, box.bottomright_xyz, strict=True)])
             low, high = first.ceildiv(factors) + inner, end.ceildiv(factors) - outer * 2
-            if self._has_data(array, unit, low, high):
+            if self._has_data(array, self._others(unit, mag), low, high):
                 return f"found no file, expected one because the coarser mag {mag}, which is made from it, has data there"
         return None
 
-    def _has_data(self, coarser: StoredArray, unit: Position, low: Vec3Int, high: Vec3Int) -> bool:
+    def _has_data(self, coarser: StoredArray, others: Others, low: Vec3Int, high: Vec3Int) -> bool:
         """Whether the coarser mag holds data in a box (low, high in its voxels)."""
-        spec, own = coarser.spec, self._mag.array.spec
-        others = {axis: u * n for axis, u, n in zip(own.axes, unit, own.unit_shape, strict=True)}
-        starts = [others.get(axis, 0) for axis in spec.axes]
-        shapes = [dict(zip(own.axes, own.unit_shape, strict=True)).get(axis, 1) for axis in spec.axes]
+        spec = coarser.spec
         for start, size in _cubes(low, high, 128):
-            region = with_spatial(spec, starts, start), with_spatial(spec, shapes, size)
+            region = region_at(spec, others, start, size)
             try:
                 if not coarser.is_fill(*region) and np.any(xyz_last(spec, coarser.read(*region)) != spec.fill_value):
                     return True

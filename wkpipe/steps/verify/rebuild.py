@@ -6,6 +6,7 @@ its hash is the one in the records of the storage shards that were made by it.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,13 +22,17 @@ from wkpipe.metadata.store import properties_copy
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.sampling import InterpolationMode
-from wkpipe.steps.verify.metadata import array_file
+from wkpipe.steps.permission import check_writable_state
+from wkpipe.steps.verify.ledger import is_written
+from wkpipe.steps.verify.metadata import array_files
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lease import EPOCH_NAME, Epoch, RunLease, read_epoch
+from wkpipe.storage.lease import EPOCH_NAME, Epoch, read_epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
+from wkpipe.stored.identity import recorded_identity
+from wkpipe.stored.lease import DatasetLease
 from wkpipe.stored.locations import Locations
 
 METADATA_KINDS = frozenset({Kind.PROPERTIES, Kind.ARRAY, Kind.GROUP, Kind.RECIPE, Kind.CONVERSION, Kind.LEDGER, Kind.EPOCH, Kind.LEFTOVER})
@@ -43,11 +48,12 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         TryAgain: another run works on the dataset.
     """
     problems = [problem for problem in report.problems if problem.is_repairable and problem.kind in METADATA_KINDS]
+    check_writable_state(locations)
     newest = _newest_epoch(locations)
     if newest > read_epoch(locations.locks):
         # Before the lease, which gives the next number: records of a lower one would count as older.
         replace_file(locations.locks / EPOCH_NAME, str(newest).encode(), Scratch(locations.locks))
-    with RunLease(locations.locks, Scratch(locations.locks), break_lock) as lease:
+    with DatasetLease(locations, break_lock) as lease:
         work = _Rebuild(locations, lease.epoch, say)
         if any(problem.kind is Kind.PROPERTIES for problem in problems):
             work.restore(properties_copy(locations.state), locations.dataset / "datasource-properties.json", _check_properties)
@@ -63,9 +69,9 @@ def rebuild(locations: Locations, report: VerifyReport, break_lock: bool, say: S
         if any(problem.kind is Kind.LEFTOVER for problem in problems):
             for directory in (locations.temporary, locations.data_temporary):
                 for entry in directory.iterdir() if directory.is_dir() else ():
-                    disk.remove_tree(entry) if entry.is_dir() else disk.unlink(entry)
+                    disk.remove_tree(entry, locations.root_of(entry))
         for scratch in (work.scratch, work.data_scratch):
-            disk.remove_tree(scratch.directory)
+            disk.remove_tree(scratch.directory, scratch.root)
 
 
 def _newest_epoch(locations: Locations) -> int:
@@ -121,13 +127,17 @@ class _Rebuild:
         recipe = load_recipe(self.locations, layer.name, mag)
         if recipe is None:
             raise MetadataError(f"it is not known how mag {mag} was made")
-        name, content = array_file(recipe.spec)
-        path = self.locations.array(layer.name, mag) / name
-        replace_file(path, content, self.data_scratch)
-        self._say(f"{path} was written anew from the recipe")
+        identity = recorded_identity(self.locations, layer.name, mag)
+        for name, content in array_files(recipe.spec, None if identity is None else identity.attributes).items():
+            path = self.locations.array(layer.name, mag) / name
+            replace_file(path, content, self.data_scratch)
+            self._say(f"{path} was written again from the recipe")
 
     def _rebuild_recipe(self, layer: LayerProperties, mag: Mag) -> None:
-        params = {record.params for record in Ledger.load(self.locations.ledger(layer.name, mag)).records.values() if record.params}
+        ledger = Ledger.load(self.locations.ledger(layer.name, mag))
+        if is_written(self.locations, layer.name, mag, ledger):
+            raise MetadataError(f"mag {mag} was written to by hand, so there is no way that it is made")
+        params = {record.params for record in ledger.records.values() if record.params}
         for plan in self._candidates(layer, mag):
             if plan.params in params:
                 path = self.locations.recipe(layer.name, mag)
@@ -146,8 +156,9 @@ class _Rebuild:
                 if entry.mag == mag or any(a > b for a, b in zip(entry.mag, mag, strict=True)):
                     continue
                 box = box_in_mag(layer.bounding_box(), entry.mag)
-                for mode in InterpolationMode:
-                    yield replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz), interpolation=mode)
+                source = replace(base, from_mag=entry.mag, source_box=(box.topleft_xyz, box.bottomright_xyz))
+                for first, mode in itertools.product(sorted({0, entry.channel_index}), InterpolationMode):
+                    yield replace(source, from_channel=first, interpolation=mode)
             times = dict(zip(layer.axes, spec.shape, strict=True)).get("t", 1)
             for first in range(_MOST_CHANNELS):
                 channels = list(range(first, first + layer.num_channels))

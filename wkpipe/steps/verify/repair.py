@@ -23,19 +23,19 @@ from wkpipe.plan.plan import FoundMag, LayerPlan, Plan
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.plan.recipe import load_conversion
 from wkpipe.plan.resources import Sizing
+from wkpipe.steps.permission import check_writable_state
 from wkpipe.steps.verify.dataset import OnUnit, verify_dataset
 from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read
 from wkpipe.steps.verify.rebuild import METADATA_KINDS, rebuild
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import unit_name
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.lease import RunLease, read_epoch
 from wkpipe.storage.ledger import DAMAGED, Ledger, LedgerWriter
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.locations import Locations
 
-RunPlan = Callable[[Plan], None]
+RunPlan = Callable[[Plan], object]
 Say = Callable[[str], None]
 Unit = tuple[str, Mag, Position]
 
@@ -52,10 +52,12 @@ def repair_dataset(
     threads: int = 1,
     on_unit: OnUnit | None = None,
     say: Say = lambda _: None,
+    lookout: Lookout | None = None,
 ) -> VerifyReport:
     """Repair what a report says is repairable and return the report of verifying it again.
 
-    `run` executes a plan. What can not be repaired stays in the report that is returned.
+    `lookout` began before the report was made: if another run has worked since, nothing is repaired. `run` executes a plan.
+    What can not be repaired stays in the report that is returned.
 
     Raises:
         TryAgain: another run works on the dataset.
@@ -65,9 +67,11 @@ def repair_dataset(
     def verified(again: Selection) -> VerifyReport:
         return verify_dataset(root, state_dir=state_dir, selection=again, threads=threads, on_unit=on_unit)
 
-    if _rebuild_all(
-        locations_to_read(Locations.of(root, state_dir)), report, lambda: verified(replace(selection, only=())), break_lock, say
-    ):
+    locations = locations_to_read(Locations.of(root, state_dir))
+    lookout = lookout or Lookout.begin(locations, break_lock)
+    lookout.check()
+    if _rebuild_all(locations, report, lambda: verified(replace(selection, only=())), break_lock, say):
+        lookout = Lookout.begin(locations, break_lock)
         report = verified(selection)  # now that mags can be opened, their units can be looked at
     affected = {
         (problem.layer, Mag(problem.mag), problem.unit)
@@ -77,8 +81,7 @@ def repair_dataset(
     unit_repair = _UnitRepair(open_to_read(root, state_dir), say)
     plan = unit_repair.plan([problem for problem in report.problems if problem.kind is Kind.UNIT], sizing)
     if plan is not None:
-        unit_repair.mark(break_lock)
-        run(replace(plan, epoch=read_epoch(unit_repair.locations.locks)))
+        run(replace(plan, epoch=unit_repair.mark(lookout)))
     for config in _refreshing(root, state_dir, report):
         refresh = make_plan(config, sizing)
         say(f"layer {config.layer_name}: {refresh.units_to_do} stale or lost storage shards are made again")
@@ -146,15 +149,22 @@ class _UnitRepair:
             return None
         return Plan(self.locations.dataset, self.locations.state, tuple(layers), group_tasks(pending, (), sizing))
 
-    def mark(self, break_lock: bool) -> None:
-        """Record that the planned units are damaged: what holds of them begins anew when they are made."""
-        with RunLease(self.locations.locks, Scratch(self.locations.locks), break_lock) as lease:
+    def mark(self, lookout: Lookout) -> int:
+        """Record that the planned units are damaged, so that they are made again; return the number of this run.
+
+        Raises:
+            TryAgain: another run has worked on the dataset since `lookout` began.
+        """
+        check_writable_state(self.locations)
+        with DatasetLease(self.locations, lookout.break_lock) as lease:
+            lookout.check_lease(lease)
             for (layer, mag), units in self._todo.items():
                 directory = self.locations.ledger(layer, mag)
                 ledger = Ledger.load(directory)
                 known = [record for unit in units if (record := ledger.get(unit)) is not None]
                 with LedgerWriter(directory, lease.epoch.number, "repair") as writer:
                     writer.add(*(replace(record, origin=DAMAGED) for record in known))
+            return lease.epoch.number
 
     # -- one mag ------------------------------------------------------------------------------------------------
 
@@ -206,7 +216,8 @@ class _UnitRepair:
             self._say(f"{where}: not repaired: the images in {conversion.target.identity['source']} make another layer now")
             return None
         stack, ledger = conversion.stacks[at], mag.load_ledger()
-        records = [record for record in ledger.records.values() if record.is_made_by(plan.params) and record.inputs]
+        there = set(plan.units())
+        records = [record for unit, record in ledger.records.items() if unit in there and record.is_made_by(plan.params) and record.inputs]
         if not records:
             mend = "`wkpipe verify --adopt` records the files as they are, the `wkpipe convert` command of then makes them anew"
             self._say(f"{where}: not repaired: no record is left to tell that the images are the same; {mend}")
@@ -225,7 +236,7 @@ class _UnitRepair:
                 if known is None:
                     raise MetadataError("it is not known from what it was converted")
                 values = {"target": str(self.locations.dataset), "source": known["source"], "downsample": False, **known["params"]}
-                if self.locations.state.parent != self.locations.dataset:
+                if not self.locations.is_inside:
                     values["state_dir"] = str(self.locations.state.parent)
                 self._conversion = plan_conversion(load_config(values, str(self.locations.conversion)))
             except (WkpipeError, KeyError, TypeError) as error:

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from wkpipe.errors import WkpipeError
 from wkpipe.formats.base import Position, UnitFacts, UnitProof
 from wkpipe.formats.chunked import ChunkedArray
-from wkpipe.plan.pending import UNKNOWN_CRC
 from wkpipe.steps.verify.deep import DeepCheck, Difference
 from wkpipe.steps.verify.mag import MagOnDisk, refresh_command
 from wkpipe.steps.verify.report import Kind, Problem
 from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record
+from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
 
 PIECE_BYTES = 64 << 20
 """Units with more decoded bytes than this are decoded in pieces of about this size, side by side."""
@@ -29,7 +29,8 @@ CUBE_BYTES = 8 << 20
 class UnitVerdict:
     """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed.
 
-    `is_proven` tells that a checksum was recorded to hold it against (or that it holds nothing but the fill value).
+    `is_proven` tells that a digest was recorded to compare it with (or that it holds nothing but the fill value), `is_other`
+    that its content is not the recorded one, which somebody may have meant.
     `proof` is that of the files as they are, where it was asked for.
     """
 
@@ -39,6 +40,7 @@ class UnitVerdict:
     is_absent: bool = False
     is_touched: bool = False
     is_proven: bool = False
+    is_other: bool = False
     proof: UnitProof | None = None
 
 
@@ -50,6 +52,7 @@ class _Files:
     wrong: str | None = None
     mend: str | None = None
     proof: UnitProof | None = None
+    is_other: bool = False
 
 
 Found = _Files | Difference | str | None
@@ -90,16 +93,15 @@ class UnitCheck:
         if not what and self.deep is not None and (difference := self.deep.described(differences)) is not None:
             what = [difference]
         record, facts = self.record, files.facts
-        is_touched = (
-            not what and record is not None and facts is not None and not record.matches(facts) and record.proof.crc32c == UNKNOWN_CRC
-        )
+        is_touched = not what and record is not None and facts is not None and not record.matches(facts) and not record.proof.is_known
         return UnitVerdict(
             unit=self.unit,
             bytes_read=facts.size if facts is not None else 0,
-            problem=self._problem("; ".join(what), *self._mend(facts, decoding is not None)) if what else None,
+            problem=self._problem("; ".join(what), *self._mend(files, decoding is not None)) if what else None,
             is_absent=facts is None and record is None,
             is_touched=is_touched,
-            is_proven=record is not None and record.proof.crc32c != UNKNOWN_CRC,
+            is_proven=record is not None and record.proof.is_known,
+            is_other=self._may_be_meant(files, decoding is not None),
             proof=files.proof,
         )
 
@@ -107,11 +109,16 @@ class UnitCheck:
         mag = self.mag
         return Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(self.unit), what, mend, is_repairable, self.unit)
 
-    def _mend(self, facts: UnitFacts | None, is_broken: bool) -> tuple[str, bool]:
-        """Return how the unit is mended, and whether `--repair` does it."""
-        mag, record = self.mag, self.record
+    def _may_be_meant(self, files: _Files, is_broken: bool) -> bool:
+        """True if somebody may have changed the unit on purpose: it decodes, and is not one that wkpipe makes."""
+        record = self.record
         is_foreign = record is not None and not record.params and record.origin in (ADOPTED, WRITTEN)
-        if is_foreign and record is not None and facts is not None and not is_broken and not record.matches(facts):
+        return is_foreign and files.is_other and files.facts is not None and not is_broken
+
+    def _mend(self, files: _Files, is_broken: bool) -> tuple[str, bool]:
+        """Return how the unit is mended, and whether `--repair` does it."""
+        mag = self.mag
+        if self._may_be_meant(files, is_broken):
             return f"restore its files from a copy; or, if the change was meant, {refresh_command(mag.dataset, mag.layer)}", False
         return mag.mend_unit(), mag.can_be_made_again
 
@@ -144,13 +151,14 @@ class UnitCheck:
         proof = record.proof
         is_other = (facts is None) != proof.is_fill or (facts is not None and (facts.files, facts.size) != (proof.files, proof.size))
         if is_other:
-            return _Files(facts, f"found {_amount(facts)}, expected {_recorded(record)} as the ledger recorded")
-        if facts is None or proof.crc32c == UNKNOWN_CRC:
+            return _Files(facts, f"found {_amount(facts)}, expected {_recorded(record)} as the ledger recorded", is_other=True)
+        if facts is None or (not proof.is_known and proof.crc32c == UNKNOWN_CRC):
             return _Files(facts)
         found = self.mag.array.prove_unit(self.unit)
-        if found is None or found.crc32c != proof.crc32c:
-            crc = "no file" if found is None else f"the checksum {found.crc32c:08x}"
-            return _Files(facts, f"found {crc}, expected {proof.crc32c:08x} as the ledger recorded")
+        if found is None or is_other_content(proof, found):
+            now = "no file" if found is None else f"the content {found.digest}"
+            expected = proof.digest or f"one with the CRC-32C {proof.crc32c:08x}"
+            return _Files(facts, f"found {now}, expected {expected} as the ledger recorded", is_other=True)
         return _Files(facts)
 
     # -- chunks -------------------------------------------------------------------------------------------------
@@ -209,7 +217,9 @@ def _amount(facts: UnitFacts | None) -> str:
 
 def _recorded(record: Record) -> str:
     proof = record.proof
-    return "no file (nothing but the fill value)" if proof.is_fill else _amount(UnitFacts(proof.files, proof.size, proof.mtime_ns))
+    if proof.is_fill:
+        return "no file (nothing but the fill value)"
+    return f"{proof.size} bytes" if proof.files == 1 else f"{proof.size} bytes in {proof.files} files"
 
 
 def _reason(error: Exception) -> str:

@@ -1,0 +1,207 @@
+"""What this user may do with files and directories, found out before the first change.
+
+A deletion or a change that fails half-way is worse than one that is refused. So whoever deletes or replaces asks here
+first, for everything at once. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from wkpipe.errors import NotWritable, UnreadableInput
+
+_DIRECTORY_CHANGE = os.W_OK | os.X_OK
+
+
+def nearest(path: Path) -> Path:
+    """Return the path itself, or its nearest parent that exists and can be reached."""
+    while not _is_reachable(path):
+        path = path.parent
+    return path
+
+
+def _is_reachable(path: Path) -> bool:
+    try:
+        os.stat(path)
+    except OSError:
+        return path == path.parent
+    return True
+
+
+def owner(path: Path) -> str:
+    """Return the name of a file's owner."""
+    return _user(os.lstat(path).st_uid)
+
+
+def owner_and_mode(path: Path) -> str:
+    """Describe whose a file is and who may use it.
+
+    >>> owner_and_mode(Path("/"))  # doctest: +ELLIPSIS
+    'it belongs to ... with mode d...'
+    """
+    status = os.lstat(path)
+    try:
+        group = grp.getgrgid(status.st_gid).gr_name
+    except KeyError:
+        group = str(status.st_gid)
+    return f"it belongs to {_user(status.st_uid)}:{group} with mode {stat.filemode(status.st_mode)}"
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
+# What cannot be seen, because a directory on the way is closed to this user, counts as absent; `pathlib` raises instead.
+
+
+def exists(path: Path) -> bool:
+    """True if there is something that this user can see."""
+    return os.path.exists(path)
+
+
+def is_directory(path: Path) -> bool:
+    """True if there is a directory that this user can see."""
+    return os.path.isdir(path)
+
+
+def is_link(path: Path) -> bool:
+    """True if there is a symbolic link that this user can see."""
+    return os.path.islink(path)
+
+
+# -- reading --------------------------------------------------------------------------------------------------------
+
+
+def check_readable(paths: Iterable[Path], fix: str) -> None:
+    """Make sure that files and directories can be read; those that do not exist are fine.
+
+    Raises:
+        UnreadableInput: one cannot be read; names its owner and mode, and the fix.
+    """
+    for path in paths:
+        try:
+            status = os.stat(path)
+        except PermissionError:
+            raise unreadable(path, fix) from None
+        except OSError:
+            continue
+        if not os.access(path, os.R_OK | os.X_OK if stat.S_ISDIR(status.st_mode) else os.R_OK):
+            raise unreadable(path, fix)
+
+
+def unreadable(path: Path, fix: str) -> UnreadableInput:
+    """Return the error for a file that this user may not read."""
+    found = nearest(path)
+    why = owner_and_mode(found) if found == path else f"{found}: {owner_and_mode(found)}"
+    return UnreadableInput(f"{path} cannot be read: {why}; {fix}")
+
+
+# -- changing -------------------------------------------------------------------------------------------------------
+
+
+def check_writable(directory: Path, fix: str) -> None:
+    """Make sure that entries can be made in a directory, or that it can be made with its parents.
+
+    Raises:
+        NotWritable: they cannot; names the nearest directory that exists, its owner and mode, and the fix.
+    """
+    found = nearest(directory)
+    if not found.is_dir():
+        raise NotWritable(f"{found} is a file, not a directory; choose another target")
+    if not os.access(found, _DIRECTORY_CHANGE):
+        raise _not_writable(found, fix)
+
+
+def check_replaceable(file: Path, fix: str) -> None:
+    """Make sure that a file can be made, replaced or removed.
+
+    Raises:
+        NotWritable: it cannot; names the path, its owner and mode, and the fix.
+    """
+    check_writable(file.parent, fix)
+    try:
+        status = os.lstat(file)
+    except OSError:
+        return
+    _check_sticky(file.parent, os.stat(file.parent), file, status, fix)
+    may_write = os.geteuid() in (0, status.st_uid) and status.st_mode & stat.S_IWUSR
+    if stat.S_ISREG(status.st_mode) and may_write and not os.access(file, os.W_OK):
+        raise NotWritable(f"{file} cannot be replaced or removed: it is immutable; {fix}")
+
+
+def check_removable(path: Path, fix: str) -> None:
+    """Make sure that a file, or a directory with all that is below it, can be removed; one that does not exist is fine.
+
+    Reads directories only, and files only in directories with a sticky bit.
+
+    Raises:
+        NotWritable: something cannot be removed; names the path, its owner and mode, and the fix.
+    """
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be removed: {error.strerror}; {fix}") from None
+    check_replaceable(path, fix)
+    if not stat.S_ISDIR(status.st_mode):
+        return
+    for mounted in _mounted_below(path):
+        raise NotWritable(f"{path} cannot be removed: {mounted} is a mount point; unmount it, or choose another target")
+    _check_tree(path, status, fix)
+
+
+def _check_tree(directory: Path, status: os.stat_result, fix: str) -> None:
+    if not os.access(directory, _DIRECTORY_CHANGE | os.R_OK):
+        raise _not_writable(directory, fix)
+    is_sticky = _is_sticky(status)
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            is_directory = entry.is_dir(follow_symlinks=False)
+            if not is_sticky and not is_directory:
+                continue
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            _check_sticky(directory, status, Path(entry.path), found, fix)
+            if is_directory:
+                _check_tree(Path(entry.path), found, fix)
+
+
+def _is_sticky(status: os.stat_result) -> bool:
+    """True if only their owners may remove the entries of a directory, and this user is neither root nor its owner."""
+    return bool(status.st_mode & stat.S_ISVTX) and os.geteuid() not in (0, status.st_uid)
+
+
+def _check_sticky(directory: Path, of_directory: os.stat_result, path: Path, of_path: os.stat_result, fix: str) -> None:
+    if _is_sticky(of_directory) and of_path.st_uid != os.geteuid():
+        raise NotWritable(f"{path} cannot be replaced or removed: {owner_and_mode(path)}, and {directory} has the sticky bit; {fix}")
+
+
+def _not_writable(directory: Path, fix: str) -> NotWritable:
+    if os.statvfs(directory).f_flag & os.ST_RDONLY:
+        return NotWritable(f"{directory} is not writable: its file system is mounted read-only ({owner_and_mode(directory)}); {fix}")
+    return NotWritable(f"{directory} is not writable: {owner_and_mode(directory)}; {fix}")
+
+
+def _mounted_below(path: Path) -> Iterator[str]:
+    """Yield the mount points below a directory: what is mounted there cannot be renamed or removed."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    except OSError:  # not Linux
+        return
+    root = os.path.realpath(path) + "/"
+    for line in lines:
+        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
+        if (point + "/").startswith(root):
+            yield point
