@@ -240,7 +240,7 @@ def test_snakemake_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path, tm
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         next(child for child in run.process.children() if "snakemake_process" in " ".join(child.cmdline())).kill()
-        assert "Snakemake was killed by signal 9; the same command goes on from there" in run.ends_with(1, 60)
+        assert "Snakemake was killed by signal 9 (SIGKILL), perhaps for its memory; the same command resumes" in run.ends_with(1, 60)
     assert not live(slurm, dataset)
     with started(slurm, command, tmp_path / "again") as run:
         run.ends_with(0)

@@ -86,3 +86,24 @@ def test_remote_convert_uploads_from_here(slurm: Cluster, stack: Path, expected:
     assert all("PROBE=handed-on" in path.read_text() for path in seen.iterdir())
     no_token_in(seen, output)
     assert not any((shared / "work").iterdir())
+
+
+def test_verify_and_adopt_read_by_jobs(slurm: Cluster, pyramid: Path, tmp_path: Path) -> None:
+    """The same report as this host gives; records that were lost are there again, and a copy without times is proven by jobs."""
+    dataset = copy_of(pyramid, tmp_path / "work")
+    for segment in (dataset / ".wkpipe" / "ledger" / LAYER / "2-2-1").glob("*.segment"):
+        segment.unlink()
+    verify = [*WKPIPE, "verify", str(dataset), *ON_SLURM]
+    with started(slurm, verify, tmp_path / "lost", **MANY_JOBS) as run:
+        assert "no record of it in the ledger" in run.ends_with(4)
+    with started(slurm, [*verify, "--adopt"], tmp_path / "adopted", **MANY_JOBS) as run:
+        assert "nothing is wrong" in run.ends_with(0)
+    assert {job.state for job in jobs_of(slurm, dataset)} == {"COMPLETED"}
+    assert any("verify" in job.name for job in jobs_of(slurm, dataset))
+    for path in (dataset / LAYER).rglob("c/*/*/*/*"):
+        os.utime(path)
+    before = identities(dataset)
+    with started(slurm, [*WKPIPE, "downsample", str(dataset), *ON_SLURM], tmp_path / "proven", **MANY_JOBS) as run:
+        assert "0 storage shards made" in run.ends_with(0)
+    assert identities(dataset) == before
+    assert any("prove" in job.name for job in jobs_of(slurm, dataset))

@@ -71,14 +71,16 @@ def test_error_that_can_not_be_sent_keeps_its_words() -> None:
         collected(compute, 5, 2)
 
 
-def test_killed_worker_is_told() -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
+def test_killed_worker_is_told(number: signal.Signals) -> None:
     def compute(item: int, raw: int | None) -> Sequence[bytes]:
         if item == 5:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), number)
         return result_of(item, raw)
 
-    with pytest.raises(WkpipeError, match="signal 9"):
+    with pytest.raises(WkpipeError, match=rf"was killed by signal {int(number)} \({number.name}\)") as caught:
         collected(compute, 50, 3)
+    assert ("memory" in str(caught.value)) == (number == signal.SIGKILL), "only SIGKILL is what a lack of memory looks like"
 
 
 def test_consumer_may_stop_early() -> None:

@@ -17,7 +17,10 @@ from typing import Any
 import pytest
 
 from wkpipe.errors import NotWritable, TryAgain
-from wkpipe.storage.lock import LOCK_FILE_NAME, Holder, MetadataLock
+from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.metadata.store import PropertiesFile
+from wkpipe.metadata.units import VoxelSize
+from wkpipe.storage.lock import EXPIRY_SECONDS, LOCK_FILE_NAME, Holder, MetadataLock
 
 fork = multiprocessing.get_context("fork")
 
@@ -122,6 +125,47 @@ def test_leaves_the_lock_of_whoever_may_be_alive(tmp_path: Path, changes: dict[s
     leave_lock(tmp_path, pid=pid, **changes)
     with pytest.raises(TryAgain, match="remove that file if"), MetadataLock(tmp_path, timeout=0.02):
         pass
+
+
+@pytest.mark.parametrize("changes", [{"host": "another"}, {"machine_id": "another"}, {"pid_namespace": "another"}], ids=str)
+def test_takes_over_what_is_long_past(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """As in a copy of a dataset that was at work."""
+    leave_lock(tmp_path, **changes)
+    old = time.time() - EXPIRY_SECONDS - 1
+    os.utime(tmp_path / LOCK_FILE_NAME, (old, old))
+    with MetadataLock(tmp_path, timeout=0):
+        pass
+
+
+def test_however_old_the_lock_of_a_living_process_is_left(tmp_path: Path) -> None:
+    leave_lock(tmp_path)
+    os.utime(tmp_path / LOCK_FILE_NAME, (0, 0))
+    with pytest.raises(TryAgain), MetadataLock(tmp_path, timeout=0):
+        pass
+
+
+def test_who_was_asleep_for_too_long_finds_out(tmp_path: Path) -> None:
+    with MetadataLock(tmp_path) as lock:
+        lock.check()
+        leave_lock(tmp_path, host="another")
+        with pytest.raises(TryAgain, match="another process has taken over the lock"):
+            lock.check()
+    with pytest.raises(TryAgain):
+        lock.check()
+
+
+def test_the_properties_are_not_replaced_by_who_has_lost_the_lock(tmp_path: Path) -> None:
+    file = PropertiesFile(tmp_path / "dataset")
+    file.create(DatasetProperties("dataset", VoxelSize((1, 1, 1))))
+    before = file.path.read_bytes()
+
+    def slow_change(properties: DatasetProperties) -> DatasetProperties:
+        leave_lock(tmp_path / "dataset" / ".wkpipe" / "locks", host="another")
+        return replace(properties, name="other")
+
+    with pytest.raises(TryAgain, match="taken over"):
+        file.update(slow_change)
+    assert file.path.read_bytes() == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"pid": "x"}', b"\xff", b"[" * 100_000], ids=repr)

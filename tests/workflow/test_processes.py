@@ -238,6 +238,41 @@ def test_used_up_inodes_are_called_that(images: Path, whole: dict[str, str], tmp
         subprocess.run(["umount", "-l", str(mount)], check=False)
 
 
+DEAD_DISK = """
+import os, sys
+if "WKPIPE_TEST_DISK" in os.environ and "step" in sys.orig_argv:
+    import fcntl, struct
+    fcntl.ioctl(os.open(os.environ["WKPIPE_TEST_DISK"], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
+"""
+"""The ioctl SHUTDOWN of ext4: from then on, the file system answers EIO."""
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mkfs.ext4") is None, reason="only root can mount a file system, with mkfs.ext4")
+def test_a_disk_that_dies_is_called_that(images: Path, whole: dict[str, str], tmp_path: Path) -> None:
+    mount, image = tmp_path / "mount", tmp_path / "image"
+    mount.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 << 20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True)
+    if subprocess.run(["mount", "-o", "loop", str(image), str(mount)], capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    (tmp_path / "sitecustomize.py").write_text(DEAD_DISK)
+    try:
+        done = run("convert", images, mount / "dataset", *OPTIONS, "-q", PYTHONPATH=str(tmp_path), WKPIPE_TEST_DISK=str(mount))
+        assert done.returncode == 3, done.stderr
+        (line,) = [line for line in done.stderr.splitlines() if line.startswith("wkpipe: ")]
+        assert "the disk reports an input/output error; check it, then run the same command again" in line
+        seen = run("info", mount / "dataset")
+        assert seen.returncode in (3, 4)
+        assert "restore it from a copy" not in seen.stderr
+        subprocess.run(["umount", str(mount)], check=True)
+        subprocess.run(["mount", "-o", "loop", str(image), str(mount)], check=True)
+        assert run("convert", images, mount / "dataset", *OPTIONS).returncode == 0
+        assert data_files(mount / "dataset") == whole
+    finally:
+        subprocess.run(["umount", "-l", str(mount)], check=False)
+
+
 # -- paths ----------------------------------------------------------------------------------------------------------
 
 

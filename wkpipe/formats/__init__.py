@@ -8,7 +8,7 @@ from typing import Any
 
 from wkpipe.errors import InputRefused
 from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
-from wkpipe.formats.creation import default_compression, make_spec, new_metadata, validate_spec
+from wkpipe.formats.creation import default_compression, has_array, make_spec, new_metadata, validate_spec
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.wkw import AXES as _WKW_AXES
 from wkpipe.formats.wkw import WkwArray, read_wkw_header
@@ -17,7 +17,7 @@ from wkpipe.formats.zarr3 import native_zarr3
 from wkpipe.formats.zarr3_metadata import read_zarr3_layout
 from wkpipe.storage.commit import Scratch, replace_files
 
-__all__ = ["create_array", "default_compression", "make_spec", "new_metadata", "open_array", "validate_spec"]
+__all__ = ["create_array", "default_compression", "has_array", "make_spec", "new_metadata", "open_array", "validate_spec"]
 
 
 def open_array(

@@ -140,6 +140,11 @@ def _validate_wkw(spec: ArraySpec) -> None:
         raise InputRefused(f"wkw has no fill value but 0, found {spec.fill_value}")
 
 
+def has_array(path: Path) -> bool:
+    """True if there is an array at a path, or what else is in its way; attributes alone are what a killed run leaves."""
+    return path.is_dir() and any(entry.name != ".zattrs" for entry in path.iterdir())
+
+
 def new_metadata(path: Path, spec: ArraySpec, attributes: Mapping[str, Any] | None = None) -> dict[Path, bytes]:
     """Return the metadata files that a new array begins with; none where the very same ones are there, as after an interruption.
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from wkpipe.errors import MetadataError
+from wkpipe.formats import has_array
 from wkpipe.formats.base import ArraySpec, Position, StoredArray
 from wkpipe.formats.converted import ConvertedArray
 from wkpipe.geometry import Mag
@@ -141,7 +142,7 @@ def _made(plan: MagPlan, locations: Locations, source: Source, source_state: Mag
         return source_identity(plan, unit, source, source_state.tokens)
 
     path = locations.array(plan.layer, plan.mag)
-    exists = path.is_dir() and any(path.iterdir()) and not discarded
+    exists = has_array(path) and not discarded
     array = planned_array(plan, locations) if exists else None
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
     if array is not None:

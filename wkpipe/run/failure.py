@@ -16,6 +16,7 @@ from wkpipe.steps.job_note import error_notes
 from wkpipe.steps.run import Run
 from wkpipe.storage import disk
 from wkpipe.storage.process import killed_by, process_limit
+from wkpipe.storage.reasons import has_no_inodes, refusal
 
 FULL_BYTES = 1 << 20
 """With less space than this, Snakemake and the shells of its jobs fail before a task can note anything."""
@@ -48,7 +49,7 @@ def failure_of(run: Run, log: Path | None = None, code: int = 1) -> WkpipeError:
         return refused
     said = _tail(log)
     if (code_of_disk := _DISK_ERROR.search(said)) is not None:
-        return disk.refusal(run.directory, int(code_of_disk[1]))
+        return refusal(run.directory, OSError(int(code_of_disk[1]), os.strerror(int(code_of_disk[1]))))
     if _NO_PROCESS.search(said):
         return WkpipeError(process_limit())
     if code < 0:
@@ -74,8 +75,8 @@ def _refused_by_disk(run: Run) -> NotWritable | None:
     for directory in (run.plan.dataset, run.plan.state):
         if (free := _free_bytes(directory)) < FULL_BYTES:
             return NotWritable(f"can not write {directory}: only {free} bytes are free; free some space and run the same command again")
-        if disk.has_no_inodes(directory):
-            return NotWritable(f"can not write {directory}: {disk.NO_INODES}")
+        if has_no_inodes(directory):
+            return refusal(directory, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
     try:
         disk.try_to_write(run.directory / "try")
     except NotWritable as error:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from wkpipe.errors import ProcessKilled, UsageError, WkpipeError
-from wkpipe.formats import new_metadata
+from wkpipe.formats import has_array, new_metadata
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.mag_plan import DOWNLOAD, MagPlan, planned_array
@@ -287,7 +287,7 @@ def _prepare_arrays(plans: Sequence[MagPlan], locations: Locations, epoch: Epoch
     for plan in plans:
         path, where = locations.array(plan.layer, plan.mag), locations.recipe(plan.layer, plan.mag)
         recipe = json.dumps(plan.to_json()).encode()
-        is_new = not path.is_dir() or not any(path.iterdir())
+        is_new = not has_array(path)
         if where.exists() and where.read_bytes() == recipe and not is_new:
             continue
         recipes[where] = recipe

@@ -14,21 +14,9 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from wkpipe.errors import InputRefused, NotWritable
-from wkpipe.storage.access import nearest, owner_and_mode
+from wkpipe.errors import InputRefused
+from wkpipe.storage.reasons import refusal
 
-_REASONS = {
-    errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
-    errno.EROFS: (
-        "the file system is read-only; choose a target that is writable, or if it became read-only just now, "
-        "have the disk checked and mounted again, then run the same command again"
-    ),
-    errno.EIO: "the disk reports an input/output error; check it, then run the same command again",
-    errno.ESHUTDOWN: "the disk was shut down; check it, then run the same command again",
-}
-_FULL = "the disk is full; free some space and run the same command again"
-NO_INODES = "the file system has no inodes left; remove some files (or choose larger shards) and run the same command again"
-_FEW_INODES = 64
 _MOST_DEPTH = 200
 """Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
 
@@ -47,44 +35,7 @@ def explained(path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        path = _shown(Path(path))
-        raise NotWritable(f"can not write {path}: {_reason(error, path)}") from error
-
-
-def _shown(path: Path) -> Path:
-    """Return what a message names: the directory of a temporary file, whose own name tells nobody anything."""
-    return path.parent if path.suffix == ".tmp" else path
-
-
-def _reason(error: OSError, path: Path) -> str:
-    code = error.errno or 0
-    if code == errno.ENOSPC:
-        return NO_INODES if has_no_inodes(path) else _FULL
-    if code in (errno.EACCES, errno.EPERM):
-        return _denied(path)
-    return _REASONS.get(code) or error.strerror or str(error)
-
-
-def has_no_inodes(path: Path) -> bool:
-    """True if the file system of a path has a fixed number of inodes and hardly any is free (what failed has given some back)."""
-    with contextlib.suppress(OSError):
-        found = os.statvfs(nearest(path))
-        return found.f_files > 0 and found.f_favail < _FEW_INODES
-    return False
-
-
-def refusal(path: Path, code: int) -> NotWritable:
-    """Return the error for an `errno` that somebody else has met with at a path."""
-    return NotWritable(f"can not write {path}: {_reason(OSError(code, os.strerror(code)), path)}")
-
-
-def _denied(path: Path) -> str:
-    """Say whose the directory is that may not be changed, or the file in it."""
-    found = nearest(path)
-    if not found.is_dir() and not os.access(found.parent, os.W_OK | os.X_OK):
-        found = found.parent
-    where = "" if found == path else f"{found}: "
-    return f"permission denied ({where}{owner_and_mode(found)}); make it writable or choose another target"
+        raise refusal(Path(path), error) from error
 
 
 MOST_SMALL_BYTES = 1 << 16

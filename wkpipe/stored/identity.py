@@ -20,11 +20,12 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.ledger import Ledger
+from wkpipe.stored.dataset_id import FILE_NAME as DATASET_FILE_NAME
+from wkpipe.stored.dataset_id import id_in
 from wkpipe.stored.locations import Locations
 
 KEY: Final = "wkpipe"
 FILE_NAME: Final = "identity.json"
-DATASET_FILE_NAME: Final = "dataset.json"
 
 _ATTRIBUTES: Final = {DataFormat.ZARR3: "zarr.json", DataFormat.ZARR: ".zattrs"}
 
@@ -132,27 +133,11 @@ def current_ledger(locations: Locations, layer: str, mag: Mag, array: StoredArra
 # -- the dataset ----------------------------------------------------------------------------------------------------
 
 
-def dataset_id(locations: Locations) -> str:
-    """Return the id of a dataset as its own files have it; empty if it has none yet."""
-    return _id_in(locations.identity)
-
-
 def ensure_dataset_id(locations: Locations, data_scratch: Scratch, scratch: Scratch) -> str:
-    """Return the id of a dataset, giving it one where it has none; the state keeps a copy.
-
-    `data_scratch` and `scratch` are where temporary files of the dataset and of the state go.
-    """
-    found = dataset_id(locations) or uuid.uuid4().hex
-    for path, place in {locations.state / DATASET_FILE_NAME: scratch, locations.identity: data_scratch}.items():
-        if _id_in(path) != found:
-            replace_file(path, json.dumps({"id": found}).encode(), place)
+    """Return the id of a dataset, giving it one if it has none yet; a state elsewhere keeps a copy."""
+    found = id_in(locations.inside) or id_in(locations.state) or uuid.uuid4().hex
+    content = json.dumps({"id": found}).encode()
+    for directory, used in {locations.inside: data_scratch, locations.state: scratch}.items():
+        if id_in(directory) != found:
+            replace_file(directory / DATASET_FILE_NAME, content, used)
     return found
-
-
-def _id_in(path: Path) -> str:
-    try:
-        node = JsonNode.read(path)
-    except (MetadataError, UnreadableInput):
-        return ""
-    found = node.value.get("id") if node is not None and isinstance(node.value, dict) else None
-    return found if isinstance(found, str) and 0 < len(found) <= 64 else ""

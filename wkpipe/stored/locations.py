@@ -13,6 +13,7 @@ from wkpipe.storage.access import check_readable, exists, is_directory
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.inside import refuse_links, refuse_strangers
 from wkpipe.storage.lease import Epoch
+from wkpipe.stored.dataset_id import state_of
 
 STATE_NAME = ".wkpipe"
 
@@ -37,7 +38,8 @@ class Locations:
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
         """Choose the state directory: the given one, else the one inside the dataset; never any other.
 
-        `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path.
+        `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path, and by the
+        dataset's id where another dataset was at that path before.
 
         Raises:
             InputRefused: there is anything but files and directories in the state; or a path has a line break.
@@ -48,7 +50,7 @@ class Locations:
         chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
         if chosen is None:
             return cls(root, inside)._checked()
-        return cls(root, chosen.resolve() / state_key(root))._checked()
+        return cls(root, state_of(chosen.resolve() / state_key(root), inside))._checked()
 
     def _checked(self) -> Locations:
         """Return the locations, if nothing that wkpipe goes by can be led astray by what somebody has put there."""
@@ -137,11 +139,6 @@ class Locations:
     def remade_state(self, layer: str) -> Path:
         """Return where the ledgers of what is made anew of a layer lie, and the note that it takes the place of the old."""
         return self.state / REMADE / layer
-
-    @property
-    def identity(self) -> Path:
-        """The file with the dataset's id: with the data, wherever the state is."""
-        return self.dataset / STATE_NAME / "dataset.json"
 
     @property
     def conversion(self) -> Path:

@@ -98,8 +98,9 @@ class _MagAdoption:
 
     def records(self) -> Sequence[Sequence[Record]]:
         mag, layer = self.mag, self.mag.layer.name
-        units = [unit for unit in self.selection.units(layer, mag.entry.mag, mag.units) if self._lacks_proof(unit)]
-        units = [units[index] for index in self.selection.of_this_part(len(units))]
+        chosen = self.selection.units(layer, mag.entry.mag, mag.units)
+        # Shared out before records are looked at: others may be adding some just now.
+        units = [chosen[index] for index in self.selection.of_this_part(len(chosen)) if self._lacks_proof(chosen[index])]
         deep = deep_check(mag, units) if self.selection.deep and units else None
         neighbours = Neighbours(mag)
         suspects = set(neighbours.suspects(set(mag.array.stored_units())))

@@ -119,7 +119,7 @@ def verify_task(plan: Plan, task: Task, epoch: Epoch) -> bytes:
     if task.selection["adopt"]:
         dataset = StoredDataset.open(plan.dataset, state_dir)
         return json.dumps({"adopted": adopt_selection(dataset, epoch, selection, task.threads)}).encode()
-    report = verify_dataset(plan.dataset, state_dir=state_dir, selection=selection, threads=task.threads)
+    report = verify_dataset(plan.dataset, state_dir=state_dir, selection=selection, threads=task.threads, is_job=True)
     return json.dumps({"report": asdict(report)}, default=str).encode()
 
 

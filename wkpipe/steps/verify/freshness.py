@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from wkpipe.errors import WkpipeError
+from wkpipe.errors import MetadataError, WkpipeError
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.mag_plan import MagPlan
@@ -105,5 +105,10 @@ def freshness(mag: MagOnDisk, ledger: Ledger, tokens: Tokens) -> Freshness | Non
         return None
     known = Ledger.load(locations.ledger(name, finer))
     if is_replaced(recorded_identity(locations, name, finer), source, known):
-        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, dict.fromkeys(known.records, _CHANGED))
-    return freshness_of(mag.recipe, mag.layer, ledger, source.spec, tokens(known, source))
+        found: Mapping[Position, str] = dict.fromkeys(known.records, _CHANGED)
+    else:
+        found = tokens(known, source)
+    try:
+        return freshness_of(mag.recipe, mag.layer, ledger, source.spec, found)
+    except MetadataError:  # the properties contradict the recipe, which is reported with the array's metadata
+        return None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import WkpipeError
+from wkpipe.formats import open_array
 from wkpipe.formats.base import ArraySpec, DataFormat
 from wkpipe.formats.converted import ConvertedArray
 from wkpipe.formats.wkw import wkw_files
@@ -21,8 +22,10 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.ome import outdated_group_files
 from wkpipe.plan.spec_json import spec_to_json
 from wkpipe.steps.verify.mag import MagOnDisk
+from wkpipe.storage.ledger import Ledger
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, array_corner, box_in_mag
+from wkpipe.stored.identity import is_replaced, recorded_identity
 
 
 def metadata_problems(mag: MagOnDisk) -> Iterator[str]:
@@ -93,8 +96,21 @@ def _path(mag: MagOnDisk) -> Iterator[str]:
         return
     made_in = dataset.locations.dataset / layer.name / str(entry.mag)
     # A directory that was moved and linked, or renamed, is still the one that was made.
-    if mag.recipe is not None and made_in.is_dir() and made_in.resolve() != path:
+    if made_in.is_dir() and made_in.resolve() != path and _was_made(mag, made_in):
         yield f"found the path {entry.path}, expected ./{layer.name}/{entry.mag}, where the mag was made"
+
+
+def _was_made(mag: MagOnDisk, directory: Path) -> bool:
+    """True if the array in a directory is the one that the state knows as the mag's."""
+    if mag.recipe is not None:
+        return True
+    locations, name, entry = mag.dataset.locations, mag.layer.name, mag.entry
+    try:
+        array = open_array(directory, mag.layer.data_format, mag.layer.axes)
+    except WkpipeError:
+        return False
+    recorded = recorded_identity(locations, name, entry.mag)
+    return recorded is not None and not is_replaced(recorded, array, Ledger.load(locations.ledger(name, entry.mag)))
 
 
 def _made_shape(mag: MagOnDisk) -> Iterator[str]:
