@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wkpipe.cli import options as o
-from wkpipe.errors import IntegrityError, MetadataError, UsageError
+from wkpipe.errors import IntegrityError, MetadataError, NotWritable, UsageError
 
 if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
@@ -139,7 +139,8 @@ class _Work:
         if self.by_jobs:
             from wkpipe.steps.verify.as_jobs import whole_report
 
-            with contextlib.suppress(MetadataError):  # lost properties are a problem that this process reports
+            # Lost properties are a problem that this process reports; where no run can be begun, it reads everything itself.
+            with contextlib.suppress(MetadataError, NotWritable):
                 return whole_report(self.target.resolve(), self._reports(adopt=False))
 
         return verify_dataset(self.target, state_dir=self.state_dir, selection=self.selection, threads=self.threads, on_unit=self.show)
