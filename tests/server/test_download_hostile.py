@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import InputRefused, MetadataError, UsageError
 from wkpipe.geometry import Mag
 from wkpipe.plan import download as plan_of_download
-from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.mag_plan import CONVERT, MagPlan
+from wkpipe.stored.axes import spatial
 
 
 @pytest.fixture
@@ -73,7 +75,13 @@ def test_units_are_counted_as_they_are_listed(download: Download) -> None:
             plan = download.plan(download_bbox=box, data_format=data_format, chunk_shape="8,8,8", shard_shape="8,8,8")
             for layer in plan.layers:
                 for mag in layer.mags:
-                    assert mag.unit_count() == len(mag.units()) > 0
+                    units = mag.units()
+                    assert mag.unit_count() == len(units) > 0
+                    boxes = [mag.unit_box(unit) for unit in units]
+                    assert sum((end - first).prod() for first, end in boxes) == (mag.box[1] - mag.box[0]).prod()
+                    assert all((end - first).is_positive() for first, end in boxes)
+                    by_slices = replace(mag, kind=CONVERT).units()
+                    assert by_slices == sorted(units, key=lambda unit: spatial(mag.spec, unit)[::-1])
 
 
 def test_a_part_of_what_is_too_large_can_be_had(download: Download) -> None:

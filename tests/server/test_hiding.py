@@ -149,7 +149,7 @@ def test_no_redirect_shows_it(stage: Stage, where: str) -> None:
 # -- data that are used ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["color", "uint8", "seg", "0", "boundingBox", "mag", "sample_organization", "127.0.0.1"])
+@pytest.mark.parametrize("word", ["color", "uint24", "seg", "0", "boundingBox", "mag", "sample_organization", "127.0.0.1"])
 def test_a_token_that_is_a_part_of_data_changes_none(shared: Path, tmp_path: Path, word: str) -> None:
     with WkServer(tmp_path / "server", word) as server:
         Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb")).run()

@@ -1,4 +1,4 @@
-"""SIGTERM, as Ctrl-C, at any time of any command: exit 130, one line. And what WKPIPE_DEBUG changes."""
+"""SIGTERM and SIGHUP, as Ctrl-C, at any time of any command: exit 130, one line. And what WKPIPE_DEBUG changes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.server.upload_helpers import SECRET, Stage
 from wkpipe.cli.app import run_app
 from wkpipe.errors import InputRefused, ServerError, UsageError
 
-SIGNALS = [signal.SIGTERM, signal.SIGINT]
+SIGNALS = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP]
 MAIN = "from wkpipe.cli.main import main; main()"
 WHILE_LOADING = """
 import os, sys
@@ -83,10 +83,11 @@ def test_a_command_that_is_being_loaded(number: signal.Signals, words: list[str]
     is_stopped(started(*words, str(int(number)), program=WHILE_LOADING))
 
 
-def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    """As a job of a batch system may want it."""
-    ignoring = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{WHILE_LOADING}"
-    process = started("info", str(tmp_path / "nothing"), str(int(signal.SIGTERM)), program=ignoring)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(tmp_path: Path, number: signal.Signals) -> None:
+    """As nohup and jobs of batch systems want it."""
+    ignoring = f"import signal; signal.signal({int(number)}, signal.SIG_IGN)\n{WHILE_LOADING}"
+    process = started("info", str(tmp_path / "nothing"), str(int(number)), program=ignoring)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == InputRefused.exit_code, errors
 

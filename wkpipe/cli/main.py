@@ -25,15 +25,17 @@ def main() -> None:
 
 
 def _command(arguments: list[str]) -> int:
-    """Run a command. SIGTERM is like Ctrl-C from the start, while modules are still being loaded and in the midst of planning."""
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _stop)
+    """Run a command. SIGTERM and SIGHUP are like Ctrl-C from the start: while modules are loaded, and in the midst of planning."""
+    signals = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    for number in signals:
+        signal.signal(number, _stop)
     try:
         from wkpipe.cli.app import run_app
 
         return run_app(arguments)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in signals:
+            signal.signal(number, signal.SIG_IGN)
         print("wkpipe: stopped", file=sys.stderr)
         return 130
 

@@ -30,7 +30,6 @@ class Line:
     def __init__(self, trust: ssl.SSLContext, proxy: str | None, check: Callable[[Line, socket.socket], None]) -> None:
         self.transport = httpx.HTTPTransport(
             verify=trust,
-            trust_env=False,
             proxy=None if proxy is None else httpx.Proxy(proxy, ssl_context=trust if proxy.startswith("https:") else None),
             limits=httpx.Limits(max_connections=1, max_keepalive_connections=1),
         )
