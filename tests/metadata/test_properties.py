@@ -394,7 +394,7 @@ class TestRefused:
             ({"scale": [0, 1, 1]}, "scale: found [0, 1, 1], expected three positive numbers"),
             ({"scale": [1e400, 1, 1]}, "scale[0]: found Infinity, expected a finite number"),
             ({"scale": [10**400, 1, 1]}, "scale[0]: found 1000000"),
-            ({"scale": {"factor": [1, 1, 1], "unit": "um"}}, 'scale.unit: found "um", expected a unit of length: yoctometer (ym)'),
+            ({"scale": {"factor": [1, 1, 1], "unit": "pixel"}}, 'scale.unit: found "pixel", expected a unit of length: yoctometer (ym)'),
             ({"scale": {"factor": [1e300, 1, 1], "unit": "Ym"}}, "scale.factor: found"),
             ({"scale": {"factor": [1, 1, 1]}}, "scale.unit is missing"),
             ({"dataLayers": {}}, "dataLayers: found an empty object, expected a list"),
