@@ -155,7 +155,7 @@ class Original(OtherTool):
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "WK_TOKEN")}
         command = [python, "-W", "ignore", SCRIPTS / "change_dataset.py"]
         self._file = place / "voxels.npy"
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
 
     def close(self) -> None:

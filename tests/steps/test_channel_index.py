@@ -27,12 +27,14 @@ from tests.steps.helpers import (
     properties_json,
     remove_tree,
     run,
+    stored_voxels,
     write_dataset,
 )
 from wkpipe import Dataset
 from wkpipe.errors import InputRefused, MetadataError
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.memory import downsample_bytes
 from wkpipe.plan.resources import Sizing
 from wkpipe.server.selection import Part, select
 from wkpipe.steps.run import run_here
@@ -204,7 +206,9 @@ def test_two_layers_on_one_array(tmp_path: Path, data_format: str) -> None:
         layer = each.layer
         layer.name = name
         check_pyramid(root, layer, "median")
-    assert verify_dataset(root, selection=DEEP).problems == ()
+    report = verify_dataset(root, selection=DEEP)
+    assert report.problems == ()
+    assert not [note for note in report.notes if "outside" in note]
     # What is changed in one channel is made again in its layer alone, where each channel has files of its own.
     changed = zarr.open_array(str(root / "color/1"), mode="r+")
     changed[1, 3:9] = 77
@@ -392,3 +396,47 @@ def test_shared_data(shared: Path, tmp_path: Path) -> None:
     for channel in (0, 1):
         made = coarser(data[channel : channel + 1], (0, 0, 0), (0, 0, 0), (25, 20, 20), (2, 2, 1), "median")
         assert np.array_equal(Dataset.open(root).get_layer(f"ch{channel}").get_mag("2-2-1").read(), made)
+
+
+def test_a_layer_becomes_one_channel_of_what_was_made_of_three(tmp_path: Path) -> None:
+    """All mags hold three channels, the properties now say: the third. Mag 2 is brought up to date with its three, mag 4 has one."""
+    root = tmp_path / "d"
+    array = channelled(count=3, chunk_depth=3)
+    array.write(root)
+    run(root, coarsest_mag="2", chunk_shape=8)
+    for mag in (0, 1):
+        edit_mag(root, mag, channelIndex=2)
+    edit(root, 0, elementClass="uint8", numChannels=1)
+    assert plan_of(root, coarsest_mag="2").is_empty
+    changed = zarr.open_array(str(root / "layer/1"), mode="r+")
+    changed[:] = np.asarray(changed[:])[:, ::-1]
+    run(root, coarsest_mag="4", chunk_shape=8)  # both mags in one task
+    three = Channelled(np.asarray(changed[:]), array.axes, 0, 3).layer
+    made = expected_mags(three, [Mag(2), Mag(4)], "median")
+    assert np.array_equal(stored_voxels(root, three, Mag(2))[0], made[Mag(2)])
+    assert np.array_equal(stored_voxels(root, three, Mag(4))[0], made[Mag(4)][2:])
+    layer = Dataset.open(root).get_layer("layer")
+    assert np.array_equal(layer.get_mag(2).read(), made[Mag(2)][2:])
+    assert verify_dataset(root, selection=DEEP).problems == ()
+
+
+@pytest.mark.parametrize("depth", [1, 4])
+def test_what_is_predicted_and_shown_counts_the_own_channels(tmp_path: Path, depth: int) -> None:
+    """Space, memory and files of a layer that is one channel of four, against those of a layer of its own."""
+    rng = np.random.default_rng(0)
+    data = rng.integers(1, 3, (4, 64, 64, 64), dtype=np.uint8)
+    needs, memory = [], []
+    for name, array in (("one", Channelled(data[1:2], ORDERS[0])), ("four", Channelled(data, ORDERS[0], 1, chunk_depth=depth))):
+        root = tmp_path / name
+        array.write(root)
+        plan = run(root, coarsest_mag="2", chunk_shape=8)
+        assert plan.space is not None
+        needs.append(plan.space.expected)
+        source = StoredDataset.open(root)
+        layer = source.layer("layer")
+        spec = source.open_mag(layer, layer.mag(1)).spec
+        memory.append(downsample_bytes(plan.layers[0].mags[0], spec, 2))
+        (mag, _) = summarise(root).layers[0].mags
+        assert (mag.all_files, mag.files, mag.units) == (512, 512, 1)
+    assert needs[1] <= needs[0] * 1.1
+    assert (memory[1] == memory[0]) == (depth == 1)

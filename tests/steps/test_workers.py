@@ -71,7 +71,7 @@ def test_error_that_can_not_be_sent_keeps_its_words() -> None:
         collected(compute, 5, 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGSEGV])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_killed_worker_is_told(number: signal.Signals) -> None:
     def compute(item: int, raw: int | None) -> Sequence[bytes]:
         if item == 5:

@@ -170,12 +170,12 @@ def test_limits_have_names() -> None:
     assert limit_reached(OSError(5, "Input/output error")) is None
 
 
-def as_user(uid: int) -> list[str]:
+def as_user(uid: int, gid: int = 0) -> list[str]:
     """Return what runs a command as another user, who may read everything; skip if this user may not."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can be other users, with setpriv")
     capabilities = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
-    return ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *capabilities]
+    return ["setpriv", f"--reuid={uid}", f"--regid={gid or uid}", "--clear-groups", *capabilities]
 
 
 @pytest.fixture
@@ -316,3 +316,48 @@ def test_plain_snakemake_refuses_it_too(images: Path, tmp_path: Path) -> None:
     done = subprocess.run([*command, "--configfile", str(config)], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode in (2, 3), done.stderr
     assert [line for line in done.stderr.splitlines() if line.startswith("wkpipe: ") and "line break" in line]
+
+
+# -- colleagues -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("umask", ["002", "027"])
+def test_a_colleague_resumes_what_was_killed(images: Path, whole: dict[str, str], open_place: Path, umask: str) -> None:
+    """The second run has another secret and other rights: it goes by ledger and files. Without the rights, it changes nothing."""
+    one, other, group = some_uid(1), some_uid(2), some_uid(3)
+    shared = open_place / "lab"
+    shared.mkdir()
+    os.chown(shared, one, group)
+    shared.chmod(0o2775)
+    (open_place / "sitecustomize.py").write_text(KILLED_WHILE_WRITING)
+    (open_place / "sitecustomize.py").chmod(0o644)
+
+    def by(uid: int, **environment: str) -> subprocess.CompletedProcess[str]:
+        command = [*as_user(uid, group), "sh", "-c", f'umask {umask}; exec "$@"', "sh", *convert(images, shared / "dataset"), "-q"]
+        given = os.environ | {"HOME": str(open_place), "LOGNAME": f"user{uid}"} | environment
+        return subprocess.run(command, capture_output=True, text=True, env=given, check=False)
+
+    killed = by(one, PYTHONPATH=str(open_place), WKPIPE_TEST_SIGNAL="9")
+    assert "was killed by signal 9" in killed.stderr
+    assert list((shared / "dataset" / ".wkpipe" / "ledger").rglob("*.segment")), "there is something to resume"
+    before = data_files(shared / "dataset")
+    resumed = by(other)
+    if umask == "027":
+        assert resumed.returncode == 3, resumed.stderr
+        assert len(resumed.stderr.splitlines()) == 1
+        assert data_files(shared / "dataset") == before
+        resumed = by(one)
+    assert resumed.returncode == 0, resumed.stderr
+    assert data_files(shared / "dataset") == whole
+
+
+KILLED_WHILE_WRITING = """
+import os, sys
+if "WKPIPE_TEST_SIGNAL" in os.environ and "step" in sys.orig_argv:
+    import wkpipe.storage.ledger as ledger
+    add = ledger.LedgerWriter.add
+    def add_and_die(self, *records):
+        add(self, *records)
+        os.kill(os.getpid(), int(os.environ["WKPIPE_TEST_SIGNAL"]))
+    ledger.LedgerWriter.add = add_and_die
+"""

@@ -53,6 +53,7 @@ def work(
     from wkpipe.run.execute import Execution, execute
     from wkpipe.run.slurm import await_orphans
     from wkpipe.run.strategy import Strategy
+    from wkpipe.steps.permission import check_permitted
     from wkpipe.stored.locations import Locations
 
     def say(note: str) -> None:
@@ -67,6 +68,8 @@ def work(
     if options.leave_jobs and not options.dry_run:
         await_orphans(Locations.of(config.target, config.state_dir), say)
     plan = make_plan(config, strategy.sizing, found=found, break_lock=options.break_lock, say=say)
+    if not plan.is_empty and not options.dry_run:
+        check_permitted(plan)  # a refusal is one line, whatever the plan found
     for note in (*plan.notes, *strategy.notes(plan)):
         say(note)
     if options.dry_run:

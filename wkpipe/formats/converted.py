@@ -16,12 +16,12 @@ from wkpipe.storage.commit import Scratch
 
 
 def can_convert(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """True if voxels of both types can be the same numbers: both unsigned integers, both signed ones, or both floats.
+    """True if an array may be one of voxels of a narrower type: both unsigned integers, both signed ones, or both floats.
 
     >>> can_convert(np.dtype("uint32"), np.dtype("uint8")), can_convert(np.dtype("int8"), np.dtype("uint8"))
     (True, False)
     """
-    return stored.kind == wanted.kind and stored.kind in "uif"
+    return stored.kind == wanted.kind and stored.kind in "uif" and stored.itemsize >= wanted.itemsize
 
 
 class ConvertedArray(StoredArray):

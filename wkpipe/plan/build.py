@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from wkpipe.errors import AlreadyExists, ForeignMag, InputRefused, MetadataError, RemoteMag
+from wkpipe.formats import open_array
 from wkpipe.formats.base import Compression, DataFormat
 from wkpipe.geometry import Mag
 from wkpipe.images import ImageStack
@@ -17,8 +20,9 @@ from wkpipe.plan.conversion import Conversion, plan_conversion
 from wkpipe.plan.download import Download, plan_download
 from wkpipe.plan.download_space import sampled_rates
 from wkpipe.plan.emptiness import finer_that_shows_loss
+from wkpipe.plan.foreign import foreign_mag
 from wkpipe.plan.grouping import PendingMag, group_tasks
-from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan
+from wkpipe.plan.mag_plan import CONVERT, DOWNSAMPLE, MagPlan, planned_array
 from wkpipe.plan.plan import LayerPlan, Plan, Preparation
 from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.pyramid import chain, ladder_of, refreshed, with_compression
@@ -31,9 +35,10 @@ from wkpipe.plan.target import Target
 from wkpipe.plan.upload import upload_request, upload_task, uploaded_already
 from wkpipe.server.remote import FoundDataset, RemoteDataset
 from wkpipe.storage.access import check_removable, nearest
-from wkpipe.storage.ledger import Record
+from wkpipe.storage.ledger import Ledger, Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.identity import MagIdentity, is_replaced, layout_of, recorded_identity
 from wkpipe.stored.lease import Lookout, elsewhere_text, state_elsewhere
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import done_file, is_remaking, load_swap
@@ -328,12 +333,33 @@ def _clear_way(plan: MagPlan, locations: Locations, overwrite: bool, draft: _Dra
     recipe = load_recipe(locations, plan.layer, plan.mag)
     if recipe is not None:
         if recipe.params != plan.params:
+            if not overwrite and _is_other_tools(recipe, locations):
+                raise foreign_mag(locations, plan.layer, plan.mag)
             draft.reset.append((plan.layer, plan.mag))
     elif path.exists() and any(path.iterdir()):
-        if not overwrite:
+        if not overwrite and not _is_empty_array(plan, path):
             check_removable(path, f"and it is not a mag of layer {plan.layer}; choose other mags")
             raise AlreadyExists(f"{path} exists but is not a mag of layer {plan.layer}; remove it, or pass --overwrite-existing")
         draft.reset.append((plan.layer, plan.mag))
+
+
+def _is_empty_array(plan: MagPlan, path: Path) -> bool:
+    """True if there is nothing but an array without data, as it is when a run was stopped whose state is elsewhere."""
+    with contextlib.suppress(InputRefused):
+        array = open_array(path, plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
+        names = {"zarr.json", ".zarray", ".zattrs", "header.wkw"}
+        return {entry.name for entry in path.iterdir()} <= names and next(array.stored_units(), None) is None
+    return False
+
+
+def _is_other_tools(recipe: MagPlan, locations: Locations) -> bool:
+    """True if another tool has put data in the place of an array that wkpipe had begun by a recipe."""
+    with contextlib.suppress(InputRefused):
+        array = planned_array(recipe, locations)
+        recorded = recorded_identity(locations, recipe.layer, recipe.mag) or MagIdentity("", "", layout_of(recipe.spec))
+        ledger = Ledger.load(locations.ledger(recipe.layer, recipe.mag))
+        return is_replaced(recorded, array, ledger) and next(array.stored_units(), None) is not None
+    return False
 
 
 # -- new datasets ----------------------------------------------------------------------------------------------------

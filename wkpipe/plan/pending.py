@@ -8,7 +8,7 @@ number, size and stamp. Where the stamp is another one, the unit is *doubtful*: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from wkpipe.errors import DamagedShard, MissingShard
@@ -104,9 +104,18 @@ def _reason(record: Record, params: str, inputs: str | None, is_recorded: bool) 
 
 
 def found_state(
-    array: StoredArray, ledger: Ledger, units: Iterable[Position], where: str, missing_is_error: bool, is_doubtful: bool = False
+    array: StoredArray,
+    ledger: Ledger,
+    units: Iterable[Position],
+    where: str,
+    missing_is_error: bool,
+    is_doubtful: bool = False,
+    made: Container[Position] | None = None,
 ) -> MagState:
-    """Look at a mag that is there already and that this plan only reads. With `is_doubtful`, units without a record are proven too.
+    """Look at a mag that is there already and that this plan only reads.
+
+    With `is_doubtful`, units without a record are proven too. `made` are the units that wkpipe made, if that is known: others, as
+    where the layer's box grew, may have no file.
 
     Raises:
         MissingShard: the ledger knows a unit whose files are gone, or `missing_is_error` and there is no file.
@@ -122,7 +131,7 @@ def found_state(
         if record is not None and record.origin in (WRITTEN, DIRTY):
             state.written[unit] = record.time_ns
         if record is None:
-            if facts is None and (was_made or missing_is_error):
+            if facts is None and (missing_is_error or (was_made and (made is None or unit in made))):
                 raise MissingShard(f"{where}: storage shard {_name(unit)} has no file and no proof that it is empty; {_mend(was_made)}")
             if facts is not None and is_doubtful:
                 state.doubtful[unit] = facts.size
@@ -144,24 +153,6 @@ def found_state(
         else:
             state.doubtful[unit] = facts.size
     return state
-
-
-def was_replaced(array: StoredArray, ledger: Ledger) -> bool:
-    """True if a mag that wkpipe only reads was made again by another tool, as far as sizes show: no recorded unit is left.
-
-    Files that are merely lost leave others of the recorded size. Blocks of chunk files that lost some are no evidence.
-    """
-    replaced = False
-    for unit, record in ledger.records.items():
-        if len(unit) != len(array.spec.axes) or record.origin in (DIRTY, DAMAGED):
-            continue
-        facts = array.unit_facts(unit)
-        if facts is None:
-            continue
-        if facts.files < record.proof.files or facts.size == record.proof.size:
-            return False
-        replaced = True
-    return replaced
 
 
 def _mend(was_made: bool) -> str:

@@ -17,10 +17,11 @@ from wkpipe.plan.config import Config
 from wkpipe.plan.foreign import foreign_mag, foreign_units
 from wkpipe.plan.grouping import PendingMag
 from wkpipe.plan.mag_plan import MagPlan, Source, check_count, download_identity, image_identity, planned_array, units_at
-from wkpipe.plan.pending import MagState, found_state, made_state, source_identity, was_replaced
+from wkpipe.plan.pending import MagState, found_state, made_state, source_identity
 from wkpipe.plan.plan import FoundMag
 from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.reasons import MagReasons, Reason, reasons_of
+from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.space import Stored
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.storage.ledger import Ledger, Record
@@ -35,6 +36,7 @@ from wkpipe.stored.identity import (
     is_same_array,
     layout_of,
     recorded_identity,
+    was_replaced,
 )
 from wkpipe.stored.locations import Locations
 
@@ -167,10 +169,14 @@ def _check_is_own(plan: MagPlan, locations: Locations, array: StoredArray, ledge
     if not has_recorded_unit(array, ledger):
         raise foreign_mag(locations, plan.layer, plan.mag)
     if recorded.layout != found.layout:
-        raise MetadataError(
-            f"layer {plan.layer}, mag {plan.mag}: the metadata of {array.path} are not those that it was made with; "
-            f"`wkpipe verify {locations.dataset} --repair` restores them"
-        )
+        raise _other_metadata(locations, plan.layer, plan.mag, array)
+
+
+def _other_metadata(locations: Locations, layer: str, mag: Mag, array: StoredArray) -> MetadataError:
+    return MetadataError(
+        f"layer {layer}, mag {mag}: the metadata of {array.path} have another layout than its storage shards were recorded with; "
+        f"restore them, with `wkpipe verify {locations.dataset} --repair` if wkpipe made the mag"
+    )
 
 
 def _note_doubtful(survey: LayerSurvey, layer: str, mag: Mag, spec: ArraySpec, state: MagState) -> None:
@@ -192,13 +198,20 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     ledger = Ledger.load(dataset.locations.ledger(layer.name, mag))
     if ledger.damaged_lines:
         survey.notes.append(f"{where}: {ledger.damaged_lines} damaged lines in the ledger were left out")
-    is_doubtful = was_replaced(array, ledger)
-    if is_doubtful or is_replaced(recorded_identity(dataset.locations, layer.name, mag), array, ledger):
+    recipe = load_recipe(dataset.locations, layer.name, mag)
+    recorded = recorded_identity(dataset.locations, layer.name, mag)
+    is_doubtful = False
+    if is_replaced(recorded, array, ledger):
+        if recipe is not None and not config.overwrite_existing:
+            raise foreign_mag(dataset.locations, layer.name, mag)
         survey.notes.append(f"{where}: another tool has made the mag again; what is made from it will be made again")
         survey.forgotten.append((layer.name, mag))
-        ledger = Ledger({})
+        is_doubtful, ledger, recipe = was_replaced(array, ledger), Ledger({}), None
+    elif recorded is not None and recorded.layout != layout_of(array.spec):
+        raise _other_metadata(dataset.locations, layer.name, mag, array)
     units = units_in_box(layer, mag, array.spec)
-    state = found_state(array, ledger, units, where, config.missing_shards == "error", is_doubtful)
+    made = None if recipe is None else frozenset(recipe.units())
+    state = found_state(array, ledger, units, where, config.missing_shards == "error", is_doubtful, made)
     if state.absent and not ledger:
         survey.notes.append(f"{where}: {state.absent} of {len(units)} storage shards have no file and count as empty")
     _note_doubtful(survey, layer.name, mag, array.spec, state)

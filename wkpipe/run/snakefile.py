@@ -164,12 +164,12 @@ class WorkflowRun:
         """Take the lease and prepare the dataset: called by Snakemake before the first job, never in a dry run."""
         if not workflow.is_main_process or workflow.touch:
             return
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a terminal that closes stops Snakemake as SIGTERM does
+            signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         if workflow.local_exec and "mem_mb" not in workflow.global_resources:
             workflow.register_resource("mem_mb", self._memory)
         if self._run is None or self.plan.is_empty:
             return
-        if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # a terminal that closes stops Snakemake as SIGTERM does
-            signal.signal(signal.SIGHUP, lambda *_: os.kill(os.getpid(), signal.SIGTERM))
         try:
             is_needed = self.plan.of_rule(UPLOAD) or self.plan.of_rule(DOWNLOAD)
             token = self._take_token() if self._take_token is not None and is_needed else None

@@ -17,8 +17,7 @@ from pathlib import Path
 from wkpipe.errors import InputRefused
 from wkpipe.storage.reasons import refusal
 
-_MOST_DEPTH = 200
-"""Directories that are nested deeper are not wkpipe's; each level takes a descriptor."""
+_MOST_DEPTH = 200  # directories that are nested deeper are not wkpipe's; each level takes a descriptor
 
 # What file systems answer that lack hard links (FAT, some FUSE), or the sync of a directory (some network ones).
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
@@ -208,8 +207,7 @@ def remove_tree(path: Path, root: Path | None = None) -> None:
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})
-"""What opening anything but a directory answers, with O_NOFOLLOW a link too."""
+_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})  # what opening anything else answers, with O_NOFOLLOW a link too
 
 
 def _open_below(path: Path, root: Path) -> int:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from wkpipe.errors import InputRefused
+from wkpipe.storage.access import is_link
 
 
 def refuse_links(*paths: Path) -> None:
@@ -22,7 +23,7 @@ def refuse_links(*paths: Path) -> None:
         InputRefused: one is; names it and where it leads.
     """
     for path in paths:
-        if path.is_symlink():
+        if is_link(path):
             raise InputRefused(
                 f"{path} is a link that leads out to {os.path.realpath(path)}; wkpipe writes only inside of the dataset: "
                 "put a copy in the place of the link, or remove it"

@@ -19,7 +19,7 @@ from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger
 from wkpipe.stored.dataset_id import FILE_NAME as DATASET_FILE_NAME
 from wkpipe.stored.dataset_id import id_in
 from wkpipe.stored.locations import Locations
@@ -121,7 +121,28 @@ def has_recorded_unit(array: StoredArray, ledger: Ledger) -> bool:
 def is_replaced(recorded: MagIdentity | None, array: StoredArray, ledger: Ledger) -> bool:
     """True if another tool has put another array in the place of the recorded one."""
     found = identity_of_array(array.path, array.spec)
-    return not is_same_array(recorded, found, array.spec.data_format) and not has_recorded_unit(array, ledger)
+    if is_same_array(recorded, found, array.spec.data_format):
+        return not found.mag and was_replaced(array, ledger)
+    return not has_recorded_unit(array, ledger)
+
+
+def was_replaced(array: StoredArray, ledger: Ledger) -> bool:
+    """True if an array without an id was made again by another tool, as far as sizes show: units are gone, and no other one is left.
+
+    Files that are merely lost leave others of the recorded size. Blocks of chunk files that lost some are no evidence.
+    """
+    is_other = is_gone = False
+    for unit, record in ledger.records.items():
+        if len(unit) != len(array.spec.axes) or record.origin in (DIRTY, DAMAGED):
+            continue
+        facts = array.unit_facts(unit)
+        if facts is None:
+            is_gone |= not record.proof.is_fill
+        elif facts.files < record.proof.files or facts.size == record.proof.size:
+            return False
+        else:
+            is_other = True
+    return is_other and is_gone
 
 
 def current_ledger(locations: Locations, layer: str, mag: Mag, array: StoredArray) -> Ledger:

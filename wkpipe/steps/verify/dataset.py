@@ -95,6 +95,8 @@ class _MagCheck:
     bare: int = 0
     empty: int = 0
     touched: int = 0
+    written: int = 0
+    shows_changes: bool = False
 
     @property
     def is_made(self) -> bool:
@@ -106,7 +108,10 @@ class _MagCheck:
         return None if self.is_made else finer_that_shows_loss(self.mag.dataset, self.mag.layer, self.mag.entry.mag)
 
     def check(self, unit: Position) -> UnitCheck:
-        return UnitCheck(self.mag, unit, self.ledger.get(unit), self.is_made, self.deep if unit in self.deep_units else None)
+        must_be_recorded = self.is_made and self.mag.is_made_unit(unit)
+        deep = self.deep if unit in self.deep_units else None
+        shows_up = self.shows_changes and bool(self.mag.makes)
+        return UnitCheck(self.mag, unit, self.ledger.get(unit), must_be_recorded, deep, shows_up=shows_up)
 
 
 @dataclass
@@ -181,7 +186,15 @@ class _Verification:
             known = stored | set(ledger.records)
             # Of absent units, of which other tools' datasets may have many, only those are looked at that have data around them.
             units = sorted({unit for unit in mag.units if unit in known} | set(neighbours.suspects(stored)))
-        return _MagCheck(mag, ledger, units, as_whole=True, neighbours=neighbours, bare=len(mag.units) - len(units))
+        return _MagCheck(
+            mag,
+            ledger,
+            units,
+            as_whole=True,
+            neighbours=neighbours,
+            bare=len(mag.units) - len(units),
+            shows_changes=self.selection.is_whole and self.selection.mag is None,
+        )
 
     def _unopened(self, layer: LayerProperties, entry: MagProperties, error: WkpipeError) -> Problem:
         what, _, mend = str(error).removeprefix(f"layer {layer.name}, mag {entry.mag}: ").partition("; ")
@@ -227,6 +240,7 @@ class _Verification:
         for verdict in verdicts((check.check(unit) for unit in check.units), self.threads):
             self.bytes_read += verdict.bytes_read
             check.touched += verdict.is_touched
+            check.written += verdict.is_written and verdict.problem is None
             if verdict.is_other:
                 self.other.setdefault((mag.layer.name, mag.entry.mag), set()).add(verdict.unit)
             if verdict.problem is not None:
@@ -238,6 +252,8 @@ class _Verification:
             self._advance(1)
         if check.touched:
             self._note(mag, f"{check.touched} storage shards have another mtime than recorded; there is no checksum to tell more")
+        if check.written:
+            self._note(mag, f"{check.written} storage shards were written since they were recorded")
         if check.empty:
             self._note(mag, f"{check.empty} of {len(mag.units)} storage shards have no file and count as empty")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from wkpipe.errors import MetadataError
 from wkpipe.geometry import Mag
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
-from wkpipe.plan.recipe import load_conversion, load_recipe
+from wkpipe.plan.recipe import load_conversion
 from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.report import Kind
 from wkpipe.storage.disk import read_small
@@ -75,7 +75,7 @@ def ledger_damage(mag: MagOnDisk, ledger: Ledger) -> Iterator[StateDamage]:
         yield StateDamage(Kind.RECIPE, where, f"found no recipe {where}, expected the one that its storage shards were made by")
     elif mag.recipe is not None and mag.recipe.kind in (CONVERT, DOWNLOAD) and params and mag.recipe.params not in params:
         yield StateDamage(Kind.RECIPE, where, f"found another recipe in {where} than the one that its storage shards were made by")
-    if mag.recipe is None and not ledger and not mag.is_replaced and (made := _made_from(mag)):
+    if mag.recipe is None and not ledger and not mag.is_replaced and (made := mag.makes):
         what = f"found no ledger in {directory}, expected one because mag {', '.join(map(str, made))} was made from it"
         yield StateDamage(Kind.LEDGER, directory, what)
 
@@ -84,19 +84,6 @@ def is_written(locations: Locations, layer: str, mag: Mag, ledger: Ledger) -> bo
     """True if a mag has been written to by hand: it has no recipe any more, and must not get one again."""
     written = any(record.origin == DIRTY or (record.origin == WRITTEN and not record.proof.is_fill) for record in ledger.records.values())
     return written or locations.written(layer, mag).exists()
-
-
-def _made_from(mag: MagOnDisk) -> list[Mag]:
-    """Return the mags whose recipes say that they are made from this one."""
-    made = []
-    for entry in mag.layer.mags:
-        try:
-            recipe = load_recipe(mag.dataset.locations, mag.layer.name, entry.mag)
-        except MetadataError:  # reported where that mag itself is looked at
-            continue
-        if recipe is not None and recipe.from_mag == mag.entry.mag:
-            made.append(entry.mag)
-    return made
 
 
 def state_damage(locations: Locations, newest: int, is_converted: bool) -> Iterator[StateDamage]:

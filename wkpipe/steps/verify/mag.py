@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shlex
 from dataclasses import dataclass
@@ -90,6 +91,25 @@ class MagOnDisk:
     def is_made(self, ledger: Ledger) -> bool:
         """Whether wkpipe made the mag as a whole, so that every unit of it must be recorded."""
         return self.recipe is not None or any(record.origin == MADE or record.params for record in ledger.records.values())
+
+    def is_made_unit(self, unit: Position) -> bool:
+        """True if wkpipe made this unit, if it made the mag: not if the layer's box has grown over it since."""
+        return self.recipe is None or self.recipe.kind == DOWNSAMPLE or unit in self._made_units
+
+    @functools.cached_property
+    def _made_units(self) -> frozenset[Position]:
+        return frozenset() if self.recipe is None else frozenset(self.recipe.units())
+
+    @functools.cached_property
+    def makes(self) -> tuple[Mag, ...]:
+        """The mags whose recipes say that they are made from this one."""
+        made = []
+        for entry in self.layer.mags:
+            with contextlib.suppress(MetadataError):  # reported where that mag itself is looked at
+                recipe = load_recipe(self.dataset.locations, self.layer.name, entry.mag)
+                if recipe is not None and recipe.from_mag == self.entry.mag:
+                    made.append(entry.mag)
+        return tuple(made)
 
     @property
     def is_derived(self) -> bool:

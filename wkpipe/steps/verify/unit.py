@@ -30,7 +30,7 @@ class UnitVerdict:
     """What became of one unit: the bytes that were read, the problem, and whether it is absent or only looks changed.
 
     `is_proven` tells that a digest was recorded to compare it with (or that it holds nothing but the fill value), `is_other`
-    that its content is not the recorded one, which somebody may have meant.
+    that its content is not the recorded one, which somebody may have meant, `is_written` that its stamp is another one, too.
     `proof` is that of the files as they are, where it was asked for.
     """
 
@@ -41,6 +41,7 @@ class UnitVerdict:
     is_touched: bool = False
     is_proven: bool = False
     is_other: bool = False
+    is_written: bool = False
     proof: UnitProof | None = None
 
 
@@ -66,7 +67,10 @@ def unit_name(unit: Position) -> str:
 
 @dataclass(frozen=True)
 class UnitCheck:
-    """The check of one unit. `deep` compares its voxels with a finer mag's; `prove` asks for the proof of its files."""
+    """The check of one unit. `deep` compares its voxels with a finer mag's; `prove` asks for the proof of its files.
+
+    With `shows_up`, a unit of another tool that somebody has written since is no problem: what was made from it is stale, which is one.
+    """
 
     mag: MagOnDisk
     unit: Position
@@ -74,6 +78,7 @@ class UnitCheck:
     must_be_recorded: bool
     deep: DeepCheck | None = None
     prove: bool = False
+    shows_up: bool = False
 
     def pieces(self) -> Iterator[Piece]:
         """Yield what is to be done, in any order; each reads and returns what it found. Memory is bounded in each."""
@@ -93,6 +98,9 @@ class UnitCheck:
         if not what and self.deep is not None and (difference := self.deep.described(differences)) is not None:
             what = [difference]
         record, facts = self.record, files.facts
+        is_written = self._may_be_meant(files, decoding is not None) and record is not None and not record.matches(facts)
+        if is_written and self.shows_up:
+            what = []
         is_touched = not what and record is not None and facts is not None and not record.matches(facts) and not record.proof.is_known
         return UnitVerdict(
             unit=self.unit,
@@ -101,6 +109,7 @@ class UnitCheck:
             is_absent=facts is None and record is None,
             is_touched=is_touched,
             is_proven=record is not None and record.proof.is_known,
+            is_written=is_written,
             is_other=self._may_be_meant(files, decoding is not None),
             proof=files.proof,
         )
