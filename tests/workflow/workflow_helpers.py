@@ -71,7 +71,7 @@ def proven(dataset: Path) -> dict[str, tuple[int, int]]:
     recorded = set()
     for recipe in dataset.glob(".wkpipe/ledger/*/*/recipe.json"):
         mag = "/".join(recipe.parts[-3:-1])
-        recorded |= {(mag, record.proof.mtime_ns) for record in Ledger.load(recipe.parent).records.values()}
+        recorded |= {(mag, record.proof.stamp.value) for record in Ledger.load(recipe.parent).records.values()}
     found = identities(dataset) if dataset.exists() else {}
     return {name: (inode, mtime) for name, (inode, mtime) in found.items() if ("/".join(name.split("/")[:2]), mtime) in recorded}
 
