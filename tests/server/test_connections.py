@@ -34,6 +34,7 @@ from wkpipe.server.token import Token
 from wkpipe.server.versions import negotiate
 from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
 from wkpipe.steps.upload import upload_dataset
+from wkpipe.storage.seal import Seal
 
 TLS = Path(__file__).parent / "data" / "tls"
 PATIENT = replace(FAST, without_progress=1e6, first_pause=1e5, longest_pause=1e5)
@@ -338,9 +339,10 @@ def test_an_upload_after_other_tasks_has_asked_the_server_before(
     values = {"target": str(stage.dataset), "webknossos_url": "http://no-such-host.localhost:1", "allow_http": True}
     plan = make_plan(load_config({**values, "dataset_name": "my_data"}, "test"), Sizing.local(2))
     (task,) = plan.tasks
-    plan = replace(plan, tasks=(*[replace(task, name=f"other {i}") for i in range(others)], task))
+    plan = replace(plan, tasks=(replace(task, inputs=tuple(f"other {i}" for i in range(others))),))
     monkeypatch.setattr(policy, "Policy", lambda **more: replace(FAST, **more))
+    seal = Seal.new()
     with kept_in_memory(Token(SECRET)) as place:
-        (tmp_path / PLACE_FILE).write_text(place)
+        (tmp_path / PLACE_FILE).write_bytes(seal.sealed(PLACE_FILE, place.encode()))
         with pytest.raises(ServerError, match="no progress for" if others else "this name is not known"):
-            upload_dataset(plan, tmp_path)
+            upload_dataset(plan, tmp_path, seal)

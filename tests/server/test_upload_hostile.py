@@ -21,7 +21,7 @@ import pytest
 from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer
 from wkpipe.cli.app import run_app
-from wkpipe.errors import InputRefused, MetadataError, NotWritable, ServerError, UsageError, WkpipeError
+from wkpipe.errors import InputRefused, MetadataError, ServerError, UsageError, WkpipeError
 from wkpipe.server.journal import FILE_NAME
 from wkpipe.server.request import Target
 from wkpipe.server.upload import cancel, status
@@ -76,7 +76,7 @@ def test_a_journal_is_not_written_through_a_link(stage: Stage, tmp_path: Path) -
     log.rename(tmp_path / "elsewhere")
     before = (tmp_path / "elsewhere").read_bytes()
     log.symlink_to(tmp_path / "elsewhere")
-    stage.refused(NotWritable, r"\.log")
+    stage.refused(InputRefused, r"\.log is a link that leads out")
     assert (tmp_path / "elsewhere").read_bytes() == before
 
 

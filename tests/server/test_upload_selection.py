@@ -216,7 +216,7 @@ def test_changed_content_of_the_same_size_is_refused(dataset: Path) -> None:
     data = bytearray(a_shard(dataset).read_bytes())
     data[len(data) // 2] ^= 1
     a_shard(dataset).write_bytes(data)
-    with pytest.raises(DamagedShard, match=r"another checksum.*wkpipe verify"):
+    with pytest.raises(DamagedShard, match=r"another content.*wkpipe verify"):
         chosen(dataset)
 
 

@@ -18,8 +18,8 @@ def check_against_ledger(dataset: StoredDataset, layer: LayerProperties, entry: 
     Raises:
         IntegrityError: a storage shard is missing, is another one, or was left unfinished.
     """
-    if not dataset.owns(layer, entry):
-        return
+    if not dataset.owns(layer, entry) or not dataset.locations.ledger(layer.name, entry.mag).is_dir():
+        return  # nothing is known of it, and it may be stored as wkpipe cannot read it
     array = dataset.open_mag(layer, entry)
     ledger = current_ledger(dataset.locations, layer.name, entry.mag, array)
     if not ledger:
