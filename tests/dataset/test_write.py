@@ -40,7 +40,9 @@ def _noise(shape: tuple[int, ...], dtype: str = "uint8", seed: int = 0) -> np.nd
 
 
 def _files(mag: MagView) -> dict[str, bytes]:
-    return {path.relative_to(mag.path).as_posix(): content_of(path) for path in mag.path.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(mag.path).as_posix(): content_of(path) for path in mag.path.rglob("*") if path.is_file() and path.name != ".zattrs"
+    }
 
 
 # -- against numpy --------------------------------------------------------------------------------------------------

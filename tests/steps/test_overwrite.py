@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.content import content_of
 from tests.steps.helpers import data_files, mags_of, properties_json
 from tests.torture.faulty_disk import FaultyOs
 from tests.torture.torture_helpers import FORMATS, in_child, plan_of, work, write_slices
@@ -30,6 +31,7 @@ from wkpipe.steps.verify.files import leftovers
 from wkpipe.steps.verify.report import Kind
 from wkpipe.steps.work import run_task
 from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.proof import MTIMES
 from wkpipe.stored.locations import Locations
 
 NEW = {"interpolation_mode": "nearest", "overwrite_existing": True, "coarsest_mag": "4"}
@@ -96,7 +98,7 @@ def of_mag(files: Files, mag: str) -> dict[str, str]:
 
 def hashes(directory: Path) -> dict[str, str]:
     files = (path for path in directory.rglob("*") if path.is_file())
-    return {path.relative_to(directory).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {path.relative_to(directory).as_posix(): hashlib.sha256(content_of(path)).hexdigest() for path in files}
 
 
 def check_no_mix(root: Path, start: Start) -> str:
@@ -128,9 +130,11 @@ def proven_beside(root: Path) -> dict[str, tuple[int, int]]:
     found = {}
     for recipe in root.glob(".wkpipe/remade/layer/ledger/*/recipe.json"):
         mag = recipe.parent.name
-        times = {record.proof.stamp.value for record in Ledger.load(recipe.parent).records.values()}
+        stamps = [record.proof.stamp for record in Ledger.load(recipe.parent).records.values()]
+        times = {stamp.value for stamp in stamps}
+        is_block = any(stamp.kind == MTIMES for stamp in stamps)  # all chunk files of a mag as small as these
         for path in (root / ".wkpipe/remade/layer/arrays" / mag).rglob("*"):
-            if path.is_file() and path.stat().st_mtime_ns in times:
+            if path.is_file() and (path.stat().st_mtime_ns in times or (is_block and path.name not in (".zarray", ".zattrs"))):
                 found[f"{mag}/{path.relative_to(root / '.wkpipe/remade/layer/arrays' / mag)}"] = (
                     path.stat().st_ino,
                     path.stat().st_mtime_ns,
@@ -152,14 +156,14 @@ def test_killed_anywhere_it_leaves_the_old_or_the_new_and_goes_on(start: Start, 
         assert outcome.exit_code is None or at > last, f"call {at}: {outcome}"
         seen.add(check_no_mix(root, start))
         is_noted, beside = (root / ".wkpipe/remade/layer/swap.json").exists(), proven_beside(root)
-        again = in_child(lambda values=values: work(values), FaultyOs())
+        again = in_child(lambda values=values: work(values), FaultyOs(is_traced=True))
         assert again.exit_code == 0, f"call {at}: {again.message}"
         assert data_files(root) == start.new, at
         for name, (inode, mtime) in beside.items():
             stat = (root / "layer" / name).stat()
             assert (stat.st_ino, stat.st_mtime_ns) == (inode, mtime), f"call {at}: {name} was made again"
         if is_noted:
-            assert again.calls < first, "what was proven was made again"
+            assert not any("work._downsample" in site for site in again.sites), "what was proven was made again"
         check_end(root)
         shutil.rmtree(place)
     assert seen == ({"old"} if part == "building" else {"old", "none", "new"})

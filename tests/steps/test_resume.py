@@ -201,7 +201,7 @@ def test_another_mtime_with_the_same_content_is_adopted(made: tuple[Path, Layer]
             touch(path)
     before = tree(root / "layer")
     plan = plan_of(root, MANY, **values)
-    assert plan.units_to_prove == len({unit for mag in ("2", "4") for unit in plan.mag_plan("layer", Mag(mag)).units()})
+    assert plan.units_to_prove == sum(len(plan.mag_plan("layer", Mag(mag)).units()) for mag in ("2", "4"))
     assert run_here(plan) == 0
     assert tree(root / "layer") == before
     assert plan_of(root, **values).is_empty

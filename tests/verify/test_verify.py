@@ -346,12 +346,11 @@ def test_cube_length(dataset: Copies) -> None:
 
 
 def test_grown_box(dataset: Copies) -> None:
-    """Where the box is larger than what was made, neither the array covers it nor is there a record of the rest."""
+    """Where the box is larger than what was made, the array does not cover it; what it would hold there is no loss."""
     root = dataset("zarr3")
     _edit_layer(root, boundingBox={"topLeft": [0, 0, 0], "width": 100, "height": 50, "depth": 40})
     problems = verify_dataset(root, mag=1).problems
-    assert "96 voxels along x, expected 100" in problems[0].what
-    assert {problem.shard for problem in problems[1:]} == {f"0.3.{y}.{z}" for y in range(2) for z in range(2)}
+    assert ["96 voxels along x, expected 100" in problem.what for problem in problems] == [True]
 
 
 def test_shrunk_box_is_a_note_at_the_finest_mag(dataset: Copies) -> None:

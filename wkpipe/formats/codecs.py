@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import lz4.block  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
@@ -149,12 +149,11 @@ class Zstd(Codec):
         except (zstandard.ZstdError, ValueError, MemoryError) as error:
             raise CodecError(f"zstd: {error}") from error
         segments: list[Any] = [frames[index] for index in range(count)]
-        decoded = [np.frombuffer(segment, np.uint8) for segment in segments]
-        first, last = _address(decoded[0]), _address(decoded[-1])
-        if last - first != (count - 1) * size or any(len(frame) != size for frame in decoded):
-            return np.stack(decoded)
-        # All frames lie in one buffer, one after the other; the base of the view keeps it.
-        return np.lib.stride_tricks.as_strided(decoded[0], (count, size), (size, 1), writeable=False)
+        first = np.frombuffer(segments[0], np.uint8)
+        if not is_one_buffer(segments, size):
+            return np.stack([first, *(np.frombuffer(segment, np.uint8) for segment in segments[1:])])
+        # All frames are in one buffer, one after the other; the base of the view keeps it.
+        return np.lib.stride_tricks.as_strided(first, (count, size), (size, 1), writeable=False)
 
     def decode(self, data: Buffer, size: int) -> bytes:
         try:
@@ -183,9 +182,22 @@ def _decompressor() -> zstandard.ZstdDecompressor:
     return decompressor
 
 
-def _address(array: Bytes) -> int:
-    address: int = array.__array_interface__["data"][0]
-    return address
+class Segment(Protocol):
+    """A part of a buffer, as the library returns its results."""
+
+    @property
+    def offset(self) -> int: ...
+
+    def __len__(self) -> int: ...
+
+
+def is_one_buffer(segments: Sequence[Segment], size: int) -> bool:
+    """True if segments of this size follow each other in one buffer.
+
+    The library puts its results into a buffer for each of its threads; every one begins with a segment of offset 0. Addresses
+    tell nothing: the first and the last of several buffers may be as far from each other as if all were one.
+    """
+    return all(segment.offset == index * size and len(segment) == size for index, segment in enumerate(segments))
 
 
 class Lz4(Codec):

@@ -74,7 +74,7 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
             state.tokens[unit] = record.token
             state.count_bytes(record.proof)
             continue
-        state.pending[unit] = _reason(record, params, inputs, is_recorded)
+        state.pending[unit] = _reason(record, params, inputs, is_recorded or facts is None)
         if inputs is None and state.pending[unit] is Reason.SOURCE and source.may_be_unchanged:
             state.pending[unit] = Reason.UNPROVEN_SOURCE
         if facts is None:
@@ -90,7 +90,7 @@ def made_state(plan: MagPlan, array: StoredArray | None, ledger: Ledger, identit
     return state
 
 
-def _reason(record: Record, params: str, inputs: str | None, is_recorded: bool) -> Reason:
+def _reason(record: Record, params: str, inputs: str | None, is_recorded_or_gone: bool) -> Reason:
     """Return why a recorded unit is to be made again; what comes first also explains what comes after."""
     if record.origin == DAMAGED:
         return Reason.DAMAGED
@@ -100,7 +100,7 @@ def _reason(record: Record, params: str, inputs: str | None, is_recorded: bool) 
         return Reason.PARAMETERS
     if record.inputs != inputs:
         return Reason.SOURCE
-    return Reason.GONE if is_recorded else Reason.UNPROVEN
+    return Reason.GONE if is_recorded_or_gone else Reason.UNPROVEN
 
 
 def found_state(

@@ -182,10 +182,6 @@ def _other_metadata(locations: Locations, layer: str, mag: Mag, array: StoredArr
 def _note_doubtful(survey: LayerSurvey, layer: str, mag: Mag, spec: ArraySpec, state: MagState) -> None:
     if state.doubtful:
         survey.doubtful.append(DoubtfulMag(layer, mag, spec, state.doubtful))
-        survey.notes.append(
-            f"layer {layer}, mag {mag}: {len(state.doubtful)} storage shards have another modification time or size than recorded, "
-            "and are proven first"
-        )
 
 
 def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: Mag, survey: LayerSurvey) -> tuple[ArraySpec, MagState]:

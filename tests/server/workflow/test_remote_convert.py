@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,6 @@ from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, files_
 from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, kill_tree
 from wkpipe.cli.remote_convert import clean_up
 from wkpipe.errors import Interrupted, ServerError
-from wkpipe.storage import disk
 
 
 def remote_convert(stack: Path, work: Path, url: str, *more: str) -> Command:
@@ -115,14 +115,14 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     kill_tree(process)
     (kept,) = work.iterdir()
     files = files_of(kept, "em/*/c/*/*/*/*")
-    left, unlink = itertools.count(count, -1), disk.unlink
+    left, unlink = itertools.count(count, -1), os.unlink
 
-    def killed(path: Path) -> None:
+    def killed(path: Any, **more: Any) -> None:
         if next(left) <= 0:
             raise KeyboardInterrupt
-        unlink(path)
+        unlink(path, **more)
 
-    monkeypatch.setattr(disk, "unlink", killed)
+    monkeypatch.setattr(os, "unlink", killed)
     with pytest.raises(KeyboardInterrupt):
         clean_up(kept, server.page)
     monkeypatch.undo()
