@@ -17,7 +17,8 @@ from tests.content import content_of
 from wkpipe import BoundingBox, Dataset, Layer, Mag, MagView, NDBoundingBox
 from wkpipe.errors import InputRefused, NotWritable
 from wkpipe.storage import disk
-from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import DIRTY, WRITTEN
 from wkpipe.stored.locations import Locations
 
 BOX = BoundingBox((3, 2, 1), (29, 22, 13))

@@ -16,7 +16,7 @@ from wkpipe.errors import DamagedShard, InputRefused, IntegrityError, LayerNotFo
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, read_properties
 from wkpipe.server.selection import Part, Selection, select
-from wkpipe.storage.ledger import DAMAGED, DIRTY
+from wkpipe.storage.record import DAMAGED, DIRTY
 from wkpipe.stored.dataset import StoredDataset
 
 

@@ -26,7 +26,8 @@ from wkpipe.steps.run import run_here
 from wkpipe.steps.verify.dataset import verify_dataset
 from wkpipe.steps.verify.forget import forget
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.ledger import ADOPTED, DAMAGED, MADE, WRITTEN, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import ADOPTED, DAMAGED, MADE, WRITTEN
 from wkpipe.stored.locations import Locations
 
 SHAPES = {"chunk_shape": (8, 8, 8), "shard_shape": (16, 16, 16)}

@@ -25,9 +25,10 @@ from wkpipe.steps.run import Run, run_here
 from wkpipe.steps.work import run_task
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import read_epoch
-from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, fold
+from wkpipe.storage.ledger import Ledger, LedgerWriter, fold
 from wkpipe.storage.lock import Holder
 from wkpipe.storage.proof import MTIME, Stamp, UnitProof
+from wkpipe.storage.record import MADE, Record
 from wkpipe.stored.locations import Locations
 
 VALUES: dict[str, Any] = {"chunk_shape": 8, "shard_shape": 16}

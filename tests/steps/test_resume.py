@@ -31,7 +31,8 @@ from wkpipe.plan.resources import Sizing
 from wkpipe.plan.task import PROVE
 from wkpipe.steps import work
 from wkpipe.steps.run import run_here
-from wkpipe.storage.ledger import MADE, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import MADE
 from wkpipe.stored.locations import Locations
 
 SHAPES: dict[str, dict[str, Any]] = {

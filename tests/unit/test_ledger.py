@@ -10,8 +10,9 @@ import pytest
 
 from wkpipe.storage import ledger as ledger_module
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.ledger import ADOPTED, LINES_AT_ONCE, SORTED, Ledger, LedgerWriter, Record, fold
+from wkpipe.storage.ledger import LINES_AT_ONCE, SORTED, Ledger, LedgerWriter, fold
 from wkpipe.storage.proof import MTIME, Position, Stamp, UnitProof
+from wkpipe.storage.record import ADOPTED, Record
 
 
 def records_of(units: list[Position]) -> list[Record]:

@@ -15,7 +15,8 @@ from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
 from wkpipe.plan.resources import Sizing
 from wkpipe.steps.run import run_here
-from wkpipe.storage.ledger import Ledger, Record
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import Record
 from wkpipe.stored.locations import Locations
 
 FORMATS = ("zarr3", "zarr", "wkw")

@@ -19,7 +19,7 @@ from wkpipe.steps.verify.adopt import adopt_dataset
 from wkpipe.steps.verify.as_jobs import adopted_count, verify_plan, verify_task, whole_report
 from wkpipe.steps.verify.dataset import verify_dataset
 from wkpipe.steps.verify.select import Selection
-from wkpipe.storage.ledger import Record
+from wkpipe.storage.record import Record
 from wkpipe.stored.locations import Locations
 
 Copies = Callable[[str], Path]

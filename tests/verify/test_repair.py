@@ -220,7 +220,7 @@ def test_edited_properties_are_a_note(dataset: Copies) -> None:
     file.write_text(json.dumps(values))
     report = verify_dataset(root)
     assert report.is_sound
-    assert any("was edited" in note for note in report.notes)
+    assert any("edited it" in note for note in report.notes)
 
 
 @pytest.mark.parametrize("data_format", FORMATS)

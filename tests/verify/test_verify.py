@@ -40,7 +40,8 @@ from wkpipe.steps.verify.repair import repair_dataset
 from wkpipe.steps.verify.select import Selection
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
-from wkpipe.storage.ledger import DIRTY, WRITTEN, LedgerWriter, Record, content_token
+from wkpipe.storage.ledger import LedgerWriter
+from wkpipe.storage.record import DIRTY, WRITTEN, Record, content_token
 from wkpipe.stored.locations import Locations
 
 Copies = Callable[[str], Path]

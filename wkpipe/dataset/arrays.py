@@ -22,8 +22,9 @@ from wkpipe.plan.survey import units_in_box
 from wkpipe.steps.permission import check_all_removable
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, remove_directory, replace_file
-from wkpipe.storage.ledger import MADE, WRITTEN, Ledger, LedgerWriter, Record
+from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.record import MADE, WRITTEN, Record
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file
 from wkpipe.stored.lease import Lookout

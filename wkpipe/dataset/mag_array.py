@@ -17,7 +17,8 @@ from wkpipe.formats.chunked import cells_between
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, Ledger
+from wkpipe.storage.ledger import SEGMENT_SUFFIX, Ledger
+from wkpipe.storage.record import DIRTY
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import wkw_shape
 from wkpipe.stored.identity import current_ledger

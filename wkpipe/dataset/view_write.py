@@ -27,9 +27,10 @@ from wkpipe.plan.resources import available_cores
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.ledger import DIRTY, SEGMENT_SUFFIX, WRITTEN, LedgerWriter, Record, content_token, fold
+from wkpipe.storage.ledger import SEGMENT_SUFFIX, LedgerWriter, fold
 from wkpipe.storage.lock import Holder, MetadataLock
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.record import DIRTY, WRITTEN, Record, content_token
 
 _UNIT_LOCK_SECONDS: Final = 600.0
 _MOST_SEGMENTS: Final = 64

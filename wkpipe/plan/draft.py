@@ -13,7 +13,7 @@ from wkpipe.plan.proving import DoubtfulMag
 from wkpipe.plan.reasons import MagReasons
 from wkpipe.plan.space import Stored
 from wkpipe.plan.survey import LayerSurvey
-from wkpipe.storage.ledger import Record
+from wkpipe.storage.record import Record
 from wkpipe.stored.locations import Locations
 
 

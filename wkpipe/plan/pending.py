@@ -15,8 +15,9 @@ from wkpipe.errors import DamagedShard, MissingShard
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, UnitFacts, UnitProof
 from wkpipe.plan.mag_plan import MagPlan, identity_of
 from wkpipe.plan.reasons import Reason
-from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, MADE, WRITTEN, Ledger, Record, content_token
+from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.proof import unread
+from wkpipe.storage.record import ADOPTED, DAMAGED, DIRTY, MADE, WRITTEN, Record, content_token
 
 Identity = Callable[[Position], "str | None"]
 """Gives the identity of a unit's inputs; None where an input is itself still to be made."""

@@ -19,7 +19,7 @@ from wkpipe.plan.task import PROVE, PUBLISH, Task
 from wkpipe.plan.upload import request_from_json, request_to_json
 from wkpipe.server.remote import RemoteDataset
 from wkpipe.server.request import Uploaded, UploadRequest
-from wkpipe.storage.ledger import Record
+from wkpipe.storage.record import Record
 from wkpipe.storage.seal import Seal
 from wkpipe.stored.locations import Locations
 

@@ -24,7 +24,8 @@ from wkpipe.plan.reasons import MagReasons, Reason, reasons_of
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.plan.space import Stored
 from wkpipe.server.remote import RemoteDataset
-from wkpipe.storage.ledger import Ledger, Record
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag

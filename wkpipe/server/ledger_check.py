@@ -6,8 +6,8 @@ from wkpipe.errors import DamagedShard, IntegrityError, MissingShard
 from wkpipe.formats.base import StoredArray
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
-from wkpipe.storage.ledger import DAMAGED, DIRTY, Record
 from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
+from wkpipe.storage.record import DAMAGED, DIRTY, Record
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.identity import current_ledger
 

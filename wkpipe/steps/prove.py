@@ -23,8 +23,9 @@ from wkpipe.plan.plan import Plan
 from wkpipe.plan.task import Part, Task
 from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage.lease import Epoch
-from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, WRITTEN, Ledger, LedgerWriter, Record, content_token
+from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.proof import is_other_content
+from wkpipe.storage.record import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record, content_token
 from wkpipe.stored.axes import spatial
 
 

@@ -20,7 +20,8 @@ from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.steps.swap import end_swap, noted_swap, put_in_place
 from wkpipe.storage.lease import Epoch
-from wkpipe.storage.ledger import Ledger, Record, fold
+from wkpipe.storage.ledger import Ledger, fold
+from wkpipe.storage.record import Record
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.locations import Locations
 

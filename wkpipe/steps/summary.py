@@ -27,7 +27,8 @@ from wkpipe.steps.summary_model import (
 from wkpipe.steps.verify.files import live_run
 from wkpipe.steps.verify.freshness import freshness, may_be_recorded, seen_tokens
 from wkpipe.steps.verify.mag import MagOnDisk, is_published, locations_to_read, open_to_read
-from wkpipe.storage.ledger import DIRTY, WRITTEN, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import DIRTY, WRITTEN
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.channels import Channels
 from wkpipe.stored.dataset import StoredDataset, box_in_mag

@@ -25,8 +25,9 @@ from wkpipe.steps.handover import Handover
 from wkpipe.steps.prove import SourceDigests, prove_task
 from wkpipe.steps.publish import publish_layers
 from wkpipe.storage.lease import Epoch
-from wkpipe.storage.ledger import MADE, Ledger, LedgerWriter, Record, content_token
+from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
+from wkpipe.storage.record import MADE, Record, content_token
 from wkpipe.stored.identity import recorded_identity
 from wkpipe.stored.locations import Locations
 

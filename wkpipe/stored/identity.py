@@ -19,7 +19,8 @@ from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import DAMAGED, DIRTY
 from wkpipe.stored.dataset_id import FILE_NAME as DATASET_FILE_NAME
 from wkpipe.stored.dataset_id import id_in
 from wkpipe.stored.locations import Locations

@@ -23,8 +23,9 @@ from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import UnitCheck
 from wkpipe.storage.commit import replace_file
 from wkpipe.storage.lease import Epoch
-from wkpipe.storage.ledger import ADOPTED, Ledger, LedgerWriter, Record, content_token, fold
+from wkpipe.storage.ledger import Ledger, LedgerWriter, fold
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.record import ADOPTED, Record, content_token
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.identity import identity_file, identity_of_array
 from wkpipe.stored.lease import DatasetLease, Lookout

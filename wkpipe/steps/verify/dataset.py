@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -14,18 +13,17 @@ from wkpipe.geometry import Mag, MagLike
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.store import properties_copy
-from wkpipe.plan.emptiness import finer_that_shows_loss
 from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
 from wkpipe.plan.recipe import load_recipe
 from wkpipe.steps.ordered import ordered_map
-from wkpipe.steps.verify.deep import DeepCheck, deep_check
-from wkpipe.steps.verify.files import leftovers, live_run, stray_files
-from wkpipe.steps.verify.freshness import freshness, read_tokens
-from wkpipe.steps.verify.ledger import StateDamage, bad_lines, ledger_damage, state_damage
-from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, refresh_command, repair_command, verify_command
-from wkpipe.steps.verify.metadata import ends_with_partial_voxels, group_problems, is_not_as_made, metadata_problems, missing_extent
+from wkpipe.steps.verify.deep import deep_check
+from wkpipe.steps.verify.files import leftovers, live_run
+from wkpipe.steps.verify.findings import Findings
+from wkpipe.steps.verify.ledger import state_damage
+from wkpipe.steps.verify.mag import MagOnDisk, locations_to_read, open_to_read, repair_command, verify_command
+from wkpipe.steps.verify.mag_check import MagCheck, check_as_whole
+from wkpipe.steps.verify.metadata import group_problems
 from wkpipe.steps.verify.neighbours import Neighbours
-from wkpipe.steps.verify.properties import property_findings
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import Found, Piece, UnitCheck, UnitVerdict, unit_name
@@ -79,42 +77,6 @@ def _report_of_lost_properties(root: Path, state_dir: Path | None, error: Wkpipe
 
 
 @dataclass
-class _MagCheck:
-    """One mag in work: what is recorded of it, which units are looked at, and what they came to.
-
-    `bare` counts the units of a mag without a ledger of which, and around which, there is no file: nothing to look at.
-    """
-
-    mag: MagOnDisk
-    ledger: Ledger
-    units: list[Position]
-    as_whole: bool
-    deep: DeepCheck | None = None
-    deep_units: set[Position] = field(default_factory=set)
-    neighbours: Neighbours | None = None
-    bare: int = 0
-    empty: int = 0
-    touched: int = 0
-    written: int = 0
-    shows_changes: bool = False
-
-    @property
-    def is_made(self) -> bool:
-        return self.mag.is_made(self.ledger)
-
-    @functools.cached_property
-    def lost_against(self) -> Mag | None:
-        """The finer mag that shows that this one, without a single file, has lost all; None where it has not."""
-        return None if self.is_made else finer_that_shows_loss(self.mag.dataset, self.mag.layer, self.mag.entry.mag)
-
-    def check(self, unit: Position) -> UnitCheck:
-        must_be_recorded = self.is_made and self.mag.is_made_unit(unit)
-        deep = self.deep if unit in self.deep_units else None
-        shows_up = self.shows_changes and bool(self.mag.makes)
-        return UnitCheck(self.mag, unit, self.ledger.get(unit), must_be_recorded, deep, shows_up=shows_up)
-
-
-@dataclass
 class _Verification:
     """Goes through a dataset and collects what is found."""
 
@@ -135,15 +97,16 @@ class _Verification:
     other: dict[tuple[str, Mag], set[Position]] = field(default_factory=dict)
     is_ours: bool = False
     is_converted: bool = False
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.findings = Findings(self.dataset)
 
     def run(self) -> VerifyReport:
         checks = self._share([check for layer, entry in self.selection.mags(self.dataset) if (check := self._opened(layer, entry))])
         self.total = sum(len(check.units) for check in checks)
         for check in checks:
             if check.as_whole:
-                self._check_mag(check)
+                check_as_whole(check, self.findings, self._changed_source(check.mag))
                 check.empty += check.bare
                 self.bare += check.bare
             self._check_units(check)
@@ -156,23 +119,23 @@ class _Verification:
             all_units=self.all_units,
             deep_units=self.deep_units,
             bytes_read=self.bytes_read,
-            problems=tuple(self.problems),
-            notes=tuple(self.notes),
+            problems=tuple(self.findings.problems),
+            notes=tuple(self.findings.notes),
             only_decoded=self.only_decoded,
         )
 
     # -- what is looked at --------------------------------------------------------------------------------------
 
-    def _opened(self, layer: LayerProperties, entry: MagProperties) -> _MagCheck | None:
+    def _opened(self, layer: LayerProperties, entry: MagProperties) -> MagCheck | None:
         """Open a mag; None where that can not be done, which is a problem, or note, of its own."""
         if entry.is_remote:
-            self.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
+            self.findings.notes.append(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote and was not verified")
             return None
         self.mags += 1
         try:
             mag = MagOnDisk.open(self.dataset, layer, entry)
         except WkpipeError as error:
-            self.problems.append(self._unopened(layer, entry, error))
+            self.findings.problems.append(self._unopened(layer, entry, error))
             return None
         ledger = mag.load_ledger()
         self.newest_epoch = max([self.newest_epoch, *(record.epoch for record in ledger.records.values())])
@@ -186,7 +149,7 @@ class _Verification:
             known = stored | set(ledger.records)
             # Of absent units, of which other tools' datasets may have many, only those are looked at that have data around them.
             units = sorted({unit for unit in mag.units if unit in known} | set(neighbours.suspects(stored)))
-        return _MagCheck(
+        return MagCheck(
             mag,
             ledger,
             units,
@@ -212,7 +175,7 @@ class _Verification:
             mend = mend or f"restore {self.dataset.mag_path(layer, entry)} from a copy, or make the mag again with --overwrite-existing"
         return Problem(kind, layer.name, str(entry.mag), "", what, mend, is_repairable)
 
-    def _share(self, checks: list[_MagCheck]) -> list[_MagCheck]:
+    def _share(self, checks: list[MagCheck]) -> list[MagCheck]:
         """Leave the sample's units, and this part's of them; a mag as such counts as a thing to do like a unit."""
         for check in checks:
             layer, mag = check.mag.layer.name, check.mag.entry.mag
@@ -226,9 +189,14 @@ class _Verification:
             check.units = check.units[max(0, mine.start - first) : max(0, mine.stop - first)]
         return checks
 
+    def _changed_source(self, mag: MagOnDisk) -> set[Position]:
+        """Return the units of the mag that this one was made from that are not as recorded; finer mags are looked at first."""
+        from_mag = None if mag.recipe is None else mag.recipe.from_mag
+        return set() if from_mag is None else self.other.get((mag.layer.name, from_mag), set())
+
     # -- units --------------------------------------------------------------------------------------------------
 
-    def _check_units(self, check: _MagCheck) -> None:
+    def _check_units(self, check: MagCheck) -> None:
         mag = check.mag
         deep_units = [unit for unit in check.units if unit in check.deep_units]
         if deep_units:
@@ -236,7 +204,7 @@ class _Verification:
             if check.deep is not None:
                 self.deep_units += len(deep_units)
             elif mag.recipe is None and any(entry.mag < mag.entry.mag for entry in mag.layer.mags):
-                self._note(mag, "it could not be computed again: no known way of downsampling gives it from a finer mag")
+                self.findings.note(mag, "it could not be computed again: no known way of downsampling gives it from a finer mag")
         for verdict in verdicts((check.check(unit) for unit in check.units), self.threads):
             self.bytes_read += verdict.bytes_read
             check.touched += verdict.is_touched
@@ -244,134 +212,52 @@ class _Verification:
             if verdict.is_other:
                 self.other.setdefault((mag.layer.name, mag.entry.mag), set()).add(verdict.unit)
             if verdict.problem is not None:
-                self.problems.append(verdict.problem)
+                self.findings.problems.append(verdict.problem)
             elif verdict.is_absent and check.neighbours is not None and not check.is_made:
                 self._check_absent(check, verdict.unit)
             elif not verdict.is_proven:
                 self.only_decoded += 1
             self._advance(1)
         if check.touched:
-            self._note(mag, f"{check.touched} storage shards have another mtime than recorded; there is no checksum to tell more")
+            self.findings.note(mag, f"{check.touched} storage shards have another mtime than recorded; there is no checksum to tell more")
         if check.written:
-            self._note(mag, f"{check.written} storage shards were written since they were recorded")
+            self.findings.note(mag, f"{check.written} storage shards were written since they were recorded")
         if check.empty:
-            self._note(mag, f"{check.empty} of {len(mag.units)} storage shards have no file and count as empty")
+            self.findings.note(mag, f"{check.empty} of {len(mag.units)} storage shards have no file and count as empty")
 
-    def _check_absent(self, check: _MagCheck, unit: Position) -> None:
+    def _check_absent(self, check: MagCheck, unit: Position) -> None:
         mag = check.mag
         assert check.neighbours is not None
-        if check.lost_against is None and (what := check.neighbours.evidence_of_loss(unit)) is not None:
-            self.problems.append(Problem(Kind.UNIT, mag.layer.name, str(mag.entry.mag), unit_name(unit), what, mag.mend_unit(), unit=unit))
+        what = None if check.lost_against is not None else check.neighbours.evidence_of_loss(unit)
+        if what is not None:
+            layer, level = mag.layer.name, str(mag.entry.mag)
+            self.findings.problems.append(Problem(Kind.UNIT, layer, level, unit_name(unit), what, mag.mend_unit(), unit=unit))
         else:
             check.empty += 1
-
-    # -- one mag as a whole -------------------------------------------------------------------------------------
-
-    def _check_mag(self, check: _MagCheck) -> None:
-        mag, ledger = check.mag, check.ledger
-        if mag.is_replaced:
-            forget = verify_command(self.dataset.locations, None, None, "--forget")
-            self._note(
-                mag, f"another tool has made it again, its records do not count; `{forget} {mag.layer.name}/{mag.entry.mag}` drops them"
-            )
-        for damage in ledger_damage(mag, ledger):
-            self._state_problem(damage, mag)
-        if ledger.damaged_lines and (torn := bad_lines(self.dataset.locations.ledger(mag.layer.name, mag.entry.mag)).torn):
-            self._note(mag, f"{torn} lines of the ledger were cut short, as a crash leaves them, and do not count")
-        for what in metadata_problems(mag):
-            again = repair_command(self.dataset, mag.layer.name, mag.entry.mag)
-            is_repairable = is_not_as_made(mag)
-            mend = again if is_repairable else f"restore the metadata of {mag.array.path}, or correct datasource-properties.json"
-            self._problem(mag, Kind.ARRAY, what, mend, is_repairable)
-        for finding in property_findings(mag, ledger):
-            if finding.mend is None:
-                self._note(mag, finding.what)
-            else:
-                self._problem(mag, Kind.PROPERTIES, finding.what, finding.mend)
-        if mag.recipe is None and (missing := missing_extent(mag)) and ends_with_partial_voxels(mag) and mag.entry.mag != Mag(1):
-            self._note(mag, f"found an array of {', '.join(missing)}: it lacks voxels that the layer's box covers in part")
-        if (finer := check.lost_against) is not None:
-            what = f"found no storage shard at all, expected some because the finer mag {finer} has data that can not vanish in it"
-            mend = f"restore its files from a copy; or, if the finest mag is good, {refresh_command(self.dataset, mag.layer)} --repair"
-            self._problem(mag, Kind.LOST_MAG, what, mend, True)
-        self._check_files(check)
-        self._check_freshness(check)
-
-    def _check_files(self, check: _MagCheck) -> None:
-        mag = check.mag
-        outside, strange, first = 0, 0, ""
-        for file in stray_files(mag):
-            if file.unit is not None and (not check.is_made or check.ledger.get(file.unit) is not None):
-                outside += 1
-            elif check.is_made:
-                why = "belongs to no storage shard" if file.unit is None else "lies outside of the layer's box and is not recorded"
-                what = f"found the unexpected file {file.path}, which {why}"
-                self._problem(mag, Kind.STRAY, what, f"rm {shlex.quote(str(file.path))}", shard=file.shard)
-            else:
-                strange, first = strange + 1, first or file.key
-        if outside:
-            self._note(mag, f"{outside} files lie outside of the layer's box and were not verified")
-        if strange:
-            self._note(mag, f"{strange} files are not part of the array, as {first}")
-
-    def _check_freshness(self, check: _MagCheck) -> None:
-        mag = check.mag
-        if mag.recipe is None or mag.recipe.from_mag is None:
-            return
-        from_mag = mag.recipe.from_mag
-        if not mag.is_derived:
-            self._note(mag, f"it was made from mag {from_mag}, which is no longer there to compare with")
-            return
-        fresh = freshness(mag, check.ledger, read_tokens(self.other.get((mag.layer.name, from_mag), ())))
-        if fresh is None:
-            return
-        if fresh.stale:
-            what = (
-                f"found {len(fresh.stale)} of {len(mag.units)} storage shards stale, expected them made from what mag {from_mag} holds now"
-            )
-            self._problem(mag, Kind.STALE, what, refresh_command(self.dataset, mag.layer), True, unit_name(fresh.stale[0]))
-        if fresh.unknown:
-            self._note(mag, f"{fresh.unknown} storage shards may be stale or not: there is no record of their source, mag {from_mag}")
 
     # -- the whole dataset --------------------------------------------------------------------------------------
 
     def _check_dataset(self) -> None:
         locations = self.dataset.locations
         for damage in state_damage(locations, self.newest_epoch, self.is_converted):
-            self._state_problem(damage)
+            self.findings.state_problem(damage)
         for path, what in group_problems(self.dataset, self.is_ours):
-            self.problems.append(Problem(Kind.GROUP, "", "", "", what, repair_command(self.dataset), True, path=path))
+            self.findings.problems.append(Problem(Kind.GROUP, "", "", "", what, repair_command(self.dataset), True, path=path))
         copy = properties_copy(locations.state)
         file = locations.dataset / copy.name
         if copy.is_file() and (copy.stat().st_size != file.stat().st_size or copy.read_bytes() != file.read_bytes()):
-            self.notes.append("datasource-properties.json is not what wkpipe wrote last: it was edited, by a person or another tool")
+            self.findings.notes.append("datasource-properties.json is not what wkpipe wrote last: a person or another tool edited it")
         if self.is_job:
             return
         holder = live_run(locations)
         if holder:
-            self.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
+            self.findings.notes.append(f"a run is under way ({holder}); what it changes meanwhile may show up as a problem")
             return
         count, size = leftovers(locations)
         if count:
             what = f"found {count} temporary files ({size} bytes) of runs that have ended in {locations.temporary}, expected none"
             mend = f"rm -r {shlex.quote(str(locations.temporary))}"
-            self.problems.append(Problem(Kind.LEFTOVER, "", "", "", what, mend, True, path=locations.temporary))
-
-    # -- collecting ---------------------------------------------------------------------------------------------
-
-    def _state_problem(self, damage: StateDamage, mag: MagOnDisk | None = None) -> None:
-        layer, level = ("", None) if mag is None else (mag.layer.name, mag.entry.mag)
-        lost = (damage.kind is Kind.LEDGER and damage.path.is_dir()) or (damage.kind is Kind.LEDGER and not damage.path.exists())
-        mend = repair_command(self.dataset, layer, level, "--adopt" if lost else "--repair")
-        self.problems.append(
-            Problem(damage.kind, layer, "" if level is None else str(level), "", damage.what, mend, not lost, path=damage.path)
-        )
-
-    def _problem(self, mag: MagOnDisk, kind: Kind, what: str, mend: str, is_repairable: bool = False, shard: str = "") -> None:
-        self.problems.append(Problem(kind, mag.layer.name, str(mag.entry.mag), shard, what, mend, is_repairable))
-
-    def _note(self, mag: MagOnDisk, text: str) -> None:
-        self.notes.append(f"layer {mag.layer.name}, mag {mag.entry.mag}: {text}")
+            self.findings.problems.append(Problem(Kind.LEFTOVER, "", "", "", what, mend, True, path=locations.temporary))
 
     def _advance(self, units: int) -> None:
         self.done += units

@@ -12,7 +12,8 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.pending import source_identity
 from wkpipe.plan.pyramid import refreshed
 from wkpipe.steps.verify.mag import MagOnDisk
-from wkpipe.storage.ledger import DAMAGED, DIRTY, Ledger, Record
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import DAMAGED, DIRTY, Record
 from wkpipe.stored.identity import is_replaced, recorded_identity
 
 

@@ -15,7 +15,8 @@ from wkpipe.steps.verify.mag import MagOnDisk
 from wkpipe.steps.verify.report import Kind
 from wkpipe.storage.disk import read_small
 from wkpipe.storage.lease import EPOCH_NAME
-from wkpipe.storage.ledger import DIRTY, MOST_LINE_BYTES, SEGMENT_SUFFIX, WRITTEN, Ledger, Record
+from wkpipe.storage.ledger import MOST_LINE_BYTES, SEGMENT_SUFFIX, Ledger
+from wkpipe.storage.record import DIRTY, WRITTEN, Record
 from wkpipe.stored.lease import recorded_epoch
 from wkpipe.stored.locations import Locations
 

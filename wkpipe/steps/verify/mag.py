@@ -18,7 +18,8 @@ from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD, DOWNSAMPLE, MagPlan
 from wkpipe.plan.recipe import load_conversion, load_recipe
 from wkpipe.plan.survey import units_in_box
 from wkpipe.storage.access import is_directory
-from wkpipe.storage.ledger import MADE, Ledger
+from wkpipe.storage.ledger import Ledger
+from wkpipe.storage.record import MADE
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.identity import MagIdentity, is_replaced, layout_of, recorded_identity
 from wkpipe.stored.locations import Locations

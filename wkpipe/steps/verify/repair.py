@@ -30,7 +30,8 @@ from wkpipe.steps.verify.rebuild import METADATA_KINDS, rebuild
 from wkpipe.steps.verify.report import Kind, Problem, VerifyReport
 from wkpipe.steps.verify.select import Selection
 from wkpipe.steps.verify.unit import unit_name
-from wkpipe.storage.ledger import DAMAGED, Ledger, LedgerWriter
+from wkpipe.storage.ledger import Ledger, LedgerWriter
+from wkpipe.storage.record import DAMAGED
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.locations import Locations

@@ -16,8 +16,8 @@ from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.steps.verify.deep import DeepCheck, Difference
 from wkpipe.steps.verify.mag import MagOnDisk, refresh_command
 from wkpipe.steps.verify.report import Kind, Problem
-from wkpipe.storage.ledger import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record
 from wkpipe.storage.proof import UNKNOWN_CRC, is_other_content
+from wkpipe.storage.record import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record
 
 PIECE_BYTES = 64 << 20
 """Units with more decoded bytes than this are decoded in pieces of about this size, side by side."""
