@@ -90,7 +90,7 @@ def test_unit_of_a_made_mag_that_differs(data_format: str, converted: Converted,
     """Somebody wrote it: it is kept, and no unit of that mag is written, those of which the source changed neither."""
     root = converted(data_format)
     write_half(root, 5)
-    tool.write(root, LAYER, 2, np.full((8, 8, 8), 99, "u1"), at=(32, 32, 0))
+    tool.write(root, LAYER, 2, np.full((8, 8, 8), 99, "u1"), at=(32, 16, 0))
     before = picture(root, "2")
     code, text = refusal(lambda: downsample(root))
     assert code == 3, text
