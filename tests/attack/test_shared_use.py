@@ -659,3 +659,9 @@ def test_who_may_not_write_is_told_so_even_while_another_works(source: Path, pla
     target = place / "ds"
     assert act(lambda: half(source, target), ADA).code == 0
     check_refusal(act(same_command(source, target), EVE), ADA)
+
+
+def test_the_name_of_a_state_is_known_for_every_path() -> None:
+    """Of paths in UTF-8 it never changes, or the state of a dataset would be lost."""
+    assert state_key(Path("/data/brain")) == "brain-588abed7adef613d"
+    assert state_key(Path("/data/\udcff")).startswith("\udcff-")

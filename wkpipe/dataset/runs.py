@@ -27,7 +27,7 @@ def run_config(values: Mapping[str, Any], where: str) -> None:
     plan = make_plan(config, Sizing.local(available_cores()))
     for note in plan.notes:
         _LOG.warning("%s", note)
-    run_here(plan)
+    run_here(plan, tell=lambda text: _LOG.warning("%s", text))
 
 
 def coarsest_text(coarsest_mag: MagLike | None, max_mag: MagLike | None) -> str | None:

@@ -10,7 +10,7 @@ What a unit is found to be (docs/design/identity.md):
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,15 +29,15 @@ from wkpipe.storage.record import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record, cont
 from wkpipe.stored.axes import spatial
 
 
-def prove_task(plan: Plan, task: Task, epoch: Epoch) -> None:
-    """Prove the units of a task, and open the gates of its layers.
+def prove_task(plan: Plan, task: Task, epoch: Epoch, tell: Callable[[str], None]) -> None:
+    """Prove the units of a task, and open the gates of its layers; `tell` says what the user is to know.
 
     Raises:
         DamagedShard, MissingShard: a unit that wkpipe cannot make is damaged or gone.
         ForeignMag: another tool has written units of a mag that wkpipe makes.
     """
     for part in task.parts:
-        _prove_part(plan, part, task, epoch)
+        _prove_part(plan, part, task, epoch, tell)
     for layer in task.layers:
         for mag_plan in plan.layer(layer).mags:
             _check_gate(plan, mag_plan)
@@ -50,7 +50,7 @@ def _check_gate(plan: Plan, mag_plan: MagPlan) -> None:
         raise foreign_units(plan.locations, mag_plan.layer, mag_plan.mag, written)
 
 
-def _prove_part(plan: Plan, part: Part, task: Task, epoch: Epoch) -> None:
+def _prove_part(plan: Plan, part: Part, task: Task, epoch: Epoch, tell: Callable[[str], None]) -> None:
     layer = plan.layer(part.layer)
     found = next((found for found in layer.found if found.mag == part.mag), None)
     if found is not None:
@@ -62,10 +62,15 @@ def _prove_part(plan: Plan, part: Part, task: Task, epoch: Epoch) -> None:
     where = f"layer {part.layer}, mag {part.mag}"
     with LedgerWriter(directory, epoch.number, task.name) as writer:
         proofs = ordered_map(lambda unit: _proven(array, ledger.get(unit), unit, where, found is None), part.units, task.threads)
+        changed = 0
         for record in proofs:
             if record is not None:
                 epoch.check()
                 writer.add(record)
+                before = ledger.get(record.unit)
+                changed += before is not None and before.origin != DIRTY and is_other_content(before.proof, record.proof)
+    if changed and found is not None:
+        tell(f"{where}: {changed} storage shards changed since they were recorded; they are taken as they are now")
 
 
 def _proven(array: StoredArray, record: Record | None, unit: Position, where: str, is_made: bool) -> Record | None:

@@ -8,6 +8,7 @@ those of older runs. What the jobs go by (plan, epoch, where the token is) is se
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -126,10 +127,11 @@ def run_stored_task(directory: Path, name: str, seal: Seal) -> None:
             result = json.dumps(asdict(upload_dataset(plan, directory, seal))).encode()
         else:
             progress = ProgressNote(directory, name)
+            tell = functools.partial(add_notice, directory)
             server = None
             if task.rule == DOWNLOAD:
-                server = Server(token_handed_over(directory, seal), lambda text: add_notice(directory, text))
-            made = run_task(plan, task, epoch, progress.add, fork=True, server=server)
+                server = Server(token_handed_over(directory, seal), tell)
+            made = run_task(plan, task, epoch, progress.add, fork=True, server=server, tell=tell)
             progress.write()
         note.end(made)
         disk.make_directory(directory / task.rule)
@@ -169,12 +171,17 @@ def uploaded_by(run: Run) -> Uploaded | None:
     return None
 
 
-def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, server: Server | None = None) -> int:
+def run_here(
+    plan: Plan,
+    on_task: Callable[[Task], None] = lambda _: None,
+    server: Server | None = None,
+    tell: Callable[[str], None] = lambda _: None,
+) -> int:
     """Do all tasks of a plan in this process, one after the other: the way of the library, with the same bytes.
 
     Return how many units were made.
 
-    `server` is what a download needs.
+    `server` is what a download needs, `tell` says what the user is to know.
 
     Raises:
         WkpipeError: as the first task that fails.
@@ -185,7 +192,7 @@ def run_here(plan: Plan, on_task: Callable[[Task], None] = lambda _: None, serve
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             try:
-                made += run_task(plan, task, epoch, server=server)
+                made += run_task(plan, task, epoch, server=server, tell=tell)
             except WkpipeError as error:
                 raise epoch.cause_of(error) from error
             on_task(task)

@@ -39,13 +39,14 @@ def run_task(
     on_voxels: Callable[[int], None] = lambda _: None,
     fork: bool = False,
     server: Server | None = None,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> int:
     """Do a task and return how many units it made; what is proven already is left as it is.
 
     `on_voxels` is told how many voxels were made since its last call.
 
     With `fork`, the task's threads are processes where that is faster: for processes that exist for the task alone. `server` is
-    what a download needs.
+    what a download needs, `tell` says what the user is to know.
 
     Raises:
         TryAgain: another run has taken the dataset over since.
@@ -57,7 +58,7 @@ def run_task(
         publish_layers(plan, task.layers, locations, epoch)
         return 0
     if task.rule == PROVE:
-        prove_task(plan, task, epoch)
+        prove_task(plan, task, epoch, tell)
         return 0
     shared = _Shared()
     return sum(_PartRunner(plan, part, task, locations, epoch, on_voxels, fork, shared, server).run() for part in task.parts)

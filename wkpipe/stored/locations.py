@@ -197,7 +197,8 @@ _UNREAD = ("runs/*", "tmp/*", ".snakemake", f"{REMADE}/*/{ARRAYS}/*", f"{REMADE}
 
 def state_key(root: Path) -> str:
     """Return the name of a dataset's state among those of other datasets; `root` is resolved."""
-    return f"{root.name}-{hashlib.sha256(str(root).encode()).hexdigest()[:16]}"
+    path = str(root).encode(errors="surrogatepass")
+    return f"{root.name}-{hashlib.sha256(path).hexdigest()[:16]}"
 
 
 def uploads_directory(state: Path) -> Path:
