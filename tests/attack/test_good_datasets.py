@@ -162,29 +162,28 @@ def mag_deleted_by_the_library_and_made_again(w: Workbench) -> Path:
     return root
 
 
+def with_boxes(w: Workbench, *sizes: tuple[int, int, int]) -> Path:
+    """Return a converted dataset whose layer the library has given one box after the other, downsampled each time."""
+    root = w.convert()
+    for size in sizes:
+        Dataset.open(root).layers[LAYER].bounding_box = BoundingBox((0, 0, 0), size)
+        downsample(root)
+    return root
+
+
 @origin("box enlarged by the library")
 def box_enlarged_by_the_library(w: Workbench) -> Path:
-    root = w.convert()
-    Dataset.open(root).layers[LAYER].bounding_box = BoundingBox((0, 0, 0), (60, 56, 30))
-    downsample(root)
-    return root
+    return with_boxes(w, (60, 56, 30))
 
 
 @origin("box shrunk by the library")
 def box_shrunk_by_the_library(w: Workbench) -> Path:
-    root = w.convert()
-    Dataset.open(root).layers[LAYER].bounding_box = BoundingBox((0, 0, 0), (20, 17, 9))
-    downsample(root)
-    return root
+    return with_boxes(w, (20, 17, 9))
 
 
 @origin("box shrunk and enlarged again by the library")
 def box_shrunk_and_enlarged_again_by_the_library(w: Workbench) -> Path:
-    root = w.convert()
-    for size in ((20, 17, 9), (48, 40, 24)):
-        Dataset.open(root).layers[LAYER].bounding_box = BoundingBox((0, 0, 0), size)
-        downsample(root)
-    return root
+    return with_boxes(w, (20, 17, 9), (48, 40, 24))
 
 
 @origin("two layers, one of them deleted")

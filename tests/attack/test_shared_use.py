@@ -481,22 +481,22 @@ def test_a_swap_that_an_earlier_version_began_is_ended(source: Path, place: Path
     target, expected, state = place / "ds", place / "expected", place / "state"
     convert(source, target, state_dir=state)
     convert(source, expected, state_dir=state)
-    anew = {"interpolation_mode": "max", "overwrite_existing": True, "state_dir": state}
-    work(target=expected, **anew)
+    again = {"interpolation_mode": "max", "overwrite_existing": True, "state_dir": state}
+    work(target=expected, **again)
 
     def die(*_: object) -> None:
         os._exit(0)
 
     def until_swap() -> None:
         swap._rename = die  # type: ignore[assignment]
-        work(target=target, **anew)
+        work(target=target, **again)
 
     assert act(until_swap).code == 0
     own = state / state_key(target.resolve())
     assert list(own.glob("remade/em/swap.json"))
     earlier_layout(target, own)
     assert list(own.glob("remade/em/arrays/*/zarr.json"))
-    work(target=target, **anew)
+    work(target=target, **again)
     assert data_files(target) == data_files(expected)
     assert verify_dataset(target, state_dir=state).problems == ()
     assert not (own / "remade").exists()

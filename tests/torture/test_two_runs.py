@@ -192,7 +192,7 @@ WAYS_OF_PAIRS = {
     "users, states and mounts": (Way("one", "other", ADA.with_umask(0o002)), Way("two", user=BEN.with_umask(0o002))),
     "root and a user": (Way("one", user=User(0, LAB, 0o002)), Way(user=BEN.with_umask(0o002))),
 }
-NEW, COARSER, ANEW = "a target that does not exist", "coarser mags", "mags anew"
+NEW, COARSER, AGAIN = "a target that does not exist", "coarser mags", "mags again"
 FORBIDDEN = ("overwrite", "remove", "delete", "not empty", "Traceback", "defect")
 PAIR = {"voxel_size": "1,1,1", "shard_shape": 32, "chunk_shape": 16}
 
@@ -206,7 +206,7 @@ def small() -> Iterator[tuple[Path, dict[str, dict[str, str]]]]:
         images.mkdir()
         for z, plane in enumerate(np.random.default_rng(0).integers(0, 255, (40, 60, 70), "u1")):
             tifffile.imwrite(images / f"{z:02}.tif", plane)
-        for kind in (NEW, COARSER, ANEW):
+        for kind in (NEW, COARSER, AGAIN):
             target = Path(name) / f"ds-{kind}"
             prepare(kind, images, target)
             work(**values_of(kind, images, target))
@@ -216,13 +216,13 @@ def small() -> Iterator[tuple[Path, dict[str, dict[str, str]]]]:
 
 def prepare(kind: str, images: Path, target: Path) -> None:
     if kind != NEW:
-        work(source=images, target=target, **PAIR, downsample=kind == ANEW)
+        work(source=images, target=target, **PAIR, downsample=kind == AGAIN)
 
 
 def values_of(kind: str, images: Path, target: Path) -> dict[str, object]:
     if kind == NEW:
         return {"source": images, "target": target, **PAIR}
-    return {"target": target, "interpolation_mode": "max", "overwrite_existing": kind == ANEW, "shard_shape": 32, "chunk_shape": 16}
+    return {"target": target, "interpolation_mode": "max", "overwrite_existing": kind == AGAIN, "shard_shape": 32, "chunk_shape": 16}
 
 
 def shared_directory(name: str, *, is_root: bool) -> Path:
@@ -234,7 +234,7 @@ def shared_directory(name: str, *, is_root: bool) -> Path:
     return lab
 
 
-@pytest.mark.parametrize("kind", [NEW, COARSER, ANEW])
+@pytest.mark.parametrize("kind", [NEW, COARSER, AGAIN])
 @pytest.mark.parametrize("ways", WAYS_OF_PAIRS)
 def test_of_two_that_start_together_one_wins_and_the_other_comes_back(
     ways: str, kind: str, small: tuple[Path, dict[str, dict[str, str]]], monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,11 @@ class LayerSurvey:
     forgotten: list[tuple[str, Mag]] = field(default_factory=list)
     stored: dict[tuple[str, Mag], Stored] = field(default_factory=dict)
 
+    def add_doubtful(self, layer: str, mag: Mag, spec: ArraySpec, state: MagState) -> None:
+        """Have the doubtful units of a mag, if there are any, proven first."""
+        if state.doubtful:
+            self.doubtful.append(DoubtfulMag(layer, mag, spec, state.doubtful))
+
 
 def survey_layer(
     config: Config,
@@ -100,7 +105,7 @@ def survey_layer(
             survey.adopted[plan.layer, plan.mag] = state.adopted
         if state.gone:
             survey.notes.append(f"layer {plan.layer}, mag {plan.mag}: {state.gone} storage shards are gone and will be made again")
-        _note_doubtful(survey, plan.layer, plan.mag, plan.spec, state)
+        survey.add_doubtful(plan.layer, plan.mag, plan.spec, state)
         every = plan.units()
         survey.stored[plan.layer, plan.mag] = _stored(state, len(every))
         units = [unit for unit in every if unit in state.pending]
@@ -180,11 +185,6 @@ def _other_metadata(locations: Locations, layer: str, mag: Mag, array: StoredArr
     )
 
 
-def _note_doubtful(survey: LayerSurvey, layer: str, mag: Mag, spec: ArraySpec, state: MagState) -> None:
-    if state.doubtful:
-        survey.doubtful.append(DoubtfulMag(layer, mag, spec, state.doubtful))
-
-
 def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: Mag, survey: LayerSurvey) -> tuple[ArraySpec, MagState]:
     """Look at a mag that is there already."""
     entry = layer.mag(mag)
@@ -211,7 +211,7 @@ def _find(config: Config, dataset: StoredDataset, layer: LayerProperties, mag: M
     state = found_state(array, ledger, units, where, config.missing_shards == "error", is_doubtful, made)
     if state.absent and not ledger:
         survey.notes.append(f"{where}: {state.absent} of {len(units)} storage shards have no file and count as empty")
-    _note_doubtful(survey, layer.name, mag, array.spec, state)
+    survey.add_doubtful(layer.name, mag, array.spec, state)
     if state.adopted:
         survey.adopted[layer.name, mag] = state.adopted
     survey.found.append(FoundMag(mag, array.path, array.spec))
