@@ -1,1 +1,1 @@
-"""The command line: one command a module; it parses, calls, prints, exits."""
+"""The command line: one module for each command, which parses, calls, prints and exits."""

@@ -1,4 +1,4 @@
-"""The commands, and how their errors reach the user: one line, the exit code of its kind, never a traceback."""
+"""The commands, and how they report errors: one line and the exit code of the error's class, never a traceback."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from wkpipe.storage.process import limit_reached
 
 app = typer.Typer(
     name="wkpipe",
-    help="Image stacks to WEBKNOSSOS datasets: fast, in bounded memory, resumable after any crash.",
+    help="Convert image stacks to WEBKNOSSOS datasets: fast, in bounded memory, resumable after any crash.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -34,7 +34,10 @@ def _version(value: bool) -> None:
     if value:
         from importlib.metadata import version
 
-        print(f"wkpipe {version('wkpipe')}")
+        from wkpipe.native.library import native, state
+
+        native()  # refuses a wrong switch
+        print(f"wkpipe {version('wkpipe')} (native engine: {state()})")
         raise typer.Exit
 
 
@@ -56,7 +59,7 @@ def run_app(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit code."""
     try:
         result = app(list(arguments) or ["--help"], prog_name="wkpipe", standalone_mode=False)
-        if result == Interrupted.exit_code:  # what Typer makes of Ctrl-C, without a word
+        if result == Interrupted.exit_code:  # Typer's result of Ctrl-C, without a message
             return _explain("stopped", result)
         return _after_output(arguments, result if isinstance(result, int) else 0)
     except WkpipeError as error:
@@ -71,7 +74,7 @@ def run_app(arguments: Sequence[str]) -> int:
         where = error.filename or "the system"
         return _explain(f"{where}: {error.strerror or error}; check that path and its permissions", InputRefused.exit_code)
     except Exception as error:
-        # Typer's usage errors have no public base class; they all explain themselves by this method.
+        # Typer's usage errors have no public base class, but they all have this method.
         if (explain := getattr(error, "format_message", None)) is not None:
             return _explain(f"{explain()} (see --help)", UsageError.exit_code)
         return _defect(error)
@@ -84,7 +87,7 @@ def _defect(error: Exception) -> int:
 
 
 def _after_output(arguments: Sequence[str], code: int) -> int:
-    """Say that output was lost. It decides over the exit code only where it is all that a command does."""
+    """Report lost output; return its exit code if printing is all that the command does, else `code`."""
     if not (reason := lost_output()):
         return code
     is_all = bool({"info", "snakefile"} & {*arguments[:2]})

@@ -1,22 +1,18 @@
-"""``wkpipe info``: what a dataset holds, and what is proven of it."""
+"""``wkpipe info``: show what is in a dataset, and how much of it is proven."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated
+from pathlib import Path
 
-import typer
+from wkpipe.cli.command import command
+from wkpipe.cli.options import AsJson
 
-from wkpipe.cli import options as o
 
-
-def info(
-    target: o.Dataset,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    state_dir: o.StateDir = None,
-) -> None:
-    """Show layers and mags: shapes, origin, and whether files and their sizes are the recorded ones. Reads no voxels, writes nothing."""
-    from wkpipe.steps.summary import summarise
+@command("target as_json state_dir")
+def info(*, target: Path, as_json: AsJson = False, state_dir: Path | None) -> None:
+    """Show layers and mags: shapes, origin, and whether the files and their sizes are as recorded. Reads no voxels, writes nothing."""
+    from wkpipe.verify.summary import summarise
 
     summary = summarise(target, state_dir)
     print(json.dumps(summary.to_json(), indent=2) if as_json else summary.table())

@@ -1,88 +1,72 @@
-"""Options that several commands share, with the names and defaults of the reference's commands."""
+"""Options of several commands that are not settings of the config: how the work is done, and the token."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from wkpipe.cluster.strategies import STRATEGIES, is_cluster
+
 
 def given_path(text: str) -> Path:
-    """Return a path argument; an empty one, as an unset shell variable leaves it, does not mean the current directory."""
+    """Return a path argument; refuse an empty one, as from an unset shell variable, which is not the current directory."""
     if not text:
         raise typer.BadParameter("expected a path, found nothing")
     return Path(text)
 
 
-Dataset = Annotated[Path, typer.Argument(parser=given_path, metavar="TARGET", help="Path to the dataset.")]
-SamplingMode = Annotated[str, typer.Option(help="How the axes take part in downsampling: anisotropic, isotropic, constant_z.")]
-InterpolationMode = Annotated[
-    str,
-    typer.Option(
-        help="How a voxel is made: median, mode, nearest, bilinear, bicubic, max, min; default = mode for segmentation, median for color."
-    ),
-]
-CompressionLevel = Annotated[
-    int | None,
-    typer.Option(help="zstd level, 1 to 22, higher is smaller and slower; default 5, for mags of an existing layer that of the finer mag."),
-]
-Jobs = Annotated[
-    int | None,
-    typer.Option(min=1, max=4096, help="Cores to use, default: all that this process may use; with slurm, jobs at once, default: 100."),
-]
-Strategy = Annotated[str, typer.Option(help="Where jobs run: multiprocessing, sequential, slurm, kubernetes.")]
-JobResources = Annotated[
-    str | None,
-    typer.Option(
-        help='What each cluster job is to have, in sbatch\'s words, as JSON like \'{"mem": "10M"}\' or like mem=4G,partition=long.'
-    ),
-]
-Profile = Annotated[str | None, typer.Option(help="Snakemake profile to use, by its directory or name, instead of the strategy's own.")]
-LeaveJobs = Annotated[
-    bool,
-    typer.Option("--leave-jobs-running", help="Ctrl-C leaves cluster jobs running; wait for those that an earlier run has left."),
-]
-DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and exit; nothing is written.")]
-OverwriteExisting = Annotated[
-    bool, typer.Option("--overwrite-existing", help="Delete what was made from something else, or otherwise, first.")
-]
-TrustEmpty = Annotated[bool, typer.Option("--trust-empty", help="Accept a mag without any data although a finer one has some.")]
-MissingShards = Annotated[str, typer.Option(help="What absent shards of a dataset without a ledger mean: fill or error.")]
-IgnoreDiskSpace = Annotated[bool, typer.Option("--ignore-disk-space", help="Begin even where the disk looks too small.")]
-StateDir = Annotated[Path | None, typer.Option(help="Where wkpipe keeps its state; default: .wkpipe in the dataset.")]
-BreakLock = Annotated[bool, typer.Option("--break-lock", help="Take over a dataset from a run that is gone but looks alive.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")]
+@dataclass(frozen=True)
+class WorkOptions:
+    """How the work is done, apart from what it is; commands have some of these options."""
 
-# -- images and storage ---------------------------------------------------------------------------------------------
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=4096, help="Cores to use, default: all that this process may use; on a cluster, jobs at once, default: 100."
+        ),
+    ] = None
+    distribution_strategy: Annotated[str, typer.Option(help=f"Where jobs run: {', '.join(STRATEGIES)}.")] = "multiprocessing"
+    job_resources: Annotated[
+        str | None,
+        typer.Option(
+            help='Resources of each cluster job, by the cluster\'s names, as JSON like \'{"mem": "10M"}\' or as mem=4G,KEY=VALUE.'
+        ),
+    ] = None
+    profile: Annotated[
+        str | None, typer.Option(help="Snakemake profile to use, by its directory or name, instead of the strategy's own.")
+    ] = None
+    leave_jobs_running: Annotated[
+        bool,
+        typer.Option("--leave-jobs-running", help="Leave cluster jobs running on Ctrl-C; wait for those that an earlier run has left."),
+    ] = False
+    in_cluster: Annotated[
+        bool,
+        typer.Option(
+            "--in-cluster",
+            help="Run the main process in the cluster, too, and follow it from here; all paths are those of the cluster's volumes.",
+        ),
+    ] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Print the plan and exit; nothing is written.")] = False
+    break_lock: Annotated[bool, typer.Option("--break-lock", help="Take over a dataset from a run that is gone but looks alive.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress lines.")] = False
 
-Source = Annotated[Path, typer.Argument(parser=given_path, metavar="SOURCE", help="Image file, or directory of images.")]
-VoxelSize = Annotated[str, typer.Option(help="Size of a voxel, like 11.0,11.0,20.0 (x,y,z).")]
-Unit = Annotated[str, typer.Option(help="Unit of the voxel size.")]
-NewLayerName = Annotated[str | None, typer.Option(help="Name of the layer; with several layers, a prefix.")]
-Category = Annotated[str | None, typer.Option(help="color or segmentation; default: recognised from the data.")]
-BatchSize = Annotated[int | None, typer.Option(help="Images per job; a multiple of the shard's depth (WKW: of the chunk's).")]
-MaxMag = Annotated[str | None, typer.Option(help="Coarsest mag to make, like 8 or 8-8-4; default: from the layer's size.")]
-DataFormat = Annotated[str, typer.Option(help="Storage format: wkw, zarr, zarr3.")]
-ChunkShape = Annotated[str | None, typer.Option(help="Voxels per chunk, like 32 or 32,32,32; default: 32,32,32.")]
-ShardShape = Annotated[str | None, typer.Option(help="Voxels per shard (one file), like 1024,1024,1024.")]
-Compress = Annotated[bool, typer.Option("--compress/--no-compress", help="Compress the data.")]
+    @property
+    def is_on_other_hosts(self) -> bool:
+        """True if jobs run on other hosts than this one."""
+        return is_cluster(self.distribution_strategy)
 
-# -- servers --------------------------------------------------------------------------------------------------------
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 Token = Annotated[
-    str | None, typer.Option(help="Token of the server. The process list shows it: rather set WK_TOKEN, or give --token-file.")
+    str | None, typer.Option(help="Token of the server. The process list shows it: better set WK_TOKEN, or give --token-file.")
 ]
-TokenFile = Annotated[Path | None, typer.Option(help="File with the token, which only you can read. [env var: WK_TOKEN_FILE]")]
-Folder = Annotated[str | None, typer.Option(help="Folder of the server's dashboard, like Datasets/mine; default: the root folder.")]
-Datastore = Annotated[str | None, typer.Option(help="Name or address of the server's datastore; default: the first that takes uploads.")]
-AllowHttp = Annotated[bool, typer.Option("--allow-http", help="Send the token unencrypted to a server that is not this machine.")]
-CaFile = Annotated[Path | None, typer.Option(help="File with certificates (PEM) to trust besides the usual ones.")]
-Proxy = Annotated[str | None, typer.Option(envvar="WK_PROXY", help="Proxy to use; others in the environment are not.")]
 
 
 def warn_of_token(token: str | None) -> None:
     """Warn of a token on the command line."""
     if token is not None:
-        print("wkpipe: --token shows the token in the process list; rather set WK_TOKEN, or give --token-file", file=sys.stderr)
+        print("wkpipe: --token shows the token in the process list; better set WK_TOKEN, or give --token-file", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""``wkpipe snakefile``: where the workflow lies."""
+"""``wkpipe snakefile``: print the path of the workflow."""
 
 from __future__ import annotations
 

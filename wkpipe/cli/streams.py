@@ -1,7 +1,7 @@
-"""Standard streams that never decide over the work: closed, full or with nobody reading, they are at most a warning.
+"""Standard streams that never stop the work: if they are closed or full, or nobody reads them, that is at most a warning.
 
 A process may be started with its first descriptors closed. The next file that it opens would get such a number, and
-what is printed would go into that file. So the null device takes these places first.
+printed text would go into that file. So the null device takes these numbers first.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 
 
 class _Stream(io.FileIO):
-    """An open descriptor that takes everything; `lost` is why something could not be written, apart from a reader that has gone."""
+    """An open descriptor that accepts everything; `lost` is why text could not be written, except that the reader has gone."""
 
     lost: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write what can be written, and say that it was all."""
+        """Write as much as possible, and return the whole length."""
         whole = memoryview(data).nbytes
         try:
             written = super().write(data)
@@ -34,7 +34,7 @@ _output: list[_Stream] = []
 
 
 def make_forgiving() -> None:
-    """Have ``sys.stdout`` and ``sys.stderr`` take everything; for a process of wkpipe, before it does anything else."""
+    """Make ``sys.stdout`` and ``sys.stderr`` accept everything; a process of wkpipe calls this first."""
     for descriptor in (0, 1, 2):
         try:
             os.fstat(descriptor)
@@ -54,8 +54,13 @@ def _forgiving(descriptor: int, before: Any) -> io.TextIOWrapper:
     return io.TextIOWrapper(io.BufferedWriter(stream), encoding, errors="replace", line_buffering=is_lively)
 
 
+def is_command() -> bool:
+    """True if this process was started as a command of wkpipe, not to call wkpipe as a library."""
+    return bool(_output)
+
+
 def lost_output() -> str:
-    """Return why a part of the standard output was lost; nothing if it was not, or nobody reads it any more."""
+    """Return why a part of the standard output was lost; an empty text if it was not, or if the reader has gone."""
     sys.stdout.flush()
     lost = _output[0].lost if _output else None
     return "" if lost is None else lost.strerror or str(lost)

@@ -1,4 +1,4 @@
-"""``wkpipe upload``: a dataset goes to a WEBKNOSSOS server; stopped at any point, the same command goes on."""
+"""``wkpipe upload``: send a dataset to a WEBKNOSSOS server; stopped at any point, the same command resumes."""
 
 from __future__ import annotations
 
@@ -11,74 +11,51 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wkpipe.cli import options as o
+from wkpipe.cli.command import Settings, command
+from wkpipe.cli.options import AsJson, Token, warn_of_token
 from wkpipe.errors import UnreadableInput, UsageError, one_line
+from wkpipe.server.upload.limits import DEFAULT_CHUNK_BYTES, MOST_CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from wkpipe.geometry import Mag
-    from wkpipe.server.upload import UploadRequest, UploadStatus
+    from wkpipe.server.upload.uploading import UploadRequest, UploadStatus
 
 STOPPED = (
-    "stopped; what the server has stays there: the same command (without --again) goes on, `wkpipe upload … --cancel` gives the upload up"
+    "stopped; the server keeps what was sent: the same command (without --again) resumes, `wkpipe upload … --cancel` cancels the upload"
 )
+_CHUNK_SIZE = f"{DEFAULT_CHUNK_BYTES >> 20}M"
 _SIZE = re.compile(r"(\d{1,12})\s*([kmg]?)(i?b)?", re.IGNORECASE)
 
 
+@command(
+    "target webknossos_url token token_file dataset_name folder upload_layers upload_finest_mag upload_coarsest_mag datastore transfer_mode"
+    " upload_jobs chunk_size allow_http ca_file proxy upload_again status cancel dry_run as_json state_dir quiet"
+)
 def upload(
-    target: o.Dataset,
-    webknossos_url: Annotated[
-        str, typer.Option(envvar="WK_URL", help="Address of the WEBKNOSSOS server.", show_default=True)
-    ] = "https://webknossos.org",
-    token: o.Token = None,
-    token_file: o.TokenFile = None,
-    dataset_name: Annotated[str | None, typer.Option(help="Name of the dataset on the server; default: its present name.")] = None,
-    folder: o.Folder = None,
-    layer_name: Annotated[
-        list[str] | None, typer.Option("--layer-name", "--layer", help="Upload this layer only; may be given several times.")
-    ] = None,
-    finest_mag: Annotated[str | None, typer.Option(help="Leave out finer mags than this, like 2 or 2-2-1.")] = None,
-    coarsest_mag: Annotated[str | None, typer.Option(help="Leave out coarser mags than this.")] = None,
-    datastore: o.Datastore = None,
+    *,
+    token: Token = None,
+    token_file: Path | None,
+    status: Annotated[bool, typer.Option("--status", help="Show how far uploads of this dataset are, and exit.")] = False,
+    cancel: Annotated[bool, typer.Option("--cancel", help="Cancel the unfinished upload: the server deletes it.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Show what would be sent, and exit.")] = False,
+    as_json: AsJson = False,
+    quiet: bool,
+    settings: Settings,
     transfer_mode: Annotated[str, typer.Option(help="How the files get there: http is the only mode.")] = "http",
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Requests at the same time.")] = 5,
-    chunk_size: Annotated[str, typer.Option(help="Bytes of one request, like 32M; at most 100M.")] = "32M",
-    allow_http: o.AllowHttp = False,
-    ca_file: o.CaFile = None,
-    proxy: o.Proxy = None,
-    again: Annotated[bool, typer.Option("--again", help="Forget what an earlier run has uploaded, and begin a new dataset.")] = False,
-    status: Annotated[bool, typer.Option("--status", help="Tell how far uploads of this dataset are, and exit.")] = False,
-    cancel: Annotated[bool, typer.Option("--cancel", help="Give up the upload that has begun: the server deletes it.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="Tell what would be sent, and exit.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    state_dir: o.StateDir = None,
-    quiet: o.Quiet = False,
+    chunk_size: Annotated[str, typer.Option(help=f"Bytes of one request, like {_CHUNK_SIZE}; at most {MOST_CHUNK_BYTES >> 20}M.")] = (
+        _CHUNK_SIZE
+    ),
 ) -> None:
-    """Upload a dataset to a WEBKNOSSOS server. A run that was stopped goes on where it was, with the same command."""
-    from wkpipe.server.upload import UploadRequest
+    """Upload a dataset to a WEBKNOSSOS server. The same command resumes a stopped upload."""
+    from wkpipe.plan.wishes.upload import request_of
     from wkpipe.stored.locations import Locations
 
     if transfer_mode != "http":
-        raise UsageError(f"--transfer-mode {transfer_mode} is not there; http is: to place files on a server's disk, copy them there")
+        raise UsageError(f"--transfer-mode {transfer_mode} does not exist", fix="use http; copy files to a server's disk yourself")
     if status + cancel + dry_run > 1:
         raise UsageError("--status, --cancel and --dry-run exclude each other")
-    o.warn_of_token(token)
-    request = UploadRequest(
-        dataset=target,
-        state=Locations.of(target, state_dir).state,
-        url=webknossos_url,
-        name=dataset_name,
-        folder=folder,
-        datastore=datastore,
-        layers=tuple(layer_name or ()),
-        finest_mag=_mag("--finest-mag", finest_mag),
-        coarsest_mag=_mag("--coarsest-mag", coarsest_mag),
-        chunk_bytes=parse_size(chunk_size),
-        jobs=jobs,
-        allow_http=allow_http,
-        ca_file=ca_file,
-        proxy=proxy,
-        again=again,
-    )
+    warn_of_token(token)
+    config = settings.config()
+    request = request_of(config, config.target, Locations.of(config.target, config.state_dir).state, parse_size(chunk_size))
     if status:
         _show_status(request, as_json)
     elif dry_run:
@@ -90,31 +67,22 @@ def upload(
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that a text like 500k, 32M or 33554432 means.
+    """Return the number of bytes in a text like 500k, 32M or 33554432.
 
     Raises:
-        UsageError: it means none.
+        UsageError: the text is not such a number.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise UsageError(f"--chunk-size {text!r}: expected a number of bytes like 32M")
+        raise UsageError(where="--chunk-size", found=repr(text), expected="a number of bytes like 32M")
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
-
-
-def _mag(option: str, text: str | None) -> Mag | None:
-    from wkpipe.geometry import Mag
-
-    try:
-        return None if text is None else Mag(text)
-    except ValueError as error:
-        raise UsageError(f"{option}: {error}") from None
 
 
 def _upload(request: UploadRequest, token: str | None, token_file: Path | None, as_json: bool, quiet: bool) -> None:
     from wkpipe.run.interrupt import interruptible
     from wkpipe.run.upload_progress import UploadProgress
-    from wkpipe.server.token import take_token
-    from wkpipe.server.upload import upload as upload_dataset
+    from wkpipe.server.http.token import take_token
+    from wkpipe.server.upload.uploading import upload as upload_dataset
 
     shown = UploadProgress(quiet)
     with interruptible(STOPPED):
@@ -125,24 +93,25 @@ def _upload(request: UploadRequest, token: str | None, token_file: Path | None, 
     if as_json:
         print(json.dumps(asdict(uploaded)))
     elif uploaded.was_there:
-        print(f"uploaded already (--again would upload it anew): {uploaded.url}")
+        print(f"uploaded already (--again would upload it again): {uploaded.url}")
     else:
         print(f"uploaded {request.dataset}: {uploaded.url}")
 
 
 def _cancel(request: UploadRequest, token: str | None, token_file: Path | None, as_json: bool) -> None:
-    from wkpipe.server.token import take_token
-    from wkpipe.server.upload import cancel as cancel_upload
+    from wkpipe.server.http.token import take_token
+    from wkpipe.server.upload.uploading import cancel as cancel_upload
 
     given_up = cancel_upload(request, take_token(token, token_file))
-    print(json.dumps(asdict(given_up)) if as_json else f"given up: the upload of {given_up.name} to {given_up.url}")
+    print(json.dumps(asdict(given_up)) if as_json else f"cancelled: the upload of {given_up.name} to {given_up.url}")
 
 
 def _show_status(request: UploadRequest, as_json: bool) -> None:
-    from wkpipe.server.upload import statuses
+    from wkpipe.server.upload.uploading import statuses
+    from wkpipe.stored.places import place_at
 
-    if not request.dataset.is_dir():
-        raise UnreadableInput(f"{request.dataset} is not a directory; give the path of a dataset")
+    if not place_at(request.dataset).is_directory():
+        raise UnreadableInput(f"{request.dataset} is not a directory", fix="give the path of a dataset")
     found = statuses(request.state)
     if as_json:
         print(json.dumps([asdict(each) for each in found]))
@@ -154,7 +123,7 @@ def _show_status(request: UploadRequest, as_json: bool) -> None:
 
 
 def _status_line(status: UploadStatus) -> str:
-    from wkpipe.plan.space import size_text
+    from wkpipe.plan.cost.space import size_text
 
     where = f"{status.name} to {status.url}"
     if status.state == "done":
@@ -166,8 +135,8 @@ def _status_line(status: UploadStatus) -> str:
 
 
 def _show_files(request: UploadRequest, as_json: bool) -> None:
-    from wkpipe.plan.space import size_text
-    from wkpipe.server.upload import select_files, where_to
+    from wkpipe.plan.cost.space import size_text
+    from wkpipe.server.upload.uploading import select_files, where_to
 
     url = where_to(request)
     selection = select_files(request)

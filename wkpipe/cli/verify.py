@@ -1,4 +1,4 @@
-"""``wkpipe verify``: prove a dataset by itself."""
+"""``wkpipe verify``: prove a dataset from its own records."""
 
 from __future__ import annotations
 
@@ -11,66 +11,65 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from wkpipe.cli import options as o
+from wkpipe.cli.command import command
+from wkpipe.cli.options import AsJson, WorkOptions
 from wkpipe.errors import IntegrityError, MetadataError, NotWritable, UsageError
 
 if TYPE_CHECKING:
     from wkpipe.run.strategy import Strategy
-    from wkpipe.steps.verify.report import VerifyReport
-    from wkpipe.steps.verify.select import Selection
     from wkpipe.stored.lease import Lookout
+    from wkpipe.verify.report import VerifyReport
+    from wkpipe.verify.select import Selection
 
 
+@command(
+    "target layer_name mag sample seed part deep repair adopt forget jobs distribution_strategy job_resources profile as_json state_dir"
+    " break_lock quiet"
+)
 def verify(
-    target: o.Dataset,
+    *,
+    target: Path,
     layer_name: Annotated[str | None, typer.Option("--layer-name", "--layer", help="Layer to verify; default: all.")] = None,
     mag: Annotated[str | None, typer.Option(help="Mag to verify, like 2 or 2-2-1; default: all.")] = None,
-    sample: Annotated[str | None, typer.Option(help="Look at a share of the storage shards only, like 5%.")] = None,
-    seed: Annotated[int, typer.Option(help="Which share --sample takes.")] = 0,
+    sample: Annotated[str | None, typer.Option(help="Check only a share of the storage shards, like 5%.")] = None,
     part: Annotated[str | None, typer.Option(help="Do one machine's part of the work, like 3/10.")] = None,
     deep: Annotated[
         bool, typer.Option("--deep", help="Compute coarser mags again and compare voxels: 5% of the shards, or all of the --sample.")
     ] = False,
-    repair: Annotated[bool, typer.Option("--repair", help="Make again what is damaged, as far as its source is there.")] = False,
-    adopt: Annotated[
-        bool, typer.Option("--adopt", help="Record the files that are there and decode, with checksums, where the ledger lacks them.")
-    ] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Make damaged storage shards again, as far as their source exists.")] = False,
+    adopt: Annotated[bool, typer.Option("--adopt", help="Record files that the ledger lacks and that decode, with checksums.")] = False,
     forget: Annotated[
-        str | None, typer.Option(metavar="LAYER[/MAG]", help="Drop what is recorded of a layer or mag that another tool has made again.")
+        str | None, typer.Option(metavar="LAYER[/MAG]", help="Drop the records of a layer or mag that another tool has made again.")
     ] = None,
-    jobs: o.Jobs = None,
-    distribution_strategy: o.Strategy = "multiprocessing",
-    job_resources: o.JobResources = None,
-    profile: o.Profile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
-    state_dir: o.StateDir = None,
-    break_lock: o.BreakLock = False,
-    quiet: o.Quiet = False,
+    as_json: AsJson = False,
+    state_dir: Path | None,
+    how: WorkOptions,
+    seed: Annotated[int, typer.Option(help="Choose the share that --sample takes.")] = 0,
 ) -> None:
-    """Prove a dataset: every shard against its recorded checksum, every chunk decoded. Exit code 4 if anything is wrong.
+    """Prove a dataset: compare every shard with its recorded checksum, decode every chunk. Exit code 4 if anything is wrong.
 
-    Writes nothing to the dataset, unless --repair or --adopt is given. Reads in this process, with --jobs threads; on a cluster, jobs
-    do that, and what --repair makes again jobs make always.
+    Writes nothing to the dataset, unless --repair or --adopt is given. Reads in this process, with --jobs threads; on a cluster,
+    jobs read. Jobs always make the shards that --repair makes again.
     """
+    from wkpipe.cluster.strategies import usable_cores
     from wkpipe.geometry import Mag
-    from wkpipe.plan.resources import available_cores
     from wkpipe.run.strategy import Strategy
-    from wkpipe.steps.verify.select import Selection, parse_part, parse_share
     from wkpipe.stored.lease import Lookout
     from wkpipe.stored.locations import Locations
+    from wkpipe.verify.select import Selection, parse_part, parse_share
 
     try:
         wanted = None if mag is None else Mag(mag)
     except ValueError as error:
-        raise UsageError(f"--mag: {error}") from None
+        raise UsageError(f"{error}", where="--mag") from None
     if repair and adopt:
-        raise UsageError("--repair and --adopt contradict each other: the one makes shards again, the other takes them as they are")
+        raise UsageError("--repair and --adopt exclude each other: the one makes shards again, the other accepts them as they are")
     if adopt and sample is not None:
-        raise UsageError("--adopt takes no --sample: what is not looked at can not be recorded")
+        raise UsageError("--adopt takes no --sample: shards that are not read cannot be recorded")
     if forget is not None:
         if repair or adopt or deep or layer_name or mag or sample or part:
-            raise UsageError("--forget stands alone: it looks at no data")
-        _forget(target, forget, state_dir, break_lock)
+            raise UsageError("--forget takes no other option about data: it reads none")
+        _forget(target, forget, state_dir, how.break_lock)
         return
     selection = Selection(
         layer_name=layer_name,
@@ -80,28 +79,28 @@ def verify(
         part=(1, 1) if part is None else parse_part(part),
         deep=deep,
     )
-    strategy = Strategy.chosen(distribution_strategy, jobs, job_resources, profile)
-    threads = available_cores() if strategy.is_cluster else strategy.jobs
-    show = _Show(as_json or quiet)
-    work = _Work(target, state_dir, selection, strategy, threads, break_lock, show)
+    strategy = Strategy.chosen(how.distribution_strategy, how.jobs, how.job_resources, how.profile)
+    threads = usable_cores() if strategy.is_cluster else strategy.jobs
+    show = _Show(as_json or how.quiet)
+    work = _Reading(target, state_dir, selection, strategy, threads, how.break_lock, show)
     if adopt:
         show.say(f"recorded {work.adopted()} storage shards as they are")
     locations = Locations.of(target, state_dir)
-    lookout = Lookout.begin(locations, break_lock) if repair else None
+    lookout = Lookout.begin(locations, how.break_lock) if repair else None
     report = work.verified()
     if lookout is not None and not report.is_sound:
         if work.by_jobs:  # the run of these jobs held the lease until now
-            lookout = Lookout.begin(locations, break_lock)
+            lookout = Lookout.begin(locations, how.break_lock)
         report = _repaired(target, report, selection, strategy, threads, state_dir, lookout, show)
     show.close()
     _print(report, selection, as_json)
     if not report.is_sound:
-        raise IntegrityError(report.summary + ("; each has its mend in the output" if as_json else "; each line above ends with its mend"))
+        raise IntegrityError(report.summary, fix="each has its fix in the output" if as_json else "each line above ends with its fix")
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is read, and by whom: this process, or jobs of a cluster."""
+class _Reading:
+    """What is read, and where: in this process, or in jobs of a cluster."""
 
     target: Path
     state_dir: Path | None
@@ -116,12 +115,12 @@ class _Work:
         return self.strategy.is_cluster and self.selection.part == (1, 1)
 
     def adopted(self) -> int:
-        """Record units as they are; return how many."""
+        """Record units as they are; return their number."""
         if self.by_jobs:
-            from wkpipe.steps.verify.as_jobs import adopted_count
+            from wkpipe.verify.as_jobs import adopted_count
 
             return adopted_count(self._reports(adopt=True))
-        from wkpipe.steps.verify.adopt import adopt_dataset
+        from wkpipe.verify.adopt import adopt_dataset
 
         return adopt_dataset(
             self.target,
@@ -134,32 +133,33 @@ class _Work:
 
     def verified(self) -> VerifyReport:
         """Return the report of verifying the dataset."""
-        from wkpipe.steps.verify.dataset import verify_dataset
+        from wkpipe.verify.dataset import verify_dataset
 
         if self.by_jobs:
-            from wkpipe.steps.verify.as_jobs import whole_report
+            from wkpipe.stored.places import place_at
+            from wkpipe.verify.as_jobs import whole_report
 
-            # Lost properties are a problem that this process reports; where no run can be begun, it reads everything itself.
+            # This process reports lost properties; if no run can be started, it reads everything itself.
             with contextlib.suppress(MetadataError, NotWritable):
-                return whole_report(self.target.resolve(), self._reports(adopt=False))
+                return whole_report(Path(place_at(self.target).real()), self._reports(adopt=False))
 
         return verify_dataset(self.target, state_dir=self.state_dir, selection=self.selection, threads=self.threads, on_unit=self.show)
 
     def _reports(self, adopt: bool) -> tuple[bytes, ...]:
         from wkpipe.run.execute import Execution, execute
-        from wkpipe.steps.verify.as_jobs import verify_plan
+        from wkpipe.verify.as_jobs import verify_plan
 
         plan = verify_plan(self.target, self.state_dir, self.selection, self.strategy.sizing, adopt)
         return execute(plan, Execution(self.strategy, self.break_lock, self.show.is_silent)).reports
 
 
 def _forget(target: Path, what: str, state_dir: Path | None, break_lock: bool) -> None:
-    from wkpipe.steps.verify.forget import forget
+    from wkpipe.verify.forget import forget
 
     if forget(target, what, state_dir=state_dir, break_lock=break_lock):
-        print(f"forgot what was recorded of {what}; it is taken as it is from now on")
+        print(f"dropped the records of {what}; it is accepted as it is from now on")
     else:
-        print(f"nothing was recorded of {what}")
+        print(f"there are no records of {what}")
 
 
 def _repaired(
@@ -174,7 +174,7 @@ def _repaired(
 ) -> VerifyReport:
     from wkpipe.plan.plan import Plan
     from wkpipe.run.execute import Execution, execute
-    from wkpipe.steps.verify.repair import repair_dataset
+    from wkpipe.verify.repair import repair_dataset
 
     def run(plan: Plan) -> None:
         show.close()
@@ -208,7 +208,7 @@ def _print(report: VerifyReport, selection: Selection, as_json: bool) -> None:
         about = {"share": selection.share, "seed": selection.seed, "part": list(selection.part), "deep": selection.deep}
         print(json.dumps({**report.to_json(), "selection": about}, indent=2))
         return
-    for text in (*report.notes, *(f"looked at {what} only" for what in (sample, part) if what)):
+    for text in (*report.notes, *(f"checked only {what}" for what in (sample, part) if what)):
         print(f"note: {text}")
     for problem in report.problems:
         print(problem)
@@ -217,7 +217,7 @@ def _print(report: VerifyReport, selection: Selection, as_json: bool) -> None:
 
 
 class _Show:
-    """One line on a terminal that tells how far the work is."""
+    """One line on a terminal that reports the progress."""
 
     def __init__(self, is_silent: bool) -> None:
         self.is_silent = is_silent
@@ -231,7 +231,7 @@ class _Show:
             self._is_open = True
 
     def say(self, text: str) -> None:
-        """Print a line of its own."""
+        """Print a separate line."""
         self.close()
         if not self.is_silent:
             print(f"wkpipe: {text}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What the native formats share: arrays made of chunks, read region by region, proven file by file."""
+"""What the native formats share: arrays of chunks, read by region and proven by file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from wkpipe.formats.base import ArraySpec, Position, StoredArray, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
@@ -14,9 +13,10 @@ from wkpipe.formats.codecs import CodecError
 from wkpipe.formats.fetched import BATCH_BYTES, FetchedRegion, Piece, boxes_of
 from wkpipe.formats.file_names import FileNames
 from wkpipe.formats.open_files import damaged_chunk
+from wkpipe.storage.place import Place
 
 READ_BYTES = 16 << 20
-"""Voxels of the parts that a large region is read in."""
+"""The voxels of one part of a large region, which is read part by part."""
 
 
 def cells_between(start: Sequence[int], end: Sequence[int], cell: Sequence[int]) -> Iterator[Position]:
@@ -26,7 +26,7 @@ def cells_between(start: Sequence[int], end: Sequence[int], cell: Sequence[int])
 
 
 def checked_region(spec: ArraySpec, start: Sequence[int], shape: Sequence[int]) -> tuple[Position, Position]:
-    """Return a region's first and end position as plain ints.
+    """Return the first and end position of a region as plain integers.
 
     Raises:
         ValueError: a negative start or size, or not one value per axis.
@@ -40,14 +40,14 @@ def checked_region(spec: ArraySpec, start: Sequence[int], shape: Sequence[int]) 
 
 
 class ChunkedArray(StoredArray):
-    """An array whose chunks wkpipe decodes itself.
+    """An array with chunks that wkpipe decodes itself.
 
-    `is_bounded` tells whether what lies beyond `spec.shape` is cut off (Zarr) or counts as well (WKW, which has no
-    shape on disk).
+    `is_bounded` is True if voxels beyond `spec.shape` are cut off (Zarr), False if they count (WKW, which has no shape on
+    disk).
     """
 
-    def __init__(self, path: Path, spec: ArraySpec, coder: ChunkCoder, names: FileNames, is_bounded: bool = True) -> None:
-        super().__init__(path, spec)
+    def __init__(self, place: Place, spec: ArraySpec, coder: ChunkCoder, names: FileNames, is_bounded: bool = True) -> None:
+        super().__init__(place, spec)
         self.coder = coder
         self.names = names
         self.is_bounded = is_bounded
@@ -57,7 +57,7 @@ class ChunkedArray(StoredArray):
         return self.coder.codec.encoder
 
     def _clipped(self, end: Position) -> Position:
-        """Return `end`, cut off at the array's shape."""
+        """Return `end`, limited to the array's shape."""
         return tuple(map(min, end, self.spec.shape)) if self.is_bounded else end
 
     @abstractmethod
@@ -65,14 +65,15 @@ class ChunkedArray(StoredArray):
         """Read the stored chunks that overlap a region (end after start)."""
 
     def _decode(self, piece: Piece, start: int, stop: int) -> Voxels:
-        """Decode the stored chunks `start` to `stop` of a piece: an array (chunks, *stored shape)."""
-        return self._coder_of(piece).decode_many(piece.data, piece.offsets[start:stop], piece.sizes[start:stop])
+        """Decode the stored chunks `start` to `stop` of a piece into an array (chunks, *stored shape)."""
+        return self.coder_of(piece).decode_many(piece.data, piece.offsets[start:stop], piece.sizes[start:stop])
 
-    def _coder_of(self, piece: Piece) -> ChunkCoder:  # noqa: ARG002  (WKW files may have codecs of their own)
+    def coder_of(self, piece: Piece) -> ChunkCoder:  # noqa: ARG002
+        """Return how the chunks of a piece are stored: WKW files may have codecs of their own."""
         return self.coder
 
     def _checked_decode(self, piece: Piece, start: int, stop: int) -> Voxels:
-        """Decode, and on failure name the chunk that is damaged."""
+        """Decode; if that fails, name the damaged chunk."""
         try:
             return self._decode(piece, start, stop)
         except CodecError as error:
@@ -117,7 +118,7 @@ class ChunkedArray(StoredArray):
         return out
 
     def _parts(self, first: Position, end: Position) -> Iterator[tuple[Position, Position]]:
-        """Cut a region along the borders of chunks, so that the stored bytes of one part take little memory."""
+        """Cut a region along chunk borders, so that the stored bytes of one part need little memory."""
         if any(b <= a for a, b in zip(first, end, strict=True)):
             return
         shape = self.spec.chunk_shape
@@ -144,6 +145,7 @@ class ChunkedArray(StoredArray):
         position = self._checked_unit(unit)
         if self.is_bounded and any(u >= n for u, n in zip(position, self.spec.unit_grid, strict=True)):
             raise ValueError(f"{self.path}: no unit at {position}: the array has {self.spec.unit_grid} of them")
+        self.coder.codec.check_writable()
         return position
 
     def check_unit(self, unit: Sequence[int]) -> None:

@@ -1,17 +1,19 @@
-"""Chunk codecs: bytes to bytes. They release the GIL, and decoding never makes more bytes than were asked for."""
+"""Chunk codecs: bytes to bytes. They release the GIL, and decoding never produces more bytes than the caller asks for."""
 
 from __future__ import annotations
 
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import lz4.block  # type: ignore[import-untyped, unused-ignore]
 import numpy as np
-import zstandard
 
 from wkpipe.formats.base import Compression
+from wkpipe.formats.zstd_parameters import LEVEL_5, check_frames, level_parameters, set_parameters
+from wkpipe.native import libzstd
+from wkpipe.native.chunks import NativeCodec, StoredAs
+from wkpipe.native.libzstd import Parameters
 
 Buffer: TypeAlias = Any
 """A C-contiguous bytes-like object (also a numpy array)."""
@@ -19,27 +21,29 @@ Bytes: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
 Ints: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 
 LZ4HC_LEVEL = 9
-"""The level that makes the same bytes as the wkw library."""
-
-_contexts = threading.local()
+"""The level that gives the same bytes as the wkw library."""
 
 
 class CodecError(Exception):
-    """Stored bytes can not be decoded; the message says why, the caller knows where."""
+    """Stored bytes cannot be decoded; the message says why, the caller adds the file."""
 
 
 class Codec(ABC):
-    """Turns the bytes of a chunk into stored bytes and back. Thread-safe."""
+    """Turn the bytes of a chunk into stored bytes and back. Thread-safe."""
 
     @property
     @abstractmethod
     def compression(self) -> Compression:
-        """The codec's name and level."""
+        """The name and level of the codec."""
 
     @property
     @abstractmethod
     def encoder(self) -> str:
-        """The name of what decides the stored bytes of a chunk: the set of parameters, and the release of the library."""
+        """The parameters and the release of the library that decide the stored bytes of a chunk, as a name."""
+
+    @abstractmethod
+    def native(self, size: int) -> NativeCodec:
+        """Return the codec of the native engine that stores the same bytes, for chunks of `size` bytes."""
 
     @abstractmethod
     def encode(self, data: Buffer) -> bytes:
@@ -47,21 +51,22 @@ class Codec(ABC):
 
     @abstractmethod
     def decode(self, data: Buffer, size: int) -> bytes:
-        """Return the `size` bytes that `data` stands for.
+        """Decode `data` and return its `size` bytes.
 
         Raises:
-            CodecError: the data are damaged, or stand for more or fewer bytes.
+            CodecError: the data is damaged, or decodes to more or fewer bytes.
         """
 
-    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> list[bytes]:
-        """Return the stored bytes of chunks (count, bytes), in the order given."""
-        return [self.encode(chunks[index]) for index in order]
+    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> tuple[bytes, list[int]]:
+        """Return the stored bytes of contiguous chunks (count, bytes) in the given order, one after the other, and their sizes."""
+        stored = [self.encode(chunks[index]) for index in order]
+        return b"".join(stored), list(map(len, stored))
 
     def decode_many(self, data: Bytes, offsets: Ints, sizes: Ints, size: int) -> Bytes:
-        """Return chunks (count, size), each decoded from the bytes of `data` that `offsets` and `sizes` tell.
+        """Return chunks (count, size), each decoded from the bytes of `data` at its offset and of its size.
 
         Raises:
-            CodecError: one of them is damaged.
+            CodecError: a chunk is damaged.
         """
         view = data.data
         if len(offsets) == 1:
@@ -72,13 +77,20 @@ class Codec(ABC):
             chunk[:] = np.frombuffer(self.decode(view[offset : offset + stored], size), np.uint8)
         return decoded
 
+    def check_writable(self) -> None:  # noqa: B027  (most codecs have nothing to check)
+        """Refuse to encode with a library whose bytes are not the known ones.
+
+        Raises:
+            NotWritable: names the library.
+        """
+
     @abstractmethod
     def max_encoded_size(self, size: int) -> int:
-        """Return how many stored bytes a chunk of `size` bytes can have at most; more are a sign of damage."""
+        """Return the most stored bytes that a chunk of `size` bytes can have; more show damage."""
 
 
 class NoCodec(Codec):
-    """Bytes stored as they are."""
+    """Store bytes as they are."""
 
     @property
     def compression(self) -> Compression:
@@ -87,6 +99,9 @@ class NoCodec(Codec):
     @property
     def encoder(self) -> str:
         return "none"
+
+    def native(self, size: int) -> NativeCodec:  # noqa: ARG002
+        return NativeCodec(StoredAs.PLAIN)
 
     def encode(self, data: Buffer) -> bytes:
         return memoryview(data).tobytes()
@@ -103,101 +118,72 @@ class NoCodec(Codec):
 class Zstd(Codec):
     """One Zstandard frame, written with its content size."""
 
-    def __init__(self, level: int, checksum: bool) -> None:
+    def __init__(self, level: int, checksum: bool, named: str | None = None) -> None:
+        """Store zstd's own level; with `named`, the set of parameters of this name, see `wkpipe.formats.zstd_parameters`."""
         self.level = level
         self.checksum = checksum
+        self.named = named
 
     @property
     def compression(self) -> Compression:
-        return Compression("zstd", self.level)
+        return Compression("zstd", self.level, self.named)
 
     @property
     def encoder(self) -> str:
-        return f"zstd-{self.level} libzstd {'.'.join(map(str, zstandard.ZSTD_VERSION))}"
+        return f"zstd-{self.level}{f' {self.named}' if self.named else ''} libzstd {libzstd.release()}"
 
-    def _compressor(self) -> zstandard.ZstdCompressor:
-        """Return this thread's compressor."""
-        key = (self.level, self.checksum)
-        compressors: dict[tuple[int, bool], zstandard.ZstdCompressor] = _contexts.__dict__.setdefault("compressors", {})
-        if key not in compressors:
-            compressors[key] = zstandard.ZstdCompressor(level=self.level, write_checksum=self.checksum, write_content_size=True)
-        return compressors[key]
+    def parameters(self, size: int) -> Parameters:
+        """Return the parameters for chunks of `size` bytes; the same ones give the same frames, also without Python."""
+        if self.named is None:
+            return level_parameters(self.level, self.checksum, size)
+        return set_parameters(self.named, self.checksum, size)
+
+    def native(self, size: int) -> NativeCodec:
+        return NativeCodec(StoredAs.ZSTD, self.parameters(size))
+
+    def check_writable(self) -> None:
+        check_frames(self.named or LEVEL_5)
 
     def encode(self, data: Buffer) -> bytes:
-        return self._compressor().compress(data)
+        chunk = np.frombuffer(data, np.uint8)
+        return self.encode_many(chunk[np.newaxis], [0])[0]
 
-    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> list[bytes]:
-        if len(order) < 2:
-            return super().encode_many(chunks, order)
+    def encode_many(self, chunks: Bytes, order: Sequence[int]) -> tuple[bytes, list[int]]:
         size = chunks.shape[1]
-        extents = np.empty((len(order), 2), "<u8")
-        extents[:, 0] = np.asarray(order) * size
-        extents[:, 1] = size
-        frames = self._compressor().multi_compress_to_buffer(zstandard.BufferWithSegments(chunks.data, extents.tobytes()))
-        return [frames[index].tobytes() for index in range(len(frames))]
-
-    def decode_many(self, data: Bytes, offsets: Ints, sizes: Ints, size: int) -> Bytes:
-        count = len(offsets)
-        if count < 2:
-            return super().decode_many(data, offsets, sizes, size)
-        extents = np.stack([offsets, sizes], axis=1).astype("<u8")
-        expected = np.full(count, size, "<u8").tobytes()
-        try:
-            frames = _decompressor().multi_decompress_to_buffer(
-                zstandard.BufferWithSegments(data.data, extents.tobytes()), decompressed_sizes=expected
-            )
-        except (zstandard.ZstdError, ValueError, MemoryError) as error:
-            raise CodecError(f"zstd: {error}") from error
-        segments: list[Any] = [frames[index] for index in range(count)]
-        first = np.frombuffer(segments[0], np.uint8)
-        if not is_one_buffer(segments, size):
-            return np.stack([first, *(np.frombuffer(segment, np.uint8) for segment in segments[1:])])
-        # All frames are in one buffer, one after the other; the base of the view keeps it.
-        return np.lib.stride_tricks.as_strided(first, (count, size), (size, 1), writeable=False)
+        frames = np.empty(len(order) * self.max_encoded_size(size), np.uint8)
+        first, step = address(chunks), chunks.strides[0]
+        sources = [first + index * step for index in order]
+        sizes = libzstd.compressor(self.parameters(size)).compress(sources, size, address(frames), len(frames))
+        return frames[: sum(sizes)].tobytes(), sizes
 
     def decode(self, data: Buffer, size: int) -> bytes:
+        stored = np.frombuffer(data, np.uint8) if len(data) else np.empty(0, np.uint8)
+        return self.decode_many(stored, np.zeros(1, np.int64), np.array([len(stored)]), size).tobytes()
+
+    def decode_many(self, data: Bytes, offsets: Ints, sizes: Ints, size: int) -> Bytes:
+        decoded = np.empty((len(offsets), size), np.uint8)
+        first, target = address(data), address(decoded)
         try:
-            # The library makes a buffer of the size that the frame claims, so that claim is checked first (-1: no claim).
-            claimed = zstandard.frame_content_size(data)
-            if claimed not in (-1, size):
-                raise CodecError(f"the zstd frame holds {claimed} bytes, expected {size}")
-            decoded = _decompressor().decompress(data, max_output_size=size, allow_extra_data=False)
-        except zstandard.ZstdError as error:
-            raise CodecError(f"zstd: {error}") from error
-        except MemoryError as error:
-            raise CodecError("zstd: the frame asks for too much memory") from error
-        if len(decoded) != size:
-            raise CodecError(f"the zstd frame holds {len(decoded)} bytes, expected {size}")
+            libzstd.decompressor().decompress(first, offsets.tolist(), sizes.tolist(), target, size)
+        except libzstd.ZstdFailure as error:
+            raise CodecError(str(error)) from error
         return decoded
 
     def max_encoded_size(self, size: int) -> int:
         return size + size // 128 + 1024
 
 
-def _decompressor() -> zstandard.ZstdDecompressor:
-    """Return this thread's decompressor."""
-    decompressor: zstandard.ZstdDecompressor | None = _contexts.__dict__.get("decompressor")
-    if decompressor is None:
-        decompressor = _contexts.decompressor = zstandard.ZstdDecompressor()
-    return decompressor
+def address(array: Bytes) -> int:
+    """Return where the bytes of an array begin; `array.ctypes` takes five times as long."""
+    start: int = array.__array_interface__["data"][0]
+    return start
 
 
-class Segment(Protocol):
-    """A part of a buffer, as the library returns its results."""
-
-    @property
-    def offset(self) -> int: ...
-
-    def __len__(self) -> int: ...
-
-
-def is_one_buffer(segments: Sequence[Segment], size: int) -> bool:
-    """True if segments of this size follow each other in one buffer.
-
-    The library puts its results into a buffer for each of its threads; every one begins with a segment of offset 0. Addresses
-    tell nothing: the first and the last of several buffers may be as far from each other as if all were one.
-    """
-    return all(segment.offset == index * size and len(segment) == size for index, segment in enumerate(segments))
+def encoding_as(codec: Codec, wanted: Compression | None) -> Codec:
+    """Return a codec that encodes with the wanted set of parameters; the same codec if its level is another one."""
+    if wanted is None or wanted.named is None or not isinstance(codec, Zstd) or codec.level != wanted.level:
+        return codec
+    return Zstd(codec.level, codec.checksum, wanted.named)
 
 
 class Lz4(Codec):
@@ -214,10 +200,13 @@ class Lz4(Codec):
     def encoder(self) -> str:
         return f"{f'lz4hc-{LZ4HC_LEVEL}' if self.high else 'lz4'} liblz4 {lz4.library_version_string()}"
 
+    def native(self, size: int) -> NativeCodec:  # noqa: ARG002
+        return NativeCodec(StoredAs.LZ4HC, ((0, LZ4HC_LEVEL),)) if self.high else NativeCodec(StoredAs.LZ4)
+
     def encode(self, data: Buffer) -> bytes:
         if not self.high:
             return bytes(lz4.block.compress(data, store_size=False))
-        import imagecodecs  # only who writes WKW pays for it; its LZ4 makes the same bytes as lz4's in half the time
+        import imagecodecs  # imported only to write WKW; it gives the same bytes as lz4 in half the time
 
         return bytes(imagecodecs.lz4_encode(data, level=LZ4HC_LEVEL, hc=True))
 

@@ -1,22 +1,21 @@
-"""ConvertedArray: an array whose voxels have another type than its layer says; read as the layer's type, if that is exact."""
+"""ConvertedArray: an array with another voxel type than its layer; its voxels are read as the layer's type if that is exact."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wkpipe.errors import InputRefused, MetadataError
+from wkpipe.errors import MetadataError, NotWritable
 from wkpipe.formats.base import Position, StoredArray, UnitFacts, UnitProof, UnitWriter, Voxels
 from wkpipe.storage.commit import Scratch
 
 
 def can_convert(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
-    """True if an array may be one of voxels of a narrower type: both unsigned integers, both signed ones, or both floats.
+    """True if an array may be read as a narrower type: both unsigned integers, both signed integers, or both floats.
 
     >>> can_convert(np.dtype("uint32"), np.dtype("uint8")), can_convert(np.dtype("int8"), np.dtype("uint8"))
     (True, False)
@@ -25,12 +24,12 @@ def can_convert(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:
 
 
 class ConvertedArray(StoredArray):
-    """A read-only view of an array; every voxel that is read is checked to be the same number in the other type."""
+    """A read-only view of an array in another type; every voxel that is read is checked to be the same number."""
 
-    survives_fork = False  # as it may not survive in the array below
+    survives_fork = False  # the array below may not survive a fork
 
     def __init__(self, stored: StoredArray, dtype: np.dtype[Any]) -> None:
-        super().__init__(stored.path, replace(stored.spec, dtype=dtype))
+        super().__init__(stored.place, replace(stored.spec, dtype=dtype))
         self.stored = stored
 
     def read(self, start: Sequence[int], shape: Sequence[int]) -> Voxels:
@@ -40,7 +39,10 @@ class ConvertedArray(StoredArray):
         if not np.array_equal(converted, voxels, equal_nan=self.spec.dtype.kind == "f"):
             found, wanted = self.stored.spec.dtype, self.spec.dtype
             raise MetadataError(
-                f"{self.path}: found {found} voxels that {wanted} cannot hold, as datasource-properties.json has them; correct elementClass"
+                where=self.path,
+                found=f"{found} voxels that {wanted} cannot hold",
+                expected=f"{wanted} as datasource-properties.json says",
+                fix="correct elementClass",
             )
         return converted
 
@@ -48,10 +50,10 @@ class ConvertedArray(StoredArray):
         return self.stored.is_fill(start, shape)
 
     def read_encoded(self, chunk: Sequence[int]) -> bytes | None:  # noqa: ARG002
-        """Not offered: the stored bytes are voxels of the other type.
+        """Refuse: the stored bytes are voxels of the other type.
 
         Raises:
-            InputRefused: always.
+            NotWritable: always.
         """
         raise self._refused()
 
@@ -60,14 +62,20 @@ class ConvertedArray(StoredArray):
     def stored_units(self) -> Iterator[Position]:
         return self.stored.stored_units()
 
-    def unit_files(self, unit: Sequence[int]) -> list[Path]:
-        return self.stored.unit_files(unit)
+    def unit_keys(self, unit: Sequence[int]) -> list[str]:
+        return self.stored.unit_keys(unit)
 
     def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
         return self.stored.unit_facts(unit)
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
         return self.stored.prove_unit(unit)
+
+    def note_reads(self, units: Iterable[Position]) -> None:
+        self.stored.note_reads(units)
+
+    def proof_of_reads(self, unit: Position) -> UnitProof | None:
+        return self.stored.proof_of_reads(unit)
 
     def check_unit(self, unit: Sequence[int]) -> None:
         self.stored.check_unit(unit)
@@ -80,10 +88,13 @@ class ConvertedArray(StoredArray):
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _refused(self) -> InputRefused:
-        return InputRefused(
-            f"{self.path}: the array holds {self.stored.spec.dtype}, datasource-properties.json says {self.spec.dtype} per channel; "
-            "such an array is only read: correct elementClass first"
+    def _refused(self) -> NotWritable:
+        return NotWritable(
+            "such an array is read only",
+            where=self.path,
+            found=f"{self.stored.spec.dtype} in the array",
+            expected=f"{self.spec.dtype} per channel as datasource-properties.json says",
+            fix="correct elementClass first",
         )
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:  # noqa: ARG002
@@ -95,5 +106,5 @@ class ConvertedArray(StoredArray):
 
 
 def as_dtype(array: StoredArray, dtype: np.dtype[Any]) -> StoredArray:
-    """Return an array whose voxels are read as `dtype`; the types must be such that `can_convert` says."""
+    """Return an array that reads its voxels as `dtype`; `can_convert` must allow it."""
     return array if array.spec.dtype == dtype else ConvertedArray(array, dtype)

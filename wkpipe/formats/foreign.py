@@ -6,19 +6,19 @@ import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wkpipe.errors import DamagedShard, InputRefused, MetadataError
+from wkpipe.errors import DamagedShard, InputRefused, MetadataError, NotWritable, one_line
 from wkpipe.formats.array_json import DTYPES, MAX_CHUNK_BYTES, MAX_EXTENT, ArrayJson
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunked import checked_region
 from wkpipe.formats.file_names import FileNames, Level, NestedNames
-from wkpipe.formats.open_files import status_of
 from wkpipe.formats.proving import proof_of_files, read_file
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.local import as_place
+from wkpipe.storage.place import Place
 
 _CONTEXT = {
     "cache_pool": {"total_bytes_limit": 0},
@@ -27,42 +27,43 @@ _CONTEXT = {
 }
 
 MOST_BYTES_BESIDE = 64 << 10
-"""What a chunk's file may have beyond twice the bytes of its voxels: headers, and data that do not compress."""
+"""The bytes that a chunk's file may have beyond twice those of its voxels: headers, and data that does not compress."""
 
 
 def _reason(error: Exception) -> str:
-    """Return a library's message in one line."""
-    return " ".join(str(error).split())[:400]
+    """Return a library's message in one line, without the lines of its source that tensorstore adds."""
+    return one_line(re.sub(r"\s*\[source locations=.*", "", str(error), flags=re.DOTALL), 400)
 
 
-def open_store(path: Path, spec: dict[str, Any]) -> Any:
-    """Open an array with tensorstore.
+def open_store(place: Place, driver: str, **spec: Any) -> Any:
+    """Open an array with tensorstore, which reads the files itself.
 
     Raises:
-        MetadataError: its metadata are broken, or it has a codec that tensorstore does not know.
+        MetadataError: its metadata is broken, or it has a codec that tensorstore does not know.
     """
-    import tensorstore  # here, because it takes a third of a second, and most datasets do not need it
+    import tensorstore  # here because it takes a third of a second, and most datasets do not need it
 
+    whole = {"driver": driver, "kvstore": {"driver": "file", "path": f"{place.path()}/"}} | spec
     try:
-        return tensorstore.open(spec, read=True, open=True, context=tensorstore.Context(_CONTEXT)).result()
+        return tensorstore.open(whole, read=True, open=True, context=tensorstore.Context(_CONTEXT)).result()
     except (ValueError, OSError, NotImplementedError) as error:
-        raise MetadataError(f"{path}: can not be opened: {_reason(error)}") from error
+        raise MetadataError(f"cannot be opened: {_reason(error)}", where=place) from error
 
 
 class ForeignFiles(ABC):
-    """Which files hold a region of a foreign array."""
+    """The files that hold a region of a foreign array."""
 
     @abstractmethod
     def keys(self, start: Position, end: Position) -> list[str]:
-        """Return the keys (paths below the array's directory) of the existing files that hold voxels of a region."""
+        """Return the keys (paths relative to the array's directory) of the existing files that hold voxels of a region."""
 
     @abstractmethod
     def regions(self) -> Iterator[tuple[Position, Position]]:
-        """Yield first and end voxel of every file."""
+        """Yield the first and end voxel of every file."""
 
 
 class GridFiles(ForeignFiles):
-    """Files in a regular grid of cells."""
+    """One file per cell of a regular grid."""
 
     def __init__(self, names: FileNames, cell: Position) -> None:
         self._names = names
@@ -82,21 +83,21 @@ class GridFiles(ForeignFiles):
 
 
 class PrecomputedFiles(ForeignFiles):
-    """Files named by the voxels they hold, as ``0-64_0-64_0-64``; sharded arrays' files count for every region."""
+    """Files named by the voxels they hold, as ``0-64_0-64_0-64``; the files of sharded arrays count for every region."""
 
     _NAME = re.compile(r"(\d{1,18})-(\d{1,18})_(\d{1,18})-(\d{1,18})_(\d{1,18})-(\d{1,18})(?:\.gz)?")
 
-    def __init__(self, directory: Path, shape: Position) -> None:
-        self._directory = directory
+    def __init__(self, place: Place, shape: Position) -> None:
+        self._place = place
         self._shape = shape
 
     def _files(self) -> Iterator[tuple[str, Position, Position]]:
-        for path in sorted(self._directory.iterdir() if self._directory.is_dir() else ()):
-            if match := self._NAME.fullmatch(path.name):
+        for name in sorted(self._place.names()):
+            if match := self._NAME.fullmatch(name):
                 bounds = tuple(map(int, match.groups()))
-                yield path.name, (0, *bounds[::2]), (self._shape[0], *bounds[1::2])
-            elif path.suffix in (".shard", ".index", ".data"):
-                yield path.name, (0, 0, 0, 0), self._shape
+                yield name, (0, *bounds[::2]), (self._shape[0], *bounds[1::2])
+            elif name.endswith((".shard", ".index", ".data")):
+                yield name, (0, 0, 0, 0), self._shape
 
     def keys(self, start: Position, end: Position) -> list[str]:
         return [
@@ -108,12 +109,12 @@ class PrecomputedFiles(ForeignFiles):
 
 
 class ForeignArray(StoredArray):
-    """A read-only array. `store` has the axes of `spec`, its domain may start elsewhere than at 0."""
+    """A read-only array. `store` has the axes of `spec`; its domain may start at another voxel than 0."""
 
     survives_fork = False  # tensorstore has threads of its own
 
-    def __init__(self, path: Path, spec: ArraySpec, store: Any, files: ForeignFiles) -> None:
-        super().__init__(path, spec)
+    def __init__(self, place: Place, spec: ArraySpec, store: Any, files: ForeignFiles) -> None:
+        super().__init__(place, spec)
         self._store = store
         self._files = files
         self._origin: Position = tuple(store.domain.inclusive_min)
@@ -130,34 +131,35 @@ class ForeignArray(StoredArray):
         try:
             stored = self._store[tuple(slice(a, b) for a, b in zip(low, high, strict=True))].read(order="F").result()
         except (ValueError, OSError, NotImplementedError) as error:
-            raise DamagedShard(f"{self.path}: can not be read: {_reason(error)}") from error
+            raise DamagedShard(f"cannot be read: {_reason(error)}", where=self.path) from error
         out[tuple(slice(a - f, b - f) for a, b, f in zip(low, high, first, strict=True))] = stored
         return out
 
     def _check_files(self, start: Position, end: Position) -> None:
-        """Refuse what tensorstore would read without an end: files that are none, or far larger than a chunk can be.
+        """Refuse files that tensorstore would read without an end: those that are not regular, or far larger than a chunk can be.
 
         Raises:
             DamagedShard: names the file.
         """
         most = 2 * self.spec.chunk_bytes + MOST_BYTES_BESIDE
         for key in self._files.keys(start, end):
-            path = self.path / key
-            status = status_of(str(path))
-            if status is not None and status.st_size > most and not self.spec.is_sharded and path.suffix != ".shard":
-                raise DamagedShard(f"{path}: has {status.st_size} bytes, a chunk of {self.spec.chunk_bytes} has at most {most}; restore it")
+            facts = self.place.facts(key)
+            if facts is not None and facts.size > most and not self.spec.is_sharded and not key.endswith(".shard"):
+                path = self.place.path(key)
+                found, expected = f"{facts.size} bytes", f"at most {most} for a chunk of {self.spec.chunk_bytes}"
+                raise DamagedShard(where=path, found=found, expected=expected, fix="restore it")
 
     def is_fill(self, start: Sequence[int], shape: Sequence[int]) -> bool:
         first, end = checked_region(self.spec, start, shape)
         return math.prod(shape) == 0 or not self._files.keys(first, end)
 
     def read_encoded(self, chunk: Sequence[int]) -> bytes | None:  # noqa: ARG002
-        """Not offered: the bytes of foreign codecs mean nothing to wkpipe.
+        """Refuse: wkpipe does not know the codecs of foreign arrays.
 
         Raises:
             InputRefused: always.
         """
-        raise InputRefused(f"{self.path}: the stored bytes of a chunk compressed with {self.spec.compression.kind} are not passed on")
+        raise InputRefused(f"stored bytes of chunks compressed with {self.spec.compression.kind} are not available", where=self.path)
 
     # -- units --------------------------------------------------------------------------------------------------
 
@@ -176,18 +178,18 @@ class ForeignArray(StoredArray):
                     seen.add(unit)
                     yield unit
 
-    def unit_files(self, unit: Sequence[int]) -> list[Path]:
-        return [self.path / key for key in sorted(self._files.keys(*self._region(unit)))]
+    def unit_keys(self, unit: Sequence[int]) -> list[str]:
+        return sorted(self._files.keys(*self._region(unit)))
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        read = {key: read_file(str(self.path / key)) for key in self._files.keys(*self._region(unit))}
+        read = {key: read_file(self.place, key) for key in self._files.keys(*self._region(unit))}
         found = {key: file for key, file in read.items() if file is not None}
         return proof_of_files(found) if found else None
 
     def check_unit(self, unit: Sequence[int]) -> None:
         first, end = self._region(unit)
-        for path in self.unit_files(unit):
-            status_of(str(path))
+        for key in self.unit_keys(unit):
+            self.place.facts(key)  # refuses anything that is not a regular file
         chunk = self.spec.chunk_shape
         low = tuple(max(a, o) for a, o in zip(first, self._origin, strict=True))
         cells = [range(a, max(a, min(b, e)), c) for a, b, e, c in zip(low, end, self._end, chunk, strict=True)]
@@ -196,10 +198,10 @@ class ForeignArray(StoredArray):
 
     # -- writing ------------------------------------------------------------------------------------------------
 
-    def _refused(self) -> InputRefused:
+    def _refused(self) -> NotWritable:
         kind = self.spec.compression.kind
-        return InputRefused(
-            f"{self.path}: wkpipe reads {self.spec.data_format} with {kind} but does not write it; convert the layer to zarr3"
+        return NotWritable(
+            f"wkpipe reads {self.spec.data_format} with {kind} but does not write it", where=self.path, fix="convert the layer to zarr3"
         )
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:  # noqa: ARG002
@@ -209,18 +211,18 @@ class ForeignArray(StoredArray):
         raise self._refused()
 
 
-def foreign_zarr(path: Path, spec: ArraySpec, names: FileNames) -> ForeignArray:
-    """Open a Zarr array whose codecs are not native; its metadata were read already."""
+def foreign_zarr(place: Place, spec: ArraySpec, names: FileNames) -> ForeignArray:
+    """Open a Zarr array with codecs that are not native, after its metadata was read."""
     driver = "zarr3" if spec.data_format is DataFormat.ZARR3 else "zarr"
-    store = open_store(path, {"driver": driver, "kvstore": {"driver": "file", "path": f"{path}/"}})
+    store = open_store(place, driver)
     if tuple(store.shape) != spec.shape or np.dtype(store.dtype.numpy_dtype) != spec.dtype:
-        raise MetadataError(f"{path}: found {store.dtype.name} {tuple(store.shape)}, expected {spec.dtype} {spec.shape}")
-    return ForeignArray(path, spec, store, GridFiles(names, spec.shard_shape))
+        raise MetadataError(where=place, found=f"{store.dtype.name} {tuple(store.shape)}", expected=f"{spec.dtype} {spec.shape}")
+    return ForeignArray(place, spec, store, GridFiles(names, spec.shard_shape))
 
 
-def open_n5(path: Path, axes: Sequence[str] | None) -> ForeignArray:
+def open_n5(place: Place, axes: Sequence[str] | None) -> ForeignArray:
     """Open an N5 array (attributes.json)."""
-    json = ArrayJson(path / "attributes.json")
+    json = ArrayJson(place, "attributes.json")
     content = json.content
     shape = json.extents("dimensions", content.get("dimensions"), None, 0)
     chunk = json.extents("blockSize", content.get("blockSize"), len(shape), 1)
@@ -239,19 +241,21 @@ def open_n5(path: Path, axes: Sequence[str] | None) -> ForeignArray:
         shard_shape=chunk,
         compression=Compression("none" if kind == "raw" else str(kind)),
     )
-    store = open_store(path, {"driver": "n5", "kvstore": {"driver": "file", "path": f"{path}/"}})
-    names = NestedNames(path, len(shape), [Level(axis) for axis in range(len(shape))])
-    return ForeignArray(path, spec, store, GridFiles(names, chunk))
+    store = open_store(place, "n5")
+    names = NestedNames(place, len(shape), [Level(axis) for axis in range(len(shape))])
+    return ForeignArray(place, spec, store, GridFiles(names, chunk))
 
 
-def open_precomputed(path: Path, axes: Sequence[str] | None) -> ForeignArray:
-    """Open one scale of a Neuroglancer volume: `path` is the scale's directory, ``info`` lies beside or above it."""
-    root = next((directory for directory in (path.parent, path) if (directory / "info").is_file()), path.parent)
-    json = ArrayJson(root / "info")
+def open_precomputed(place: Place, axes: Sequence[str] | None) -> ForeignArray:
+    """Open one scale of a Neuroglancer volume; `place` is the directory of the scale, ``info`` is in it or beside it."""
+    path, real = place.path(), place.real()
+    beside = as_place(path.parent)
+    around = place if place.has("info") and not beside.has("info") else beside
+    json = ArrayJson(around, "info")
     scales = json.content.get("scales")
     if not isinstance(scales, list) or not all(isinstance(scale, dict) for scale in scales):
         raise json.refusal("scales", scales, "a list of objects")
-    index = next((i for i, s in enumerate(scales) if isinstance(s.get("key"), str) and (root / s["key"]).resolve() == path.resolve()), None)
+    index = next((i for i, s in enumerate(scales) if _is_key(s.get("key")) and around.real(s["key"]) == real), None)
     if index is None:
         raise json.refusal("scales", [scale.get("key") for scale in scales], f"one with the key {path.name}")
     scale = scales[index]
@@ -263,9 +267,8 @@ def open_precomputed(path: Path, axes: Sequence[str] | None) -> ForeignArray:
     if dtype is None:
         raise json.refusal("data_type", json.content.get("data_type"), f"one of {', '.join(DTYPES)}")
     json.check_size("chunk_sizes", (channels, *chunk), dtype)
-    store = open_store(
-        root, {"driver": "neuroglancer_precomputed", "kvstore": {"driver": "file", "path": f"{root}/"}, "scale_index": index}
-    ).T  # from x, y, z, channel; reversed, then the spatial axes turned back
+    store = open_store(around, "neuroglancer_precomputed", scale_index=index).T
+    # From x, y, z, channel: reverse all axes, then turn the spatial ones back.
     store = store.transpose([0, 3, 2, 1])
     if tuple(store.shape) != (channels, *size) or math.prod(store.chunk_layout.read_chunk.shape) * dtype.itemsize > MAX_CHUNK_BYTES:
         raise json.refusal("size", list(size), f"{tuple(store.shape)}")
@@ -281,4 +284,9 @@ def open_precomputed(path: Path, axes: Sequence[str] | None) -> ForeignArray:
         shard_shape=(channels, *chunk),
         compression=Compression(str(scale.get("encoding", "raw"))),
     )
-    return ForeignArray(path, spec, store, PrecomputedFiles(path, end))
+    return ForeignArray(place, spec, store, PrecomputedFiles(place, end))
+
+
+def _is_key(key: object) -> bool:
+    """True if a scale's key can be a path."""
+    return isinstance(key, str) and "\0" not in key

@@ -9,10 +9,12 @@ import google_crc32c
 import numpy as np
 
 from wkpipe.errors import DamagedShard
-from wkpipe.formats.base import Voxels
-from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex, status_of, unreadable
+from wkpipe.formats.base import Flags, Voxels
+from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.storage.commit import FileProof
 from wkpipe.storage.digest import DIGEST_BYTES, BlocksDigest, RestDigest, digest_of, files_digest, shard_digest, table_stamp
+from wkpipe.storage.opened import Damage, unreadable
+from wkpipe.storage.place import Opened, Place
 from wkpipe.storage.proof import FILL, MTIME, MTIMES, Stamp, UnitProof
 
 READ_BYTES = 4 << 20
@@ -20,29 +22,29 @@ READ_BYTES = 4 << 20
 _REST = -1
 
 Segment = tuple[int, int, int]
-"""A part of a shard: the chunk's place in the index (`_REST`: bytes of no chunk), first byte and end."""
+"""A part of a shard: the chunk's place in the index (`_REST` for bytes of no chunk), first byte and end."""
 
 
-def read_file(path: str) -> FileProof | None:
-    """Read a file without a known inner layout; None if there is none.
+def read_file(place: Place, key: str) -> FileProof | None:
+    """Read a file and return its proof, without regard to what it holds; None if there is no file.
 
     Raises:
         UnreadableInput, DamagedShard: it cannot be read, or changed while it was read.
     """
-    with _explained(path):
-        file = _opened(path)
+    with _explained(f"{place}/{key}"):
+        file = place.open(key)
         return None if file is None else _read_blocks(file)
 
 
-def read_shard(path: str, load: Callable[[OpenFile], OpenShard]) -> FileProof | None:
-    """Read a storage shard; None if there is none. One whose index cannot be read has a digest that no sound one has.
+def read_shard(place: Place, key: str, load: Callable[[Opened], OpenShard]) -> FileProof | None:
+    """Read a storage shard and return its proof; None if there is no file.
 
-    `load` reads and checks the index.
+    `load` reads and checks the index. A shard with an unreadable index gets a digest that no sound shard has.
 
     Raises: as `read_file`.
     """
-    with _explained(path):
-        file = _opened(path)
+    with _explained(f"{place}/{key}"):
+        file = place.open(key)
         if file is None:
             return None
         try:
@@ -54,14 +56,15 @@ def read_shard(path: str, load: Callable[[OpenFile], OpenShard]) -> FileProof | 
 
 
 def _shard_digest(size: int, index: ShardIndex, digests: Voxels, rest: RestDigest) -> str:
-    """Return the identity of a shard; `digests` (chunks, 16) are those of its chunks in index order."""
+    """Return the digest of a shard; `digests` (chunks, 16) are the digests of its chunks in index order."""
     stored = index.offsets >= 0
     entries = np.stack([np.where(stored, index.offsets, -1), np.where(stored, index.sizes, 0)], axis=-1).astype("<i8")
     return shard_digest(size, entries.tobytes(), digests[stored.ravel()].tobytes(), rest.value)
 
 
-def _read_shard(file: OpenFile, index: ShardIndex, segments: list[Segment]) -> FileProof:
-    digests = np.zeros((index.offsets.size, DIGEST_BYTES), np.uint8)
+def _read_shard(file: Opened, index: ShardIndex, segments: list[Segment]) -> FileProof:
+    places: list[int] = []
+    found: list[bytes] = []
     rest, crc = RestDigest(), 0
     for together in _read_together(segments):
         low = together[0][1]
@@ -72,12 +75,38 @@ def _read_shard(file: OpenFile, index: ShardIndex, segments: list[Segment]) -> F
             if place == _REST:
                 rest.add(view[first - low : end - low])
             else:
-                digests[place] = np.frombuffer(digest_of(view[first - low : end - low]), np.uint8)
-    return FileProof(file.size, crc, file.stat.st_mtime_ns, _shard_digest(file.size, index, digests, rest))
+                places.append(place)
+                found.append(digest_of(view[first - low : end - low]))
+    digests = np.zeros((index.offsets.size, DIGEST_BYTES), np.uint8)
+    digests[places] = np.frombuffer(b"".join(found), np.uint8).reshape(-1, DIGEST_BYTES)
+    return FileProof(file.size, crc, file.facts.modified_ns, _shard_digest(file.size, index, digests, rest))
+
+
+def digest_of_rest(place: Place, key: str, load: Callable[[Opened], OpenShard], is_known: Flags, digests: Voxels) -> str | None:
+    """Return the digest of a shard as `read_shard` does, reading only chunks whose `digests` are not known, by their place in the index.
+
+    None if there is no file, or no sound index.
+
+    Raises: as `read_file`.
+    """
+    with _explained(f"{place}/{key}"):
+        if (file := place.open(key)) is None:
+            return None
+        try:
+            index = load(file).index
+        except Damage:
+            return None
+        rest, digests = RestDigest(), digests.copy()
+        for at, first, end in _segments(index, file.size) or ():
+            if at == _REST:
+                rest.add(file.read(first, end - first))
+            elif not is_known[at]:
+                digests[at] = np.frombuffer(digest_of(file.read(first, end - first)), np.uint8)
+        return _shard_digest(file.size, index, digests, rest)
 
 
 def _segments(index: ShardIndex, size: int) -> list[Segment] | None:
-    """Cut a shard into chunks and other bytes, in file order; None if chunks overlap, as no writer of shards leaves them."""
+    """Cut a shard into chunks and other bytes, in file order; None if chunks overlap, which no writer of shards does."""
     offsets, sizes = index.offsets.ravel(), index.sizes.ravel()
     places = np.nonzero(offsets >= 0)[0]
     places = places[np.lexsort((sizes[places], offsets[places]))]
@@ -87,19 +116,20 @@ def _segments(index: ShardIndex, size: int) -> list[Segment] | None:
     segments: list[Segment] = []
     at = 0
     for place, first, end in zip(places.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        segments += _between(at, first)
+        if at < first:
+            segments += _between(at, first)
         segments.append((place, first, end))
         at = end
     return [*segments, *_between(at, size)]
 
 
 def _between(first: int, end: int) -> Iterator[Segment]:
-    """Yield the parts of a run of bytes that belong to no chunk."""
+    """Yield the segments of a run of bytes that belongs to no chunk."""
     return ((_REST, low, min(low + READ_BYTES, end)) for low in range(first, end, READ_BYTES))
 
 
 def _read_together(segments: list[Segment]) -> Iterator[list[Segment]]:
-    """Yield runs of segments that are worth a read."""
+    """Yield runs of segments, each large enough for one read."""
     together: list[Segment] = []
     for segment in segments:
         together.append(segment)
@@ -110,22 +140,13 @@ def _read_together(segments: list[Segment]) -> Iterator[list[Segment]]:
         yield together
 
 
-def _read_blocks(file: OpenFile) -> FileProof:
+def _read_blocks(file: Opened) -> FileProof:
     digest, crc = BlocksDigest(), 0
     for offset in range(0, file.size, READ_BYTES):
         data = file.read(offset, min(READ_BYTES, file.size - offset))
         crc = google_crc32c.extend(crc, data)
         digest.add(data)
-    return FileProof(file.size, crc, file.stat.st_mtime_ns, digest.value)
-
-
-def _opened(path: str) -> OpenFile | None:
-    if status_of(path) is None:
-        return None
-    try:
-        return OpenFile(path)
-    except FileNotFoundError:
-        return None
+    return FileProof(file.size, crc, file.facts.modified_ns, digest.value)
 
 
 @contextlib.contextmanager
@@ -135,19 +156,19 @@ def _explained(path: str) -> Iterator[None]:
     except OSError as error:
         raise unreadable(path, error) from error
     except Damage as error:
-        raise DamagedShard(f"{path}: {error}; it changed while it was read") from error
+        raise DamagedShard(str(error), where=path, fix="it changed while it was read: try again") from error
 
 
 # -- proofs ---------------------------------------------------------------------------------------------------------
 
 
 def proof_of_file(read: FileProof | None) -> UnitProof | None:
-    """Return the proof of a unit that is one file."""
+    """Return the proof of a unit that is one file; None if there is no file."""
     return None if read is None else UnitProof(1, read.size, read.crc32c, Stamp(MTIME, read.mtime_ns), read.digest)
 
 
 def proof_of_written(file: FileProof, index: ShardIndex, digests: Voxels, rest: Iterable[bytes]) -> UnitProof:
-    """Return the proof of a shard that was just written: `digests` (grid, 16) of its chunks, `rest` all other bytes in file order."""
+    """Return the proof of a written shard; `digests` (grid, 16) are of its chunks, `rest` is all other bytes in file order."""
     others = RestDigest()
     for part in rest:
         others.add(part)
@@ -159,8 +180,8 @@ def proof_of_files(files: Mapping[str, FileProof]) -> UnitProof:
     """Return the proof of a block of chunk files, by key."""
     if not files:
         return FILL
-    crc = 0
-    for key, read in sorted(files.items()):
+    crc, files = 0, dict(sorted(files.items()))  # sorted once: it is cheap to sort again
+    for key, read in files.items():
         crc = google_crc32c.extend(crc, f"{key} {read.size} {read.crc32c:08x}\n".encode())
     stamp = Stamp(MTIMES, table_stamp({key: (read.size, read.mtime_ns) for key, read in files.items()}))
     digest = files_digest({key: (read.size, read.digest) for key, read in files.items()})

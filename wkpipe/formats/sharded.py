@@ -1,37 +1,39 @@
-"""Arrays whose files are storage shards: one file, many chunks, an index that says where they lie."""
+"""Arrays of storage shards: files with many chunks, and an index that says where each chunk is."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import numpy as np
 
-from wkpipe.formats.base import Ints, Position, UnitFacts, UnitProof, facts_of_file
+from wkpipe.errors import DamagedShard
+from wkpipe.formats.base import EncodedChunks, Flags, Ints, Position, UnitFacts, UnitProof, Voxels, facts_of_file
 from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region
 from wkpipe.formats.fetched import Piece
-from wkpipe.formats.open_files import OPEN_SHARDS, Damage, Extent, OpenFile, OpenShard, damaged_chunk, status_of, unreadable
-from wkpipe.formats.proving import proof_of_file, read_shard
+from wkpipe.formats.open_files import FIX, OPEN_SHARDS, Extent, OpenShard, damaged_chunk, extents_of
+from wkpipe.formats.proving import digest_of_rest, proof_of_file, read_shard
 from wkpipe.formats.waiting import read_each
+from wkpipe.storage.opened import Damage, unreadable
+from wkpipe.storage.place import Opened
 
 
 class ShardedArray(ChunkedArray):
-    """Reads chunks out of storage shards; a format adds how an index is read and how a shard is written."""
+    """An array of storage shards; a format adds how to read an index and how to write a shard."""
 
     @abstractmethod
-    def _load_shard(self, file: OpenFile) -> OpenShard:
+    def _load_shard(self, file: Opened) -> OpenShard:
         """Read and check the index of a shard.
 
         Raises:
-            Damage: the index can not be right.
+            Damage: the index is wrong.
         """
 
     def _shard(self, position: Sequence[int]) -> OpenShard | None:
-        return OPEN_SHARDS.get(self.names.path(position), self._load_shard)
+        return OPEN_SHARDS.get(self.place, self.names.key(position), self._load_shard)
 
     def _window(self, shard: Position, start: Position, end: Position) -> tuple[Position, tuple[slice, ...]]:
-        """Return a shard's first chunk, and the part of its grid of chunks that overlaps a region."""
+        """Return the first chunk of a shard, and the part of its grid of chunks that overlaps a region."""
         spec = self.spec
         base = tuple(p * n for p, n in zip(shard, spec.chunks_per_unit, strict=True))
         window = tuple(
@@ -53,7 +55,7 @@ class ShardedArray(ChunkedArray):
         yield from pieces
 
     def _planned(self, shard: OpenShard, base: Position, window: tuple[slice, ...], extents: list[Extent]) -> Piece | None:
-        """Return the piece for some chunks of a shard, None if none is stored; add to `extents` what is to be read for it."""
+        """Return the piece for some chunks of a shard, None if none is stored; add the parts of the file to read to `extents`."""
         offsets = shard.index.offsets[window].ravel(order="F")
         sizes = shard.index.sizes[window].ravel(order="F")
         present = offsets >= 0
@@ -63,7 +65,7 @@ class ShardedArray(ChunkedArray):
             if not cells.size:
                 return None
             offsets, sizes = offsets[cells], sizes[cells]
-        data, places, parts = shard.file.extents(offsets, sizes)
+        data, places, parts = extents_of(shard.file, offsets, sizes)
         extents += parts
         first = tuple(b + w.start for b, w in zip(base, window, strict=True))
         return Piece(first, tuple(w.stop - w.start for w in window), cells, data, places, sizes, shard)
@@ -94,19 +96,60 @@ class ShardedArray(ChunkedArray):
 
     # -- units --------------------------------------------------------------------------------------------------
 
+    def stored_chunks(self, unit: Sequence[int], chunks: Ints) -> EncodedChunks:
+        """Return the stored bytes of chunks of a shard; those that are next to each other in the file are read at once."""
+        shard = self._shard(unit)
+        if shard is None:
+            return EncodedChunks.fill(chunks)
+        offsets, sizes = (part[tuple(chunks.T)] for part in (shard.index.offsets, shard.index.sizes))
+        present = offsets >= 0
+        if (empty := np.flatnonzero(present & (sizes == 0))).size:
+            position = [u * n + int(p) for u, n, p in zip(unit, self.spec.chunks_per_unit, chunks[empty[0]], strict=True)]
+            raise damaged_chunk(shard.file.path, position, "it has no bytes")
+        starts, ends = offsets[present], (offsets + sizes)[present]
+        heads = np.flatnonzero(np.append(True, starts[1:] != ends[:-1])) if starts.size else np.empty(0, np.int64)
+        lasts = np.append(heads[1:], len(ends)) - 1 if heads.size else heads
+        data = b"".join(_read(shard.file, a, b - a) for a, b in zip(starts[heads].tolist(), ends[lasts].tolist(), strict=True))
+        return EncodedChunks.of_bytes(chunks, np.where(present, sizes, 0), data)
+
     def stored_units(self) -> Iterator[Position]:
         grid = self.spec.unit_grid
         for position in self.names.all_present():
             if not self.is_bounded or all(p < n for p, n in zip(position, grid, strict=True)):
                 yield position
 
-    def unit_files(self, unit: Sequence[int]) -> list[Path]:
-        path = self.names.path(self._checked_unit(unit))
-        return [] if status_of(path) is None else [Path(path)]
+    def unit_keys(self, unit: Sequence[int]) -> list[str]:
+        key = self.names.key(self._checked_unit(unit))
+        return [] if self.place.facts(key) is None else [key]
 
     def unit_facts(self, unit: Sequence[int]) -> UnitFacts | None:
-        status = status_of(self.names.path(self._checked_unit(unit)))
-        return None if status is None else facts_of_file(status)
+        facts = self.place.facts(self.names.key(self._checked_unit(unit)))
+        return None if facts is None else facts_of_file(facts)
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        return proof_of_file(read_shard(self.names.path(self._checked_unit(unit)), self._load_shard))
+        return proof_of_file(read_shard(self.place, self.names.key(self._checked_unit(unit)), self._load_shard))
+
+    def digest_of_unit(self, unit: Sequence[int], is_known: Flags, digests: Voxels) -> str | None:
+        """Return the digest of a unit, as in its proof, if the `digests` of some chunks are known already; None if it has no file.
+
+        `is_known` has the shape of the unit's grid of chunks, `digests` one more axis. Only the other chunks are read.
+
+        Raises:
+            DamagedShard, UnreadableInput: it cannot be read.
+        """
+        key = self.names.key(self._checked_unit(unit))
+        return digest_of_rest(self.place, key, self._load_shard, is_known.ravel(), digests.reshape(-1, digests.shape[-1]))
+
+
+def _read(file: Opened, offset: int, size: int) -> bytes:
+    """Return a part of a shard.
+
+    Raises:
+        DamagedShard: the file is shorter, or the disk reports an error.
+    """
+    try:
+        return file.read(offset, size)
+    except Damage as error:
+        raise DamagedShard(str(error), where=file.path, fix=FIX) from error
+    except OSError as error:
+        raise unreadable(file.path, error) from error

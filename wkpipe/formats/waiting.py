@@ -1,4 +1,4 @@
-"""Reads that wait are done side by side: for file systems that take milliseconds for each."""
+"""Do slow reads side by side, for file systems that take milliseconds for each."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 SLOW_SECONDS = 0.002
-"""A read that takes longer has waited for a disk or a network; from the page cache it takes a tenth of that."""
+"""In seconds. A longer read has waited for a disk or a network; one from the page cache takes a tenth of it."""
 THREADS = 32
 
 
 class _Waiting:
-    """What is known of reading in this process: whether the last read has waited, and the threads for those that do."""
+    """The state of reading in this process: whether the last read waited, and the threads for slow reads."""
 
     is_slow = False
     pool: ThreadPoolExecutor | None = None
 
 
 def _forget_pool() -> None:
-    """Threads do not survive a fork."""
+    """Forget the threads, because they do not survive a fork."""
     _Waiting.pool = None
 
 
@@ -32,7 +32,7 @@ os.register_at_fork(after_in_child=_forget_pool)
 
 
 def read_each(read: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Yield ``read(item)`` for every item, in order: one after the other while that is fast, else many at a time."""
+    """Yield ``read(item)`` for every item, in order: one at a time while that is fast, otherwise many at a time."""
 
     def timed(item: Item) -> Result:
         start = time.perf_counter()

@@ -1,10 +1,9 @@
-"""WKW arrays: cubes of blocks in Morton order, with a jump table where blocks are compressed."""
+"""WKW arrays: cubes of blocks in Morton order, with a jump table if blocks are compressed."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,49 +15,54 @@ from wkpipe.formats.base import ArraySpec, DataFormat, Position, UnitWriter, Vox
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.fetched import Piece
 from wkpipe.formats.file_names import Level, NestedNames
-from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex, read_whole
+from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.wkw_header import BLOCK_TYPES, BadHeader, WkwHeader
 from wkpipe.formats.wkw_writer import CompressedWkwWriter, RawWkwWriter
 from wkpipe.geometry.grid import morton_order
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.opened import Damage, TooLarge
+from wkpipe.storage.place import Opened, Place
 
 FILE_NAME = "header.wkw"
 AXES = ("c", "x", "y", "z")
 MAX_BLOCKS = 1 << 21
-"""More blocks in a file are refused: their order and jump table would take too much memory (128 per edge are allowed)."""
+"""The most blocks in a file (128 per edge): the order and jump table of more would need too much memory."""
 
 
-def read_wkw_header(directory: Path) -> WkwHeader:
+def read_wkw_header(place: Place) -> WkwHeader:
     """Read header.wkw.
 
     Raises:
-        MetadataError: it is missing or broken, or its blocks or files are absurdly large.
+        MetadataError: it is missing or broken, or its blocks or files are too large.
     """
-    path = directory / FILE_NAME
+    path = place.path(FILE_NAME)
     try:
-        raw = read_whole(str(path), 1 << 16)
+        raw = place.content(FILE_NAME, 1 << 16)
         if raw is None:
-            raise MetadataError(f"can not read {path}: there is no such file")
+            raise MetadataError("the file does not exist", where=path)
         header = WkwHeader.parse(raw)
-    except (BadHeader, Damage) as error:
-        raise MetadataError(f"{path}: {error}") from error
+    except TooLarge as error:
+        raise MetadataError(error.problem, where=path) from error
+    except BadHeader as error:
+        raise MetadataError(str(error), where=path) from error
     if header.block_bytes > MAX_CHUNK_BYTES or header.blocks > MAX_BLOCKS:
         raise MetadataError(
-            f"{path}: found blocks of {header.block_bytes} bytes and {header.blocks} blocks in a file, "
-            f"expected at most {MAX_CHUNK_BYTES} and {MAX_BLOCKS}"
+            where=path,
+            found=f"blocks of {header.block_bytes} bytes and {header.blocks} blocks in a file",
+            expected=f"at most {MAX_CHUNK_BYTES} and {MAX_BLOCKS}",
         )
     return header
 
 
 class WkwArray(ShardedArray):
-    """A WKW array; what files hold beyond `spec.shape` can be read as well, as there is no shape on disk."""
+    """A WKW array; voxels beyond `spec.shape` can be read too, because there is no shape on disk."""
 
-    def __init__(self, path: Path, header: WkwHeader, shape: Sequence[int] | None) -> None:
+    def __init__(self, place: Place, header: WkwHeader, shape: Sequence[int] | None) -> None:
         edge = header.block_edge
         chunk = (header.channels, edge, edge, edge)
         file_edge = edge * header.file_edge
-        names = NestedNames(path, 4, [Level(3, "z"), Level(2, "y"), Level(1, "x", ".wkw")])
+        names = NestedNames(place, 4, [Level(3, "z"), Level(2, "y"), Level(1, "x", ".wkw")])
         if shape is None:
             shape = _shape_of_files(names, header.channels, file_edge)
         spec = ArraySpec(
@@ -71,17 +75,17 @@ class WkwArray(ShardedArray):
             compression=header.codec.compression,
         )
         coder = ChunkCoder(chunk, header.dtype.newbyteorder("<"), (3, 2, 1, 0), header.codec, 0)
-        super().__init__(path, spec, coder, names, is_bounded=False)
+        super().__init__(place, spec, coder, names, is_bounded=False)
         self.header = header
         self._zero_blocks: dict[int, bytes] = {}
 
     def zero_block(self, header: WkwHeader) -> bytes:
-        """Return the stored bytes of a block of zeros; made once."""
+        """Return the stored bytes of a block of zeros, which are made only once."""
         if header.block_type not in self._zero_blocks:
             self._zero_blocks[header.block_type] = header.codec.encode(bytes(header.block_bytes))
         return self._zero_blocks[header.block_type]
 
-    def _load_shard(self, file: OpenFile) -> OpenShard:
+    def _load_shard(self, file: Opened) -> OpenShard:
         try:
             header = WkwHeader.parse(file.read(0, min(wkw_header.SIZE, file.size)))
         except BadHeader as error:
@@ -104,7 +108,7 @@ class WkwArray(ShardedArray):
             if not header.is_compressed:
                 yield piece
                 continue
-            # There are no absent blocks; most of those that are not needed hold nothing but zeros.
+            # No block is absent; most of the blocks that are not needed hold nothing but zeros.
             zero = np.frombuffer(self.zero_block(header), np.uint8)
             like_zero = np.nonzero(piece.sizes == len(zero))[0].tolist()
             zeros = [i for i in like_zero if np.array_equal(piece.data[piece.offsets[i] : piece.offsets[i] + len(zero)], zero)]
@@ -114,7 +118,7 @@ class WkwArray(ShardedArray):
                 cells = np.delete(np.arange(len(piece.sizes)), zeros)
                 yield dataclasses.replace(piece, cells=cells, offsets=piece.offsets[cells], sizes=piece.sizes[cells])
 
-    def _coder_of(self, piece: Piece) -> ChunkCoder:
+    def coder_of(self, piece: Piece) -> ChunkCoder:
         header: WkwHeader = piece.shard.extra
         if header.block_type == self.header.block_type:
             return self.coder
@@ -134,25 +138,25 @@ class WkwArray(ShardedArray):
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
         position = self._writable_unit(unit)
-        final = Path(self.names.path(position))
+        place, key = self.place.writing(scratch), self.names.key(position)
         if self.header.is_compressed:
-            return CompressedWkwWriter(final, self.header, self.coder, self.zero_block(self.header), scratch)
-        return RawWkwWriter(final, self.header, self.coder, scratch)
+            return CompressedWkwWriter(place, key, self.header, self.coder, self.zero_block(self.header), scratch)
+        return RawWkwWriter(place, key, self.header, self.coder)
 
     def resize(self, shape: Sequence[int], scratch: Scratch) -> None:  # noqa: ARG002  (nothing on disk knows the shape)
         self._set_shape(shape)
 
 
 def _shape_of_files(names: NestedNames, channels: int, file_edge: int) -> Position:
-    """Return the shape that just covers the stored files."""
+    """Return the smallest shape that covers the stored files."""
     end = [0, 0, 0, 0]
     for position in names.all_present():
         end = [max(e, p + 1) for e, p in zip(end, position, strict=True)]
     return (channels, *(n * file_edge for n in end[1:]))
 
 
-def _jump_table(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
-    """Return offset and size of every block in Morton order, out of the table of their end offsets."""
+def _jump_table(file: Opened, header: WkwHeader) -> tuple[Voxels, Voxels]:
+    """Return offset and size of every block in Morton order, from the table of end offsets."""
     raw = file.read(wkw_header.SIZE, 8 * header.blocks)
     ends = np.frombuffer(raw, "<u8")
     wrong = ends > np.uint64(file.size)
@@ -165,10 +169,10 @@ def _jump_table(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
                 raise Damage(f"the file has {file.size} bytes, its last block ends at {bounds[-1]}")
             return bounds[:-1], sizes
     block = int(np.argmax(wrong))
-    raise Damage(f"block {block} of the jump table ends at {ends[block]}, which can not be; the file has {file.size} bytes")
+    raise Damage(f"block {block} of the jump table ends at {ends[block]}, which is not possible in a file of {file.size} bytes")
 
 
-def _fixed_offsets(file: OpenFile, header: WkwHeader) -> tuple[Voxels, Voxels]:
+def _fixed_offsets(file: Opened, header: WkwHeader) -> tuple[Voxels, Voxels]:
     """Return offset and size of every block of a raw file."""
     need = header.data_offset + header.blocks * header.block_bytes
     if file.size != need:

@@ -1,4 +1,4 @@
-"""The 16 bytes at the start of every WKW file.
+"""WkwHeader: the 16 bytes at the start of every WKW file.
 
 | bytes | meaning |
 |---|---|
@@ -31,12 +31,12 @@ _CODECS: dict[int, Codec] = {1: NoCodec(), 2: Lz4(high=False), 3: Lz4(high=True)
 
 
 class BadHeader(Exception):
-    """The bytes are no WKW header; the message says why, the caller knows the file."""
+    """The bytes are not a WKW header; the message says why, the caller adds the file."""
 
 
 @dataclass(frozen=True)
 class WkwHeader:
-    """A header; edges are in voxels per block and blocks per file, both powers of two."""
+    """The header of a WKW file; edges are in voxels per block and blocks per file, both powers of two."""
 
     block_edge: int
     file_edge: int
@@ -47,10 +47,10 @@ class WkwHeader:
 
     @classmethod
     def parse(cls, raw: bytes) -> WkwHeader:
-        """Read a header.
+        """Read the 16 bytes of a header.
 
         Raises:
-            BadHeader: it is none.
+            BadHeader: the bytes are not a header.
         """
         if len(raw) < SIZE:
             raise BadHeader(f"found {len(raw)} bytes, a WKW header has {SIZE}")
@@ -82,24 +82,24 @@ class WkwHeader:
 
     @property
     def block_bytes(self) -> int:
-        """The bytes of one block, decoded."""
+        """The bytes of one decoded block."""
         return self.block_edge**3 * self.channels * self.dtype.itemsize
 
     @property
     def blocks(self) -> int:
-        """How many blocks a file has."""
+        """The number of blocks in a file."""
         return self.file_edge**3
 
     @property
     def first_block_offset(self) -> int:
-        """Where the first block lies in a file that wkpipe writes: behind the header and, if compressed, the jump table."""
+        """The offset of the first block in a file that wkpipe writes: after the header and, if compressed, the jump table."""
         return SIZE + (8 * self.blocks if self.is_compressed else 0)
 
     def fits(self, other: WkwHeader) -> bool:
-        """Tell whether a file with the header `other` belongs to the array; how blocks are compressed may differ."""
+        """True if a file with the header `other` can belong to the array; the compression may differ."""
         mine = (self.block_edge, self.file_edge, self.dtype, self.channels)
         return mine == (other.block_edge, other.file_edge, other.dtype, other.channels)
 
 
 BLOCK_TYPES = {"none": 1, "lz4": 2, "lz4hc": 3}
-"""Block types by the name of the compression."""
+"""The block types by the name of the compression."""

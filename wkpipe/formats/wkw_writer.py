@@ -1,10 +1,9 @@
-"""Writing WKW files: blocks lie in Morton order, whatever order they come in."""
+"""Write WKW files: blocks are stored in Morton order, whatever order they come in."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -17,8 +16,10 @@ from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.wkw_header import WkwHeader
 from wkpipe.geometry.grid import morton_bits, morton_order
 from wkpipe.storage import disk
-from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
+from wkpipe.storage.pending import Pending
+from wkpipe.storage.place import Place
 from wkpipe.storage.proof import FILL
 
 _ZERO_RUN = 1 << 20
@@ -26,7 +27,7 @@ _UNKNOWN, _ZERO, _SPOOLED = 0, 1, 2
 
 
 def morton_code(cell: Sequence[int], bits: Sequence[int]) -> int:
-    """Return a cell's place in Morton order; `bits` are those of its grid."""
+    """Return the place of a cell in Morton order; `bits` are the bits of its grid."""
     left = list(cell)
     code = 0
     for place, axis in enumerate(bits):
@@ -46,18 +47,18 @@ def morton_codes(cells: Ints, bits: Sequence[int]) -> Ints:
 
 
 class _WkwWriter(UnitWriter):
-    """What raw and compressed files share: the file comes into being with the first block that is not zero."""
+    """What raw and compressed files share: the first block that is not zero creates the file."""
 
-    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, scratch: Scratch) -> None:
-        self._final = final
+    def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder) -> None:
+        self._place, self._key = place, key
+        self._final = place.path(key)
         self._header = header
         self._coder = coder
-        self._scratch = scratch
         self._grid = (1, *[header.file_edge] * 3)
         self._bits = morton_bits(self._grid[1:])
         self._seen = np.zeros(header.blocks, np.bool_)
         self._digests = np.zeros((header.blocks, DIGEST_BYTES), np.uint8)  # in Morton order
-        self._file: PendingFile | None = None
+        self._file: Pending | None = None
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._coder.encode(chunk)
@@ -66,7 +67,7 @@ class _WkwWriter(UnitWriter):
         return self._coder.encode_grid(voxels, cells, positions)
 
     def _code(self, chunk: Position) -> int:
-        """Return a chunk's place in the file and note that it came."""
+        """Return the place of a chunk in the file, and note that it has come."""
         check_inside(chunk, self._grid)
         code = morton_code(chunk[1:], self._bits)
         if self._seen[code]:
@@ -74,10 +75,10 @@ class _WkwWriter(UnitWriter):
         self._seen[code] = True
         return code
 
-    def _started(self) -> PendingFile:
-        """Return the file, begun with its header."""
+    def _started(self) -> Pending:
+        """Return the file, which begins with its header."""
         if self._file is None:
-            self._file = PendingFile(self._final, self._scratch)
+            self._file = self._place.writer(self._key)
             self._file.append(self._header.pack(self._header.first_block_offset))
         return self._file
 
@@ -85,13 +86,13 @@ class _WkwWriter(UnitWriter):
         self._digests[codes] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _finish(self, starts: Ints, sizes: Ints, rest: Iterable[bytes]) -> UnitProof:
-        """Commit the file; without one, remove that of an earlier unit.
+        """Commit the file; if there is none, remove the file of the earlier unit.
 
-        `starts` and `sizes` are those of the blocks in Morton order, `rest` the bytes of no block.
+        `starts` and `sizes` are of the blocks in Morton order, `rest` is the bytes of no block.
         """
         if self._file is None:
-            if self._final.exists():
-                remove_files([self._final], self._scratch)
+            if self._place.has(self._key):
+                self._place.remove([self._key])
             return FILL
         cells = (0, *morton_order(self._grid[1:]).T)
         index = ShardIndex(np.empty(self._grid, np.int64), np.empty(self._grid, np.int64))
@@ -105,10 +106,10 @@ class _WkwWriter(UnitWriter):
 
 
 class RawWkwWriter(_WkwWriter):
-    """Blocks have fixed places, so they are written where they belong; the rest stays a hole."""
+    """Write a raw file: every block has a fixed place; places without a block stay a hole."""
 
-    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, scratch: Scratch) -> None:
-        super().__init__(final, header, coder, scratch)
+    def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder) -> None:
+        super().__init__(place, key, header, coder)
         self._is_written = np.zeros(header.blocks, np.bool_)
 
     def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
@@ -132,10 +133,11 @@ class RawWkwWriter(_WkwWriter):
 
 
 class CompressedWkwWriter(_WkwWriter):
-    """Blocks whose turn it is are appended; early ones wait in a file without a name. Memory holds only their extents."""
+    """Write a compressed file: append blocks in order; early ones wait in a file without a name, only their extents in memory."""
 
-    def __init__(self, final: Path, header: WkwHeader, coder: ChunkCoder, zero_block: bytes, scratch: Scratch) -> None:
-        super().__init__(final, header, coder, scratch)
+    def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder, zero_block: bytes, scratch: Scratch) -> None:
+        super().__init__(place, key, header, coder)
+        self._scratch = scratch
         self._zero_block = zero_block
         self._zero_digest = digest_of(zero_block)
         self._next = 0
@@ -169,7 +171,7 @@ class CompressedWkwWriter(_WkwWriter):
         if not count or not (codes == self._next + np.arange(count)).all() or not encoded.sizes.any():
             super().append_all(encoded)
             return
-        # The next blocks of the file, as downsampling makes them: they are appended in one go.
+        # Downsampling makes the next blocks of the file in order: they are appended in one write.
         for position in encoded.positions[[0, -1]]:
             check_inside(position.tolist(), self._grid)
         if self._seen[codes].any():
@@ -188,13 +190,13 @@ class CompressedWkwWriter(_WkwWriter):
         self._drain()
 
     def _is_started(self) -> bool:
-        """Begin the file where it is not; there is at least one block that is not zero."""
+        """Begin the file if it has not begun, and return True: there is a block that is not zero."""
         if self._file is None:
             self._started().append_hole(8 * self._header.blocks)
         return True
 
     def _keep(self, code: int, encoded: bytes) -> None:
-        """Put a block that came early aside."""
+        """Keep a block that came early for later."""
         if self._spool < 0:
             self._spool = self._scratch.unlinked_file()
         disk.write_at(self._spool, encoded, self._spool_end, self._final)

@@ -1,10 +1,9 @@
-"""Zarr 2 arrays: ``.zarray`` and one file per chunk; zstd or no compressor natively, in either memory order."""
+"""Zarr 2 arrays: ``.zarray`` and one file per chunk; native with zstd or no compressor, in either memory order."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from wkpipe.formats.codecs import Codec, NoCodec, Zstd
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.zarr3_metadata import json_fill_value
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.place import Place
 
 FILE_NAME = ".zarray"
 ATTRIBUTES_NAME = ".zattrs"
@@ -25,7 +25,7 @@ _DTYPES = {stored.str: stored for dtype in DTYPES.values() for stored in (dtype.
 
 @dataclass(frozen=True)
 class Zarr2Layout:
-    """What .zarray says; `codec` is None where the compressor or a filter is not native."""
+    """The content of .zarray; `codec` is None if the compressor or a filter is not native."""
 
     json: ArrayJson
     spec: ArraySpec
@@ -35,13 +35,13 @@ class Zarr2Layout:
     is_fortran: bool
 
 
-def read_zarr2_layout(directory: Path, axes: Sequence[str] | None) -> Zarr2Layout:
+def read_zarr2_layout(place: Place, axes: Sequence[str] | None) -> Zarr2Layout:
     """Read .zarray.
 
     Raises:
         MetadataError: it is missing or broken, or the array has a data type that wkpipe does not know.
     """
-    json = ArrayJson(directory / FILE_NAME)
+    json = ArrayJson(place, FILE_NAME)
     content = json.content
     json.require("zarr_format", 2)
     shape = json.extents("shape", content.get("shape"), None, 0)
@@ -72,7 +72,7 @@ def read_zarr2_layout(directory: Path, axes: Sequence[str] | None) -> Zarr2Layou
 
 
 def _codec(json: ArrayJson) -> tuple[Compression, Codec | None]:
-    """Return the compression, and its codec where it is native."""
+    """Return the compression, and its codec if it is native."""
     compressor, filters = json.content.get("compressor"), json.content.get("filters")
     if filters:
         return Compression("filters"), None
@@ -92,15 +92,15 @@ def _codec(json: ArrayJson) -> tuple[Compression, Codec | None]:
 class Zarr2Array(ChunkFilesArray):
     """A Zarr 2 array with a native compressor."""
 
-    def __init__(self, path: Path, layout: Zarr2Layout, codec: Codec) -> None:
+    def __init__(self, place: Place, layout: Zarr2Layout, codec: Codec) -> None:
         spec = layout.spec
         axes = tuple(range(len(spec.axes)))
         coder = ChunkCoder(spec.chunk_shape, layout.stored_dtype, axes[::-1] if layout.is_fortran else axes, codec, spec.fill_value)
-        super().__init__(path, spec, coder, zarr_names(path, len(axes), layout.separator, ""))
+        super().__init__(place, spec, coder, zarr_names(place, len(axes), layout.separator, ""))
         self._json = layout.json
 
     def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
-        write_shape(self._json.path, shape, scratch)
+        write_shape(self._json, shape, scratch)
         self._set_shape(shape)
 
 

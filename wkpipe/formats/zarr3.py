@@ -1,10 +1,9 @@
-"""Zarr 3 arrays with the codecs that WEBKNOSSOS uses: read and written here, without another library in between."""
+"""Zarr 3 arrays with the codecs that WEBKNOSSOS uses: read and written here, without another library."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import google_crc32c
@@ -16,23 +15,29 @@ from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import ChunkFilesArray, check_inside
 from wkpipe.formats.codecs import Zstd
 from wkpipe.formats.file_names import zarr_names
-from wkpipe.formats.open_files import Damage, OpenFile, OpenShard, ShardIndex
+from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_json
-from wkpipe.storage.commit import PendingFile, Scratch, remove_files
+from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
+from wkpipe.storage.opened import Damage
+from wkpipe.storage.pending import Pending
+from wkpipe.storage.place import Opened, Place
 from wkpipe.storage.proof import FILL
 
 _ABSENT = np.uint64(2**64 - 1)
 
 WRITE_BYTES = 4 << 20
-"""Encoded chunks are collected up to this size, so that a write that waits for the disk or the network is worth it."""
+"""Encoded chunks are collected up to this size, because each write may wait for the disk or the network."""
+
+_LARGE_BYTES = 1 << 20
+"""Chunks that come together and have more bytes are written as they are: collecting them would copy them."""
 
 
-def native_zarr3(path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> Zarr3Shards | Zarr3ChunkFiles:
-    """Return the opened array of a layout whose codecs are native."""
-    return Zarr3Shards(path, layout, codecs) if layout.is_sharded else Zarr3ChunkFiles(path, layout, codecs)
+def native_zarr3(place: Place, layout: Zarr3Layout, codecs: ChunkCodecs) -> Zarr3Shards | Zarr3ChunkFiles:
+    """Open the array of a layout with native codecs."""
+    return Zarr3Shards(place, layout, codecs) if layout.is_sharded else Zarr3ChunkFiles(place, layout, codecs)
 
 
 def _coder(layout: Zarr3Layout, codecs: ChunkCodecs) -> ChunkCoder:
@@ -42,22 +47,22 @@ def _coder(layout: Zarr3Layout, codecs: ChunkCodecs) -> ChunkCoder:
 class Zarr3ChunkFiles(ChunkFilesArray):
     """A Zarr 3 array without shards."""
 
-    def __init__(self, path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
-        names = zarr_names(path, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
-        super().__init__(path, layout.spec, _coder(layout, codecs), names)
+    def __init__(self, place: Place, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
+        names = zarr_names(place, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
+        super().__init__(place, layout.spec, _coder(layout, codecs), names)
         self._layout = layout
 
     def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
-        write_shape(self._layout.json.path, shape, scratch)
+        write_shape(self._layout.json, shape, scratch)
         self._set_shape(shape)
 
 
 class Zarr3Shards(ShardedArray):
     """A Zarr 3 array with ``sharding_indexed``."""
 
-    def __init__(self, path: Path, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
-        names = zarr_names(path, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
-        super().__init__(path, layout.spec, _coder(layout, codecs), names)
+    def __init__(self, place: Place, layout: Zarr3Layout, codecs: ChunkCodecs) -> None:
+        names = zarr_names(place, len(layout.spec.axes), layout.key_separator, layout.key_prefix)
+        super().__init__(place, layout.spec, _coder(layout, codecs), names)
         self.index_at_start = layout.index_at_start
         self.index_has_crc = layout.index_has_crc
         self._layout = layout
@@ -67,7 +72,7 @@ class Zarr3Shards(ShardedArray):
         codec = self.coder.codec
         return isinstance(codec, Zstd) and codec.checksum and self.index_has_crc
 
-    def _load_shard(self, file: OpenFile) -> OpenShard:
+    def _load_shard(self, file: Opened) -> OpenShard:
         grid = self.spec.chunks_per_unit
         size = 16 * math.prod(grid)
         stored = size + (4 if self.index_has_crc else 0)
@@ -83,32 +88,34 @@ class Zarr3Shards(ShardedArray):
         absent = offsets == _ABSENT
         stored = ~absent
         limit = np.uint64(min(file_size, self.coder.max_encoded_size))
-        # The order of the comparisons keeps sums within 64 bits: both terms are at most the file's size by then.
+        # This order of comparisons keeps sums within 64 bits: by then both terms are at most the file's size.
         wrong = (stored & ((sizes > limit) | (offsets > np.uint64(file_size)))) | (absent & (sizes != _ABSENT))
         wrong |= stored & ~wrong & (offsets + sizes > np.uint64(file_size))
         if wrong.any():
             cell = np.argwhere(wrong)[0]
             first = tuple(cell.tolist())
-            raise Damage(f"chunk {first} of the shard's index lies at {offsets[first]} with {sizes[first]} bytes; the file has {file_size}")
+            raise Damage(
+                f"chunk {first} of the shard's index is at {offsets[first]} with {sizes[first]} bytes, but the file has {file_size}"
+            )
         return ShardIndex(np.where(absent, np.int64(-1), offsets.astype(np.int64)), np.where(absent, 0, sizes.astype(np.int64)))
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
         return Zarr3ShardWriter(self, self._writable_unit(unit), scratch)
 
     def resize(self, shape: Sequence[int], scratch: Scratch) -> None:
-        write_shape(self._layout.json.path, shape, scratch)
+        write_shape(self._layout.json, shape, scratch)
         self._set_shape(shape)
 
 
 class Zarr3ShardWriter(UnitWriter):
-    """Appends chunks as they come, the index last (or over the hole left in front, where the array has it there)."""
+    """Append chunks as they come, and the index last; if the array has its index in front, fill the gap left for it."""
 
     def __init__(self, array: Zarr3Shards, unit: Position, scratch: Scratch) -> None:
         self._array = array
         self._grid = array.spec.chunks_per_unit
-        self._final = Path(array.names.path(unit))
-        self._scratch = scratch
-        self._file: PendingFile | None = None
+        self._place = array.place.writing(scratch)
+        self._key = array.names.key(unit)
+        self._file: Pending | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._index = np.full((*self._grid, 2), _ABSENT, dtype="<u8")
@@ -124,7 +131,7 @@ class Zarr3ShardWriter(UnitWriter):
     def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         check_inside(chunk, self._grid)
         if self._index[chunk][0] != _ABSENT:
-            raise ValueError(f"{self._final}: chunk {chunk} was appended twice")
+            raise ValueError(f"{self._place}/{self._key}: chunk {chunk} was appended twice")
         if encoded is not None:
             self._index[chunk] = self._append_bytes(encoded), len(encoded)
             self._digests[chunk] = np.frombuffer(digest or digest_of(encoded), np.uint8)
@@ -136,35 +143,37 @@ class Zarr3ShardWriter(UnitWriter):
             return
         places = tuple(positions.T)
         if (positions < 0).any() or (positions >= self._grid).any() or (self._index[places][:, 0] != _ABSENT).any():
-            super().append_all(encoded)  # which names the chunk that is wrong
+            super().append_all(encoded)  # names the chunk that is wrong
             return
         start = self._append_bytes(encoded.data)
         self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
         self._digests[places] = np.frombuffer(encoded.digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _append_bytes(self, data: bytes) -> int:
-        """Put bytes at the end of the file, in large writes; return their offset."""
+        """Append bytes to the file in large writes, and return their offset."""
         if self._file is None:
-            self._file = PendingFile(self._final, self._scratch)
+            self._file = self._place.writer(self._key)
             if self._array.index_at_start:
                 self._file.append_hole(self._index_size)
         offset = self._file.size + self._waiting_bytes
+        if len(data) >= _LARGE_BYTES:
+            self._write_waiting(self._file)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
-        if self._waiting_bytes >= WRITE_BYTES:
+        if self._waiting_bytes >= WRITE_BYTES or len(data) >= _LARGE_BYTES:
             self._write_waiting(self._file)
         return offset
 
-    def _write_waiting(self, file: PendingFile, last: bytes = b"") -> None:
-        data = b"".join([*self._waiting, last])
+    def _write_waiting(self, file: Pending, last: bytes = b"") -> None:
+        data = b"".join([*self._waiting, last] if last else self._waiting)  # of a single one, no copy is made
         self._waiting, self._waiting_bytes = [], 0
         if data:
             file.append(data)
 
     def commit(self) -> UnitProof:
         if self._file is None:
-            if self._final.exists():
-                remove_files([self._final], self._scratch)
+            if self._place.has(self._key):
+                self._place.remove([self._key])
             return FILL
         raw = self._index.tobytes()
         if self._array.index_has_crc:

@@ -1,11 +1,10 @@
-"""zarr.json of an array: read, checked, and made; which codec chains are native."""
+"""Read, check and make the zarr.json of an array, and decide which chains of codecs are native."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import numpy as np
 from wkpipe.formats.array_json import DTYPES, ArrayJson
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat, Position
 from wkpipe.formats.codecs import Codec, NoCodec, Zstd
+from wkpipe.storage.place import Place
 
 FILE_NAME = "zarr.json"
 _INDEX_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
@@ -20,7 +20,7 @@ _INDEX_BYTES = {"name": "bytes", "configuration": {"endian": "little"}}
 
 @dataclass(frozen=True)
 class ChunkCodecs:
-    """The native chain of codecs: transpose or not, bytes, zstd or not."""
+    """A native chain of codecs: an optional transpose, bytes, an optional zstd."""
 
     order: Position
     stored_dtype: np.dtype[Any]
@@ -29,9 +29,9 @@ class ChunkCodecs:
 
 @dataclass(frozen=True)
 class Zarr3Layout:
-    """What zarr.json says.
+    """The content of zarr.json.
 
-    `codecs` is None where the chain is not native. `index_at_start` and `index_has_crc` only count for sharded arrays.
+    `codecs` is None if the chain is not native. `index_at_start` and `index_has_crc` count only for sharded arrays.
     """
 
     json: ArrayJson
@@ -44,13 +44,13 @@ class Zarr3Layout:
     index_has_crc: bool
 
 
-def read_zarr3_layout(directory: Path, axes: Sequence[str] | None) -> Zarr3Layout:
+def read_zarr3_layout(place: Place, axes: Sequence[str] | None) -> Zarr3Layout:
     """Read zarr.json.
 
     Raises:
         MetadataError: it is missing or broken, or the array has a data type or a chunk grid that wkpipe does not know.
     """
-    json = ArrayJson(directory / FILE_NAME)
+    json = ArrayJson(place, FILE_NAME)
     content = json.content
     json.require("zarr_format", 3)
     json.require("node_type", "array")
@@ -83,7 +83,7 @@ def read_zarr3_layout(directory: Path, axes: Sequence[str] | None) -> Zarr3Layou
         index = _chain(json, "codecs.sharding_indexed.index_codecs", sharding.get("index_codecs"))
         has_crc = index[-1][0] == "crc32c"
         plain = index[:-1] if has_crc else index
-        # A shard of one chunk is left to the foreign reader: `ArraySpec` takes equal shapes for chunk files.
+        # The foreign reader reads shards of one chunk: to `ArraySpec`, equal shapes mean chunk files.
         is_native = (
             len(chain) == 1 and chunk != shard and [name for name, _ in plain] == ["bytes"] and plain[0][1].get("endian") == "little"
         )
@@ -110,7 +110,7 @@ _STRUCTURE = ("transpose", "bytes", "sharding_indexed")
 
 
 def _named(json: ArrayJson, key: str, found: Any) -> tuple[str, dict[str, Any]]:
-    """Return the name and the configuration of an extension point; a bare string is short for a name."""
+    """Return the name and the configuration of an extension point; a plain string is short for a name."""
     if isinstance(found, str):
         return found, {}
     if isinstance(found, dict) and isinstance(found.get("name"), str):
@@ -127,7 +127,7 @@ def _chain(json: ArrayJson, key: str, found: Any) -> list[tuple[str, dict[str, A
 
 
 def _key_encoding(json: ArrayJson, found: Any) -> tuple[str, str]:
-    """Return what stands in front of the positions in a key, and what between them."""
+    """Return the prefix of a key and the separator of its positions."""
     name, configuration = _named(json, "chunk_key_encoding", found)
     if name not in ("default", "v2"):
         raise json.refusal("chunk_key_encoding", name, '"default" or "v2"')
@@ -138,7 +138,7 @@ def _key_encoding(json: ArrayJson, found: Any) -> tuple[str, str]:
 
 
 def _native_codecs(json: ArrayJson, chain: list[tuple[str, dict[str, Any]]], dtype: np.dtype[Any], ndim: int) -> ChunkCodecs | None:
-    """Return the chain if it is transpose?, bytes, zstd?; None if it is another one."""
+    """Return the chain if it is native; None if it is another one."""
     rest = list(chain)
     order: Position = tuple(range(ndim))
     if rest[0][0] == "transpose":
@@ -172,14 +172,6 @@ def make_zarr3_json(spec: ArraySpec) -> dict[str, Any]:
     ]
     if spec.compression.is_on:
         chunk_codecs.append({"name": "zstd", "configuration": {"level": spec.compression.level, "checksum": True}})
-    sharding = {
-        "name": "sharding_indexed",
-        "configuration": {
-            "chunk_shape": list(spec.chunk_shape),
-            "codecs": chunk_codecs,
-            "index_codecs": [_INDEX_BYTES, {"name": "crc32c"}],
-        },
-    }
     return {
         "zarr_format": 3,
         "node_type": "array",
@@ -188,13 +180,22 @@ def make_zarr3_json(spec: ArraySpec) -> dict[str, Any]:
         "dimension_names": list(spec.axes),
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(spec.shard_shape)}},
         "chunk_key_encoding": {"name": "default"},
-        "codecs": [sharding] if spec.is_sharded else chunk_codecs,
+        "codecs": [sharding_of(spec.chunk_shape, chunk_codecs)] if spec.is_sharded else chunk_codecs,
         "fill_value": json_fill_value(spec),
     }
 
 
+def sharding_of(chunk_shape: Sequence[int], chunk_codecs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the codec that makes storage shards, with its index at the end."""
+    index_codecs = [_INDEX_BYTES, {"name": "crc32c"}]
+    return {
+        "name": "sharding_indexed",
+        "configuration": {"chunk_shape": list(chunk_shape), "codecs": chunk_codecs, "index_codecs": index_codecs},
+    }
+
+
 def json_fill_value(spec: ArraySpec) -> int | float | str:
-    """Return the fill value as JSON holds it."""
+    """Return the fill value as a JSON value."""
     if spec.dtype.kind != "f":
         return int(spec.fill_value)
     value = float(spec.fill_value)

@@ -1,59 +1,80 @@
-"""Image inputs: formats, discovery of layers, and stacks that are read by rows."""
+"""Image inputs: file formats, discovery of layers, and image stacks as sources of voxels.
+
+The modules are imported when their names are used: every process reads the config, and few of them read images.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
+import importlib
+from typing import TYPE_CHECKING, Any
 
-from wkpipe.errors import InputRefused, UsageError
-from wkpipe.images.category import recognise_category
-from wkpipe.images.discover import MAX_LAYERS, FileGroup, find_files, group_files, inspect_file
-from wkpipe.images.layers import COLOR, DTYPES, SEGMENTATION, check_category, stacks_of_group
-from wkpipe.images.names import check_names, clean_name, unique_names
-from wkpipe.images.reader import AxisSizes, ImageFile, ImageReader, supported_extensions
-from wkpipe.images.stack import ImageStack
+if TYPE_CHECKING:
+    from wkpipe.images.accounting import Account
+    from wkpipe.images.arranged import Arranged, frame_texts
+    from wkpipe.images.content import MAX_LAYERS, ContentOptions
+    from wkpipe.images.frame import Arrangement
+    from wkpipe.images.groups import FileGroup
+    from wkpipe.images.inspection import AccountLine, Inspection, inspect_source
+    from wkpipe.images.layers import COLOR, SEGMENTATION
+    from wkpipe.images.names import clean_name
+    from wkpipe.images.options import SourceOptions
+    from wkpipe.images.reader import ImageFile, ImageReader
+    from wkpipe.images.registry import supported_extensions
+    from wkpipe.images.sequence import Order
+    from wkpipe.images.source import AxisSizes, BlockSource
+    from wkpipe.images.stack import ImageStack
 
 __all__ = [
     "COLOR",
     "MAX_LAYERS",
     "SEGMENTATION",
+    "Account",
+    "AccountLine",
+    "Arranged",
+    "Arrangement",
     "AxisSizes",
+    "BlockSource",
+    "ContentOptions",
     "FileGroup",
     "ImageFile",
     "ImageReader",
     "ImageStack",
+    "Inspection",
+    "Order",
+    "SourceOptions",
     "clean_name",
+    "frame_texts",
     "inspect_source",
     "supported_extensions",
 ]
 
+_MODULES = {
+    "Account": "accounting",
+    "Arranged": "arranged",
+    "frame_texts": "arranged",
+    "ContentOptions": "content",
+    "MAX_LAYERS": "content",
+    "Arrangement": "frame",
+    "FileGroup": "groups",
+    "AccountLine": "inspection",
+    "Inspection": "inspection",
+    "inspect_source": "inspection",
+    "COLOR": "layers",
+    "SEGMENTATION": "layers",
+    "clean_name": "names",
+    "SourceOptions": "options",
+    "ImageFile": "reader",
+    "ImageReader": "reader",
+    "supported_extensions": "registry",
+    "Order": "sequence",
+    "AxisSizes": "source",
+    "BlockSource": "source",
+    "ImageStack": "stack",
+}
 
-def inspect_source(path: str | Path, layer_name: str | None = None, category: str | None = None) -> list[ImageStack]:
-    """Return the layers that an image file or a directory of images makes, having inspected the headers of every file.
 
-    Files are walked in natural order and sorted into layers by the first one (see `group_files`); channels that are not RGB become
-    layers of their own. Without `category` every layer's is recognised from samples of its data.
-
-    Raises:
-        UsageError: `layer_name` or `category` is not valid.
-        UnreadableInput: the source is missing, has no image, or a file is truncated or broken.
-        InputRefused: images do not fit together, have a dtype that no layer can have, or make more than `MAX_LAYERS` layers.
-    """
-    source = Path(path).absolute()
-    if category is not None and category not in DTYPES:
-        raise UsageError(f"category {category!r} is not valid: expected {COLOR} or {SEGMENTATION}")
-    files = find_files(source)
-    first = inspect_file(files[0])
-    root = source if source.is_dir() and files != [source] else source.parent
-    stacks: list[ImageStack] = []
-    for number, group in enumerate(group_files(files, source, first, layer_name)):
-        stacks += stacks_of_group(group, root, None if number else first)
-        if len(stacks) > MAX_LAYERS:
-            raise InputRefused(
-                f"{source}: makes more than {MAX_LAYERS} layers (each channel is one); convert fewer files or channels at a time"
-            )
-    stacks = [stack.replace(name=name) for stack, name in zip(stacks, unique_names(stack.name for stack in stacks), strict=True)]
-    check_names((stack.name for stack in stacks), source)
-    for stack in stacks:
-        if category is not None:
-            check_category(stack, category)
-    return [stack.replace(category=category or recognise_category(stack)) for stack in stacks]
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return found

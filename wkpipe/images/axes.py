@@ -1,4 +1,4 @@
-"""Axes: which of a file's dimensions are time, channel and z, and where a plane lies in the file's order of planes."""
+"""Axes: which of a file's dimensions are time, channel and z, and the position of a plane in the file's order of planes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ UNLABELLED = "IQ"
 
 @dataclass(frozen=True)
 class PlaneOrder:
-    """Sizes along t, c, z of a file's planes, and the step in the file's order of planes along each."""
+    """The sizes of a file along t, c and z, and the step along each in the file's order of planes."""
 
     sizes: tuple[int, int, int]
     steps: tuple[int, int, int]
@@ -22,13 +22,13 @@ class PlaneOrder:
 
 
 def plane_order(letters: str, shape: Sequence[int]) -> PlaneOrder:
-    """Find t, c and z among the dimensions in front of the planes, outermost first.
+    """Find t, c and z among the dimensions before the planes, outermost first.
 
-    Where no dimension has a label they are z; c, z; or t, c, z. Else those of size 1 do not count; a single one other than c counts
-    as z whatever its name, and a dimension with a name of its own takes the place of z where that is free.
+    If no dimension has a label, they are z; c, z; or t, c, z. Otherwise those of size 1 do not count; a single one other than c counts
+    as z whatever its name, and a dimension with any other name counts as z if there is none.
 
     Raises:
-        ValueError: more dimensions than t, c and z; the text names those that found no place.
+        ValueError: more dimensions than t, c and z; the text names the extra ones.
     """
     steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     dims = list(zip(letters, shape, steps, strict=True))

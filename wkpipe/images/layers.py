@@ -1,14 +1,16 @@
-"""From a group of files to its layers: all slices must fit together, and channels that are not RGB become layers of their own."""
+"""Layers of files that fit together: channels that are not RGB become separate layers."""
 
 from __future__ import annotations
 
 import colorsys
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 
-from wkpipe.errors import InputRefused, UsageError
-from wkpipe.images.discover import FileGroup, inspect_file
-from wkpipe.images.reader import ImageFile
+from wkpipe.errors import InputRefused, UsageError, one_line
+from wkpipe.images.content import CONTENT, ContentOptions
+from wkpipe.images.names import clean_name
+from wkpipe.images.reader import RGB, ImageFile
+from wkpipe.images.source import UNKNOWN, Channel
 from wkpipe.images.stack import ImageStack
 
 COLOR, SEGMENTATION = "color", "segmentation"
@@ -16,42 +18,63 @@ DTYPES = {
     COLOR: ("uint8", "uint16", "uint32", "int8", "int16", "int32", "float32"),
     SEGMENTATION: ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
 }
-INSPECTION_THREADS = 8
 GOLDEN = 0.618033988749895
 
 
-def stacks_of_group(group: FileGroup, source: Path, first: ImageFile | None = None) -> list[ImageStack]:
-    """Inspect all files of a group and return its layers, their category not yet recognised (color, or the only one possible).
+def stacks_of(
+    name: str, files: Sequence[ImageFile], root: Path, content: ContentOptions = CONTENT, is_prefix: bool = False
+) -> list[ImageStack]:
+    """Return the layers of files that follow each other along z; their category is color if possible, and not recognised yet.
 
-    `source` is the directory that file names are relative to in fingerprints; `first` are facts already known of the first file.
+    File names in fingerprints are relative to the directory `root`. Of `content`, the wanted channels count, and whether RGB is gray:
+    then it is one layer for any number of bits. With `is_prefix`, layers of channels that have names of their own begin with the name.
 
     Raises:
-        UnreadableInput: a file is truncated or broken.
-        InputRefused: the files do not fit together, or have a dtype that no layer can have.
+        UsageError: a wanted channel does not exist.
     """
-    first = first or inspect_file(group.files[0])
-    _check_dtype(first)
-    files = [first]
-    # threads hide the latency of network file systems; results come in order, so the first offending file is always the same
-    pool = ThreadPoolExecutor(INSPECTION_THREADS)
-    try:
-        for file in pool.map(inspect_file, group.files[1:]):
-            _check_fits(file, first)
-            files.append(file)
-    finally:
-        pool.shutdown(cancel_futures=True)
-    z_is_file = first.sizes.z == 1 and first.sizes.t == 1
+    first = files[0]
     category = COLOR if first.dtype in DTYPES[COLOR] else SEGMENTATION
     count = first.sizes.c
-    if count == 1 or first.is_rgb:
-        return [ImageStack(group.name, category, source, tuple(files), z_is_file, tuple(range(count)))]
+    about = first.about.channels if len(first.about.channels) == count else ()
+    wanted = content.channels
+    if not wanted and (count == 1 or first.is_rgb or (content.is_gray and count == 3 and first.meaning == RGB)):
+        info = about[0]._replace(name=None) if count == 1 and about else UNKNOWN
+        return [ImageStack(name, category, root, tuple(files), tuple(range(count)), info)]
+    channels = [about[i] if about else UNKNOWN for i in range(count)]
+    names = _channel_names(name, channels, is_prefix)
     return [
-        ImageStack(f"{group.name}__channel{i}", category, source, tuple(files), z_is_file, (i,), channel_color(i)) for i in range(count)
+        ImageStack(names[i], category, root, tuple(files), (i,), channels[i]._replace(color=channels[i].color or channel_color(i)))
+        for i in (_wanted_channels(first, channels, wanted) if wanted else range(count))
     ]
 
 
+def _channel_names(layer: str, channels: Sequence[Channel], is_prefix: bool) -> list[str]:
+    """Return the names of the channels' layers: the channels' own, if all have one and they differ, else their numbers."""
+    names = [clean_name(channel.name) if channel.name else "" for channel in channels]
+    if not all(names) or len(set(names)) < len(names):
+        return [f"{layer}__channel{i}" for i in range(len(channels))]
+    return [f"{layer}__{name}" for name in names] if is_prefix else names
+
+
+def _wanted_channels(file: ImageFile, channels: Sequence[Channel], wanted: Sequence[str]) -> list[int]:
+    names = {channel.name: i for i, channel in reversed(list(enumerate(channels))) if channel.name}
+    found = []
+    for each in wanted:
+        number = names.get(each, int(each) if each.isdecimal() else len(channels))
+        if number >= len(channels):
+            shown = ", ".join(list(names)[::-1][:20])
+            raise UsageError(
+                f"there is no channel {one_line(each, 60)!r}",
+                where=file.path,
+                expected=f"numbers from 0 to {len(channels) - 1}{f' or names ({shown})' if names else ''}",
+                fix="choose other --channels",
+            )
+        found.append(number)
+    return list(dict.fromkeys(found))
+
+
 def channel_color(index: int) -> tuple[int, int, int]:
-    """Return the colour that a viewer should show a channel in: red, green, blue, then hues far from each other."""
+    """Return the display colour of a channel: red, green, blue, then hues far from each other."""
     if index < 3:
         return ((255, 0, 0), (0, 255, 0), (0, 0, 255))[index]
     red, green, blue = colorsys.hsv_to_rgb((index - 3) * GOLDEN % 1, 0.85, 1)
@@ -59,52 +82,25 @@ def channel_color(index: int) -> tuple[int, int, int]:
 
 
 def check_category(stack: ImageStack, category: str) -> None:
-    """Refuse a category that the user asked for where the data can not have it.
+    """Check that the data of a stack allow the category that the user asked for.
 
     Raises:
         UsageError: there is no such category.
         InputRefused: the dtype or the number of channels does not allow it.
     """
     if category not in DTYPES:
-        raise UsageError(f"category {category!r} is not valid: expected {COLOR} or {SEGMENTATION}")
-    found = stack.files[0].dtype
+        raise UsageError(f"category {category!r} is not valid", expected=f"{COLOR} or {SEGMENTATION}")
+    found = stack.dtype.name
     if found not in DTYPES[category]:
         allowed = ", ".join(DTYPES[category])
         other = SEGMENTATION if category == COLOR else COLOR
         raise InputRefused(
-            f"{stack.files[0].path}: found {found}, expected {allowed} for a {category} layer; use category {other} or convert the images"
+            where=stack.files[0].path,
+            found=found,
+            expected=f"{allowed} for a {category} layer",
+            fix=f"use category {other} or convert the images",
         )
-    if category == SEGMENTATION and len(stack.channels) > 1:
-        raise InputRefused(f"{stack.files[0].path}: found RGB, expected one channel of ids for a segmentation layer; use category {COLOR}")
-
-
-def _check_dtype(file: ImageFile) -> None:
-    allowed = dict.fromkeys(DTYPES[COLOR] + DTYPES[SEGMENTATION])
-    if file.dtype not in allowed:
-        mend = "convert the images to float32 or to integers" if file.dtype[0] in "fc" else "convert the images to uint8"
-        raise InputRefused(f"{file.path}: found {file.dtype}, which a dataset can not hold, expected {', '.join(allowed)}; {mend}")
-    if 0 in file.sizes:
-        raise InputRefused(f"{file.path}: the image is empty ({file.sizes.x}×{file.sizes.y} pixels); remove it")
-
-
-def _check_fits(file: ImageFile, first: ImageFile) -> None:
-    """Compare a slice with the first one of its layer."""
-    a, b = file.sizes, first.sizes
-    mend = ""
-    if (a.z, a.t) != (b.z, b.t):
-        found, expected = f"{a.z * a.t} planes", "one plane"
-        mend = "a folder of slices holds 2-D images only; move this file out, or convert it on its own"
-    elif (a.y, a.x) != (b.y, b.x):
-        found, expected = f"{a.x}×{a.y} pixels", f"{b.x}×{b.y}"
-        mend = "crop or pad the slices to one size, or sort them into a folder per size"
-    elif file.dtype != first.dtype:
-        found, expected = file.dtype, first.dtype
-        mend = "convert the slices to one data type"
-    elif a.c != b.c:
-        found, expected = f"{a.c} channels", str(b.c)
-        mend = "save all slices with the same channels"
-    elif file.is_rgb != first.is_rgb:
-        found, expected = ("RGB", "separate channels") if file.is_rgb else ("separate channels", "RGB")
-        mend = "save all slices with the same colour model"
-    if mend:
-        raise InputRefused(f"{file.path}: found {found}, expected {expected} like {first.path.name}; {mend}")
+    if category == SEGMENTATION and stack.sizes.c > 1:
+        raise InputRefused(
+            where=stack.files[0].path, found="RGB", expected="one channel of ids for a segmentation layer", fix=f"use category {COLOR}"
+        )

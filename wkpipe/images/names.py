@@ -1,4 +1,4 @@
-"""Layer names: which are allowed, and how a file's or folder's name becomes one."""
+"""Layer names: the names that are allowed, and the layer name that a file or folder gives."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ FALLBACK_NAME = "layer"
 
 
 def clean_name(text: str) -> str:
-    """Return a text without the characters that a layer name may not have (``x y/v.tif`` → ``xyv.tif``), never empty."""
+    """Return a text without the characters that a layer name must not have (``x y/v.tif`` → ``xyv.tif``), never empty."""
     return _FORBIDDEN.sub("", text).lstrip(".") or FALLBACK_NAME
 
 
 def check_name(name: str) -> str:
-    """Return a layer name that a user gave.
+    """Check a layer name that a user gave, and return it.
 
     Raises:
         UsageError: it is empty, too long, starts with a dot, is the name of a file of the dataset, or has characters
@@ -26,16 +26,16 @@ def check_name(name: str) -> str:
     """
     if not name or name != clean_name(name):
         shown = one_line(name, 80)
-        raise UsageError(f"layer name {shown!r} is not allowed: use ASCII letters, digits, _ $ @ - and dots (not in front)")
+        raise UsageError(f"layer name {shown!r} is not allowed", fix="use ASCII letters, digits, _ $ @ - and dots (not first)")
     try:
         check_new_layer_name(name)
     except InputRefused as error:
-        raise UsageError(str(error)) from None
+        raise UsageError.of(error) from None
     return name
 
 
 def check_names(names: Iterable[str], source: object) -> None:
-    """Check the names that the files and folders of a source give to its layers.
+    """Check the layer names that the files and folders of a source give.
 
     Raises:
         InputRefused: one is too long or the name of a file of the dataset, or two differ only in case.
@@ -46,11 +46,12 @@ def check_names(names: Iterable[str], source: object) -> None:
             check_new_layer_name(name)
         check_kept_apart(found)
     except InputRefused as error:
-        raise InputRefused(f"{source}: {error} (names come from files and folders, --layer-name gives others)") from None
+        what = f"{error.what} (names come from files and folders, --layer-name gives others)"
+        raise error.within(source).but(what=what) from None
 
 
 def unique_names(names: Iterable[str]) -> list[str]:
-    """Return the names in order; a name that came before gets ``_2``, ``_3`` and so on, the first number that is free."""
+    """Return the names in order; a repeated name gets ``_2``, ``_3`` and so on, the first number that is free."""
     wanted = list(names)
     taken = set(wanted)
     seen: set[str] = set()

@@ -1,33 +1,67 @@
-"""What a format reader offers: the facts of one image file from its headers, and rows of its planes.
+"""The interface of a format reader: the facts of one image file from its headers, and boxes of its voxels.
 
-A new format is one new module that defines ``READER`` (an `ImageReader`), and its name in `MODULES`.
+A new format needs one module with an `ImageReader`, and one line in `wkpipe.images.registry` or an entry point.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import importlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
-
-import numpy as np
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from wkpipe.errors import UnreadableInput
+from wkpipe.images import archives
+from wkpipe.images.accounting import Account
+from wkpipe.images.source import AxisSizes, Channel, Voxels
 
-Voxels: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+GRAY, INVERTED, RGB, PALETTE = "gray", "gray in which 0 is white", "RGB", "indices into a palette"
+"""What the values of an image mean."""
 
-MODULES = ("tiff", "pillow_image")
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """What the user says about the pages and the values of image files; a reader uses what concerns it.
+
+    series: the number or name of the series of a file to convert, or ``all``. sparse: ``fill`` reads strips and tiles that a file
+    leaves out as fill, ``fail`` refuses them. is_labels: True if the stored ids are wanted, not the colours that they are shown in.
+    """
+
+    series: str | None = None
+    sparse: str = "fill"
+    is_labels: bool = False
 
 
-class AxisSizes(NamedTuple):
-    """How many positions a file has along every axis; 1 where it does not have the axis."""
+class FilePart(NamedTuple):
+    """Another file that has planes of the same image."""
+
+    path: Path
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file says about itself, besides its voxels: it is needed to plan, and not stored.
+
+    series: the name of the series. voxel_size: x, y, z in `unit`; None for an axis of which the file says nothing. channels: their
+    names, colours and display ranges. palette: the colours (RGB) of the stored indices. notes: what the user should know.
+    """
+
+    series: str = ""
+    voxel_size: tuple[float | None, float | None, float | None] = (None, None, None)
+    unit: str = ""
+    channels: tuple[Channel, ...] = ()
+    palette: bytes = b""
+    notes: tuple[str, ...] = ()
+
+
+class Corner(NamedTuple):
+    """The first position of a box of a file's voxels."""
 
     t: int
-    c: int
     z: int
     y: int
     x: int
@@ -35,12 +69,14 @@ class AxisSizes(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageFile:
-    """What the headers of one image file say.
+    """The facts in the headers of one image file.
 
-    `dtype` is the numpy name of a voxel's type as it is delivered, always little-endian (so without a byte order). `is_rgb` tells
-    that the three channels are red, green and blue of one image. `whole_planes` tells that reading some rows costs decoding the
-    whole plane. `scratch_bytes` is the most memory that a read needs beyond its result. `layout` is the reader's own note on where
-    the planes lie, plain JSON, so that a later read need not inspect again.
+    `dtype` is the numpy name of the type of the voxels that are read, always little-endian (so without a byte order). `is_rgb` is True
+    if the three channels are red, green and blue of one image. `block` is the number of rows and columns that are decoded at once.
+    `scratch_bytes` is the most memory that a read needs beside its result, and `plane_bytes` the memory that is kept for each plane
+    that was read. `layout` is the reader's own description of where the planes are, as plain JSON, so that a later read need not
+    inspect the file again. `account` is the account of the file's pages, if the reader makes one: all of them, whatever is used.
+    `meaning` is what the values mean (``gray``, …): files of one layer have the same. `parts` are other files with planes of the image.
     """
 
     path: Path
@@ -50,84 +86,57 @@ class ImageFile:
     sizes: AxisSizes
     dtype: str
     is_rgb: bool
-    whole_planes: bool
+    block: tuple[int, int]
     scratch_bytes: int
+    plane_bytes: int = 0
     layout: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    account: Account | None = field(default=None, compare=False)
+    meaning: str = GRAY
+    parts: tuple[FilePart, ...] = ()
+    about: About = field(default=About(), compare=False)
 
 
 class ImageReader(Protocol):
-    """One image format. Stateless: the same object serves all threads."""
+    """A reader of one image format. It has no state: all threads use the same object."""
 
     name: str
-    extensions: tuple[str, ...]
 
-    def accepts(self, path: Path, is_dir: bool) -> bool:
-        """Tell from the name alone (for a directory: from what lies in it) whether this reader is in charge."""
-        ...
-
-    def inspect(self, path: Path) -> ImageFile:
-        """Return the facts of a file from its headers, having checked that the file is whole; voxels are not decoded.
+    def inspect(self, path: Path, how: ReadOptions) -> Sequence[ImageFile]:
+        """Check that a file is complete and return the facts in its headers, for each series to convert; voxels are not decoded.
 
         Raises:
-            UnreadableInput: missing, truncated, or not what the name says.
-            InputRefused: whole, but of a kind that can not be converted.
+            UnreadableInput: the file is missing, truncated, or not what its name says.
+            InputRefused: the file is complete, but of a kind that cannot be converted.
         """
         ...
 
-    def read_into(self, out: Voxels, file: ImageFile, t: int, z0: int, y0: int, channels: Sequence[int]) -> None:
-        """Fill `out`, axes (z, y, x, c), from time `t`, planes from `z0` on, rows from `y0` on, and the given channels.
+    def read_into(self, out: Voxels, file: ImageFile, corner: Corner, channels: Sequence[int]) -> None:
+        """Fill `out`, axes (z, y, x, c), with the given channels of a file, starting at `corner`.
 
         Raises:
-            UnreadableInput: the file changed since it was inspected, or its data can not be decoded.
+            UnreadableInput: the file changed since it was inspected, or its data cannot be decoded.
         """
         ...
-
-
-@functools.cache
-def readers() -> tuple[ImageReader, ...]:
-    """Return all format readers, in the order in which they are asked."""
-    return tuple(importlib.import_module(f"wkpipe.images.{module}").READER for module in MODULES)
-
-
-def reader_named(name: str) -> ImageReader:
-    """Return the reader that made an `ImageFile`.
-
-    Raises:
-        KeyError: there is no such reader.
-    """
-    return {reader.name: reader for reader in readers()}[name]
-
-
-def reader_for(path: Path, is_dir: bool = False) -> ImageReader | None:
-    """Return the reader in charge of a path, or None where the format is not supported."""
-    return next((reader for reader in readers() if reader.accepts(path, is_dir)), None)
-
-
-def supported_extensions() -> tuple[str, ...]:
-    """Return the extensions of all readers, lower-case and without a dot."""
-    return tuple(extension for reader in readers() for extension in reader.extensions)
-
-
-def has_extension(path: Path, extensions: Sequence[str]) -> bool:
-    """Tell whether a file name ends in one of the extensions, upper or lower case."""
-    return path.suffix.lower().lstrip(".") in extensions
 
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[tuple[BinaryIO, os.stat_result]]:
-    """Open an input file for reading, with its size and time as of this very handle.
+    """Open an input file, or a member of an archive, for reading; provide its handle, and the status of that handle.
 
     Raises:
-        UnreadableInput: the file can not be opened, or is empty.
+        UnreadableInput: the file cannot be opened, or is empty.
     """
     with contextlib.ExitStack() as stack:
+        if (inside := archives.split(path)) is not None:
+            yield stack.enter_context(archives.opened_member(*inside))
+            return
         try:
             handle = stack.enter_context(path.open("rb"))
         except OSError as error:
-            raise UnreadableInput(f"{path}: can not be opened: {error.strerror}; check that it exists and may be read") from None
+            raise UnreadableInput(f"cannot be opened: {error.strerror}", where=path, fix="check that it exists and may be read") from None
         stat = os.fstat(handle.fileno())
         if stat.st_size == 0:
-            raise UnreadableInput(f"{path}: the file is empty (0 bytes); replace or remove it")
+            raise UnreadableInput("the file is empty (0 bytes)", where=path, fix="replace or remove it")
         yield handle, stat
 
 
@@ -136,10 +145,23 @@ def reopened(file: ImageFile) -> Iterator[BinaryIO]:
     """Open a file that was inspected earlier.
 
     Raises:
+        UnreadableInput: see `reopened_part`.
+    """
+    with reopened_part(FilePart(file.path, file.size, file.mtime_ns)) as handle:
+        yield handle
+
+
+@contextlib.contextmanager
+def reopened_part(part: FilePart) -> Iterator[BinaryIO]:
+    """Open one of the files of an image that was inspected earlier.
+
+    Raises:
         UnreadableInput: it is gone, or is not the file that was inspected: its size or time of change differs.
     """
-    with opened(file.path) as (handle, stat):
-        if (stat.st_size, stat.st_mtime_ns) != (file.size, file.mtime_ns):
-            found, expected = f"{stat.st_size} bytes, mtime {stat.st_mtime_ns}", f"{file.size} bytes, mtime {file.mtime_ns}"
-            raise UnreadableInput(f"{file.path}: changed while it was converted: found {found}, planned with {expected}; start again")
+    with opened(part.path) as (handle, stat):
+        if (stat.st_size, stat.st_mtime_ns) != (part.size, part.mtime_ns):
+            found, expected = f"{stat.st_size} bytes, mtime {stat.st_mtime_ns}", f"{part.size} bytes, mtime {part.mtime_ns}"
+            raise UnreadableInput(
+                "changed while it was converted", where=part.path, found=found, expected=f"{expected} as planned", fix="start again"
+            )
         yield handle

@@ -1,4 +1,4 @@
-"""AxisOrder: at which index of an array the axes c, x, y, z lie; and the axes beyond these."""
+"""AxisOrder: the indices of the axes c, x, y, z in an array; and the additional axes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NAMES: Final = ("c", "x", "y", "z")
 
 @dataclass(frozen=True)
 class AxisOrder:
-    """The indices of x, y, z and, where the arrays have it, c; `extra` keeps unknown keys.
+    """The indices of x, y, z and, if the arrays have it, c; `extra` keeps unknown keys.
 
     >>> AxisOrder.from_axes(("t", "c", "x", "y", "z"))
     AxisOrder(x=2, y=3, z=4, c=1)
@@ -29,20 +29,20 @@ class AxisOrder:
 
     @classmethod
     def from_axes(cls, axes: Sequence[str]) -> AxisOrder:
-        """Return the order for arrays with these axes, which must hold x, y and z.
+        """Return the order of arrays with these axes, which must include x, y and z.
 
         Raises:
-            ValueError: x, y or z is not there.
+            ValueError: x, y or z is missing.
         """
         names = list(axes)
         return cls(names.index("x"), names.index("y"), names.index("z"), names.index("c") if "c" in names else None)
 
     @classmethod
     def from_json(cls, node: JsonNode) -> AxisOrder:
-        """Read ``{"c": 0, "x": 1, "y": 2, "z": 3}``, where c may be missing.
+        """Read ``{"c": 0, "x": 1, "y": 2, "z": 3}``; c may be missing.
 
         Raises:
-            MetadataError: an index is missing, is no index, or is given twice.
+            MetadataError: an index is missing, invalid, or given twice.
         """
         x, y, z = (node.child(name).integer(0, _MAX_AXES - 1) for name in "xyz")
         channel = node.get("c")
@@ -75,7 +75,7 @@ class AdditionalAxis:
         """Read ``{"name": "t", "bounds": [0, 3], "index": 0}``.
 
         Raises:
-            MetadataError: a key is missing, or its value can not be.
+            MetadataError: a key is missing, or its value is invalid.
         """
         name = node.child("name").text()
         if not name or name in _NAMES:
@@ -94,7 +94,7 @@ def additional_axes_from_json(node: JsonNode | None) -> tuple[AdditionalAxis, ..
     """Read the list of additional axes; a missing one is empty.
 
     Raises:
-        MetadataError: see `AdditionalAxis.from_json`; also a name that is given twice.
+        MetadataError: see `AdditionalAxis.from_json`; or a name is given twice.
     """
     axes: list[AdditionalAxis] = []
     for item in node.items() if node is not None else []:
@@ -106,10 +106,10 @@ def additional_axes_from_json(node: JsonNode | None) -> tuple[AdditionalAxis, ..
 
 
 def complete_axis_order(given: AxisOrder | None, additional: Sequence[AdditionalAxis], num_channels: int) -> AxisOrder:
-    """Return the axis order of a layer's arrays, which old files leave out in whole or in part.
+    """Return the axis order of a layer's arrays; old files give none or only a part of it.
 
-    Nothing given: c, x, y, z take the indices that the additional axes leave, c only where it is needed or there are
-    no additional axes. ``{"x": 1, "y": 2, "z": 3}`` without additional axes is c, x, y, z.
+    If none is given, c, x, y, z take the indices that the additional axes leave; c gets one only if it is needed or there
+    are no additional axes. ``{"x": 1, "y": 2, "z": 3}`` without additional axes means c, x, y, z.
     """
     if given is None:
         taken = {axis.index for axis in additional}
@@ -126,15 +126,17 @@ def array_axes(order: AxisOrder, additional: Sequence[AdditionalAxis]) -> tuple[
     """Return the names of an array's axes in array order.
 
     Raises:
-        MetadataError: two axes claim the same index, or none claims one in between.
+        MetadataError: two axes have the same index, or an index has no axis.
     """
     by_index = order.indices()
     for axis in additional:
         if axis.index in by_index:
             both = f"{by_index[axis.index]} and {axis.name}"
-            raise MetadataError(f"additionalAxes: found axes {both} at the same index {axis.index}, expected different ones")
+            raise MetadataError(where="additionalAxes", found=f"axes {both} at the same index {axis.index}", expected="different ones")
         by_index[axis.index] = axis.name
     for index in range(len(by_index)):
         if index not in by_index:
-            raise MetadataError(f"additionalAxes: found axes at the indices {sorted(by_index)}, expected one at index {index} too")
+            raise MetadataError(
+                where="additionalAxes", found=f"axes at the indices {sorted(by_index)}", expected=f"one at index {index} too"
+            )
     return tuple(by_index[index] for index in range(len(by_index)))

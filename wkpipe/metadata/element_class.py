@@ -1,4 +1,4 @@
-"""elementClass: how datasource-properties.json names the type of all channels of a voxel together."""
+"""elementClass: the name in datasource-properties.json for the type of all channels of a voxel together."""
 
 from __future__ import annotations
 
@@ -9,14 +9,30 @@ from typing import Final
 import numpy as np
 from numpy.typing import DTypeLike
 
-from wkpipe.errors import InputRefused
+from wkpipe.errors import InputRefused, UnknownCategory
 
 
 class LayerCategory(enum.StrEnum):
-    """What a layer holds: intensities to look at, or ids of segments."""
+    """What a layer holds: intensities or segment ids.
+
+    Members are strings, so a name can be used in place of a member. COLOR_TYPE and SEGMENTATION_TYPE are other names.
+
+    Raises
+    ------
+    ValueError
+        there is no category of that name.
+
+    Examples
+    --------
+    >>> from wkpipe import LayerCategory
+    >>> LayerCategory("segmentation"), LayerCategory.COLOR == "color"
+    (<LayerCategory.SEGMENTATION: 'segmentation'>, True)
+    """
 
     COLOR = "color"
     SEGMENTATION = "segmentation"
+    COLOR_TYPE = "color"
+    SEGMENTATION_TYPE = "segmentation"
 
 
 _READ: Final = ("uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64")
@@ -38,11 +54,11 @@ def element_class(dtype: DTypeLike, num_channels: int) -> str:
     ('uint24', 'float')
 
     Raises:
-        InputRefused: no layer can have such voxels.
+        InputRefused: a layer cannot have such voxels.
     """
     name = dtype_name(dtype)
     if num_channels < 1:
-        raise InputRefused(f"a layer has at least one channel, not {num_channels}")
+        raise InputRefused(found=f"{num_channels} channels", expected="at least one")
     kind = name.rstrip("0123456789")
     combined = f"{kind}{int(name[len(kind) :]) * num_channels}"
     return _SPECIAL.get(combined, combined)
@@ -55,11 +71,11 @@ def dtype_per_channel(name: str, num_channels: int) -> np.dtype[np.generic]:
     'uint8'
 
     Raises:
-        InputRefused: there is no such elementClass, or it does not divide into that many channels.
+        InputRefused: there is no such elementClass, or it cannot be divided into this number of channels.
     """
     match = _NAME.fullmatch(_SPECIAL_READ.get(name, name))
     if match is None:
-        raise InputRefused(f"elementClass {name!r} is not known; expected a name like uint8, uint24, int32, float or double")
+        raise InputRefused(f"elementClass {name!r} is not known", expected="a name like uint8, uint24, int32, float or double")
     bits = int(match[2])
     channel = f"{match[1]}{bits // num_channels}" if num_channels > 0 and bits % num_channels == 0 else ""
     if channel not in _READ:
@@ -68,22 +84,22 @@ def dtype_per_channel(name: str, num_channels: int) -> np.dtype[np.generic]:
 
 
 def default_num_channels(name: str) -> int:
-    """Return the number of channels where a file does not tell: 1, but 3 for ``uint24``, which is always RGB."""
+    """Return the number of channels if a file does not name it: 1, but 3 for ``uint24``, which is always RGB."""
     return 3 if name == "uint24" else 1
 
 
 def dtype_name(dtype: DTypeLike) -> str:
-    """Return the name of a voxel type, such as ``uint16``, whatever its byte order.
+    """Return the name of a voxel type without its byte order, such as ``uint16``.
 
     Raises:
-        InputRefused: no layer can have such voxels (bool, complex, float16, objects, …).
+        InputRefused: a layer cannot have such voxels (bool, complex, float16, objects, …).
     """
     try:
         name = np.dtype(dtype).name
     except (TypeError, ValueError):
         name = str(dtype)
     if name not in _READ:
-        raise InputRefused(f"data type {name} is not possible in a layer; expected one of {', '.join(_READ)}")
+        raise InputRefused(f"data type {name} is not possible in a layer", expected=f"one of {', '.join(_READ)}")
     return name
 
 
@@ -91,26 +107,26 @@ def check_creatable(category: LayerCategory | str, dtype: DTypeLike) -> None:
     """Check that a new layer of `category` may have channels of `dtype`.
 
     Raises:
-        InputRefused: it may not; lists the possible types.
+        InputRefused: it may not; names the possible types.
     """
     allowed = CREATABLE_DTYPES[layer_category(category)]
     name = dtype_name(dtype)
     if name not in allowed:
-        raise InputRefused(f"a new {category} layer can not have the data type {name}; expected one of {', '.join(allowed)}")
+        raise InputRefused(f"a new {category} layer cannot have the data type {name}", expected=f"one of {', '.join(allowed)}")
 
 
 def layer_category(category: str) -> LayerCategory:
     """Return the category of that name.
 
     Raises:
-        InputRefused: there is no such category.
+        UnknownCategory: there is no such category.
     """
     try:
         return LayerCategory(category)
     except ValueError:
-        raise InputRefused(f"layer category {category!r} is not known; expected color or segmentation") from None
+        raise UnknownCategory(f"layer category {category!r} is not known", expected="color or segmentation") from None
 
 
 def is_shown_by_viewer(dtype: DTypeLike, num_channels: int) -> bool:
-    """Tell whether WEBKNOSSOS displays all channels: one channel of any type, or three of uint8."""
+    """True if WEBKNOSSOS displays all channels: one channel of any type, or three of uint8."""
     return num_channels == 1 or (num_channels == 3 and np.dtype(dtype) == np.uint8)

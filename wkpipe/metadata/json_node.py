@@ -1,4 +1,4 @@
-"""JsonNode: a value of a JSON file that knows where it stands, so that every complaint names the file and the key."""
+"""JsonNode: a value of a JSON file that knows its place, so that every error names the file and the key."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 from typing import Any, Final
 
 from wkpipe.errors import DamagedShard, MetadataError, UnreadableInput
-from wkpipe.formats.open_files import Damage, read_whole
+from wkpipe.storage.stored_object import StoredObject
 
 MAX_COORDINATE: Final = 2**53 - 1  # the largest integer that every JSON reader keeps exactly
 MAX_BYTES: Final = 256 << 20
-"""Larger files are not read: no dataset has so many layers and mags."""
+"""The largest file that is read; no dataset has layers and mags enough for more."""
 _MAX_DEPTH: Final = 100
 _SHOWN: Final = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class _Missing:
-    """Stands for the value of a key that is not there."""
+    """The value of a missing key."""
 
 
 _MISSING: Final = _Missing()
@@ -30,8 +30,8 @@ _MISSING: Final = _Missing()
 class JsonNode:
     """A JSON value with its file and its key path, such as ``dataLayers[0].boundingBox.width``.
 
-    The typed accessors return the plain value or raise `MetadataError` in one line: file, key path, what was found
-    and what was expected. A key that is not there is a node too: its accessors say that it is missing.
+    The typed accessors return the plain value or raise `MetadataError` with the file, the key path, what was found and
+    what was expected. A missing key is a node too: its accessors raise that it is missing.
     """
 
     __slots__ = ("file", "key_path", "value")
@@ -43,68 +43,68 @@ class JsonNode:
 
     @classmethod
     def parse(cls, data: bytes, file: Path | str) -> JsonNode:
-        """Parse the content of a JSON file; a byte order mark is fine.
+        """Parse the content of a JSON file; a byte order mark is allowed.
 
         Raises:
-            MetadataError: not UTF-8, not JSON, or nested absurdly deep.
+            MetadataError: not UTF-8, not JSON, or nested too deeply.
         """
         name = str(file).replace("\n", "\\n")
         try:
             value = json.loads(data.decode("utf-8-sig"))
         except UnicodeDecodeError as error:
-            raise MetadataError(f"{name}: expected JSON in UTF-8, found a byte that is not UTF-8 at offset {error.start}") from None
+            found = f"a byte that is not UTF-8 at offset {error.start}"
+            raise MetadataError(where=name, found=found, expected="JSON in UTF-8") from None
         except json.JSONDecodeError as error:
-            raise MetadataError(f"{name}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+            raise MetadataError(f"not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}", where=name) from None
         except RecursionError:
-            raise MetadataError(f"{name}: not valid JSON: nested too deeply") from None
+            raise MetadataError("not valid JSON: nested too deeply", where=name) from None
         except ValueError:  # Python refuses to convert integers of thousands of digits
-            raise MetadataError(f"{name}: not valid JSON: a number with thousands of digits") from None
+            raise MetadataError("not valid JSON: a number with thousands of digits", where=name) from None
         if _deeper_than(value, _MAX_DEPTH):
-            raise MetadataError(f"{name}: nested deeper than {_MAX_DEPTH} levels")
+            raise MetadataError(f"nested deeper than {_MAX_DEPTH} levels", where=name)
         return cls(value, name)
 
     @classmethod
-    def read(cls, file: Path) -> JsonNode | None:
-        """Parse a JSON file; None where there is none.
+    def read(cls, file: StoredObject) -> JsonNode | None:
+        """Parse a stored JSON file; None if there is none.
 
         Raises:
-            UnreadableInput: it can not be read, is no regular file, or is absurdly large.
+            UnreadableInput: it cannot be read, is not a regular file, or is too large.
             MetadataError: see `parse`.
         """
         try:
-            data = read_whole(str(file), MAX_BYTES)
-        except (Damage, DamagedShard) as error:
-            if isinstance(error.__cause__, OSError):  # of the disk, which says all there is to say
-                raise UnreadableInput(str(error)) from None
-            reason = str(error).removeprefix(f"{file}: ").partition(";")[0]
-            raise UnreadableInput(f"{file}: can not be read: {reason}; restore it from a copy") from None
-        return None if data is None else cls.parse(data, file)
+            data = file.content(MAX_BYTES)
+        except DamagedShard as error:
+            if isinstance(error.__cause__, OSError):  # the disk's error says everything
+                raise UnreadableInput.of(error) from None
+            raise UnreadableInput(f"cannot be read: {error.problem}", where=file.path, fix="restore it from a copy") from None
+        return None if data is None else cls.parse(data, file.path)
 
-    # -- complaints ---------------------------------------------------------------------------------------------
+    # -- errors -------------------------------------------------------------------------------------------------
 
     def error(self, expected: str) -> MetadataError:
-        """Return the complaint that something else was expected here."""
+        """Return the error that this value is not what is expected here."""
         where = self.key_path or "the top level"
         if self.value is _MISSING:
-            return MetadataError(f"{self.file}: {where} is missing, expected {expected}")
-        return MetadataError(f"{self.file}: {where}: found {_shown(self.value)}, expected {expected}")
+            return MetadataError(f"{where} is missing", where=self.file, expected=expected)
+        return MetadataError(where=f"{self.file}: {where}", found=_shown(self.value), expected=expected)
 
     # -- structure ----------------------------------------------------------------------------------------------
 
     def child(self, key: str) -> JsonNode:
-        """Return the value of a key, which may turn out to be missing."""
+        """Return the value of a key; it may be missing."""
         if not isinstance(self.value, dict):
             raise self.error("an object {…}")
         step = f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{_shown(key)}]"
         return JsonNode(self.value.get(key, _MISSING), self.file, (self.key_path + step).removeprefix("."))
 
     def get(self, key: str) -> JsonNode | None:
-        """Return the value of an optional key; None where it is missing or null."""
+        """Return the value of an optional key; None if it is missing or null."""
         node = self.child(key)
         return None if node.value is _MISSING or node.value is None else node
 
     def items(self, length: int | None = None) -> list[JsonNode]:
-        """Return the elements of a list, of which there must be `length` if given."""
+        """Return the elements of a list, which must have `length` of them if given."""
         if not isinstance(self.value, list) or (length is not None and len(self.value) != length):
             raise self.error("a list […]" if length is None else f"a list of {length}")
         return [JsonNode(item, self.file, f"{self.key_path}[{i}]") for i, item in enumerate(self.value)]
@@ -116,10 +116,10 @@ class JsonNode:
         return {key: self.child(key) for key in self.value}
 
     def unknown(self, known: Collection[str], nested: Mapping[str, Collection[str]] | None = None) -> dict[str, Any]:
-        """Return what an object holds beyond the known keys, so that it can be written back.
+        """Return the unknown keys and values of an object, so that they can be written back.
 
-        `nested` gives the known keys of objects in this object that have no class of their own; what these hold
-        beyond is returned below their key.
+        `nested` gives the known keys of inner objects that have no class of their own; their unknown keys are returned
+        below the key of the inner object.
         """
         if not isinstance(self.value, dict):
             return {}
@@ -151,8 +151,14 @@ class JsonNode:
             raise self.error(f"an integer from {low} to {high}")
         return value
 
+    def exact_integer(self, low: int, high: int = MAX_COORDINATE) -> int:
+        """Return an integer that is written as one: 24.0 would change a hash of the JSON."""
+        if type(self.value) is not int:
+            raise self.error("an integer")
+        return self.integer(low, high)
+
     def number(self) -> int | float:
-        """Return a finite number as it stands."""
+        """Return a finite number, as an integer or a float."""
         value = self.value
         if isinstance(value, bool) or not isinstance(value, int | float) or not _is_finite(value):
             raise self.error("a finite number")
@@ -164,7 +170,7 @@ class JsonNode:
 
 
 def merged(known: Mapping[str, Any], unknown: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an object with the known keys first, then the unknown ones; inverse of `JsonNode.unknown`."""
+    """Return an object with the known keys first, then the unknown ones; the inverse of `JsonNode.unknown`."""
     result = dict(known)
     for key, value in unknown.items():
         if key not in result:
@@ -190,7 +196,7 @@ def _deeper_than(value: Any, depth: int) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """Describe a JSON value in a few characters, all printable ASCII."""
+    """Describe a JSON value in a few printable ASCII characters."""
     if isinstance(value, dict):
         return "an object" if value else "an empty object"
     if isinstance(value, list):

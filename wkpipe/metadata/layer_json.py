@@ -1,4 +1,4 @@
-"""Reading and writing of the entry of a layer, in the present form and in the older ones."""
+"""Read and write the entry of a layer; old forms of it are read too."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from typing import Any, Final
 from wkpipe.errors import InputRefused, MetadataError
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import BoundingBox
-from wkpipe.metadata.attachments import Attachments
+from wkpipe.metadata.attachments import AttachmentsProperties
 from wkpipe.metadata.axis_order import AxisOrder, additional_axes_from_json
 from wkpipe.metadata.element_class import LayerCategory, default_num_channels, dtype_per_channel
 from wkpipe.metadata.json_node import MAX_COORDINATE, JsonNode, merged
 from wkpipe.metadata.layer_names import check_layer_name
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
+from wkpipe.metadata.segment_ids import HIGHEST_ID, LOWEST_ID
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 
 _KEYS: Final = frozenset(
@@ -34,7 +35,7 @@ def layer_from_json(node: JsonNode) -> LayerProperties:
     """Read an entry of ``dataLayers``.
 
     Raises:
-        MetadataError: a key is missing, its value can not be, or values contradict each other.
+        MetadataError: a key is missing, its value is invalid, or values contradict each other.
     """
     category = _enum(node.child("category"), LayerCategory)
     box = node.child("boundingBox")
@@ -72,19 +73,19 @@ def layer_from_json(node: JsonNode) -> LayerProperties:
     if is_segmentation:
         values["largest_segment_id"] = _largest_segment_id(node.get("largestSegmentId"))
         values["mappings"] = () if mappings is None else tuple(item.text() for item in mappings.items())
-        values["attachments"] = Attachments.from_json(node.get("attachments"))
+        values["attachments"] = AttachmentsProperties.from_json(node.get("attachments"))
     try:
         return LayerProperties(**values)
     except MetadataError as error:
-        raise MetadataError(f"{node.file}: {node.key_path}.{error}") from None
+        raise error.but(where=f"{node.file}: {node.key_path}.{error.where}") from None
 
 
 def layer_to_json(layer: LayerProperties) -> dict[str, Any]:
-    """Return the entry to write, in the present form."""
+    """Return the entry of a layer in the present form."""
     topleft, size = layer.box.topleft, layer.box.size
     box: dict[str, Any] = {"topLeft": topleft.to_list(), "width": size.x, "height": size.y, "depth": size.z}
     if not layer.mags:
-        # Nothing else would remember how the arrays of mags to come are laid out.
+        # A layer without mags has no other place for the axis order of its future arrays.
         box["axisOrder"] = layer.order.to_json()
         if layer.channel_index:
             box["channelIndex"] = layer.channel_index
@@ -170,19 +171,18 @@ def _transformations(node: JsonNode | None) -> tuple[dict[str, Any], ...] | None
 def _largest_segment_id(node: JsonNode | None) -> int | None:
     if node is None:
         return None
-    low, high = -(2**63), 2**64 - 1
     if not isinstance(node.value, dict):
-        return node.integer(low, high)
+        return node.integer(LOWEST_ID, HIGHEST_ID)
     if node.child("customJsonEncoding").text() != "bigint":
         raise node.child("customJsonEncoding").error('"bigint"')
     value = node.child("value")
-    if not _DECIMAL.fullmatch(value.text()) or not low <= int(value.text()) <= high:
-        raise value.error(f"a decimal integer from {low} to {high}")
+    if not _DECIMAL.fullmatch(value.text()) or not LOWEST_ID <= int(value.text()) <= HIGHEST_ID:
+        raise value.error(f"a decimal integer from {LOWEST_ID} to {HIGHEST_ID}")
     return int(value.text())
 
 
 def _bigint(value: int, leftover: Any) -> Any:
-    # JavaScript would round larger numbers, so they are written as a text in an envelope.
+    # JavaScript would round larger numbers, so they are written as a string in an object.
     if abs(value) <= MAX_COORDINATE and not leftover:
         return value
     return merged({"customJsonEncoding": "bigint", "value": str(value)}, leftover if isinstance(leftover, dict) else {})

@@ -1,7 +1,7 @@
-"""Layer names: which can exist, and which new layers may have.
+"""Layer names: those that can exist, and those that new layers may have.
 
-A layer's name is the name of its directory. Datasets of other tools are read whatever their layers are called, as long
-as the name can be one of a directory. New names are stricter: every file system and every tool must keep them apart.
+A layer's name is the name of its directory. In datasets of other tools, every name that a directory can have is read.
+The rules for new names are stricter: every file system and every tool must keep them apart.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from typing import Final
 from wkpipe.errors import InputRefused, one_line
 
 LONGEST_NAME: Final = 255
-"""In bytes: what file systems allow. Derived names, as of tasks and temporary files, are cut or hashed."""
+"""In bytes, the limit of file systems. Names made from it, as of tasks and temporary files, are cut or hashed."""
 
 RESERVED_NAMES: Final = frozenset({"datasource-properties.json", "zarr.json", ".zgroup", ".zattrs", ".zarray", ".zmetadata", ".wkpipe"})
-"""Files and directories of a dataset, of which a layer's directory must not take the place."""
+"""The files and directories of a dataset; a layer's directory must not have one of these names."""
 
 _NEW_NAME = re.compile(r"[A-Za-z0-9_$@-][A-Za-z0-9_$@.-]*")
 
 
 def check_layer_name(name: str) -> None:
-    """Check the name of a layer that exists already: it must be the name of a directory in the dataset's.
+    """Check the name of a layer that exists already: it must be possible as the name of a directory.
 
     Raises:
         InputRefused: empty, longer than 255 bytes, with a "/" or an unprintable character, or starting with a dot.
@@ -36,13 +36,13 @@ def check_layer_name(name: str) -> None:
 
 
 def check_new_layer_name(name: str) -> None:
-    """Check the name of a layer that is to be made.
+    """Check the name of a new layer.
 
     >>> check_new_layer_name("em_data")
 
     Raises:
-        InputRefused: empty, too long, a leading dot, the name of a file of the dataset, or other characters than ASCII
-            letters, digits and ``_ $ @ - .``.
+        InputRefused: it is empty, too long, starts with a dot, is the name of a file of the dataset, or has other characters
+            than ASCII letters, digits and ``_ $ @ - .``.
     """
     if not _NEW_NAME.fullmatch(name):
         raise InputRefused(
@@ -52,19 +52,19 @@ def check_new_layer_name(name: str) -> None:
 
 
 def check_free_name(name: str) -> None:
-    """Check that a new layer's directory takes no other file's place, and that it can be made.
+    """Check that a new layer's directory can be created, and does not have the name of another file.
 
     Raises:
-        InputRefused: too long, or the name of a file of the dataset.
+        InputRefused: it is too long, or the name of a file of the dataset.
     """
     if len(name.encode()) > LONGEST_NAME:
-        raise InputRefused(f"layer name {one_line(name, 80)!r} has {len(name.encode())} bytes; at most {LONGEST_NAME} are possible")
+        raise InputRefused(f"layer name {one_line(name, 80)!r} has {len(name.encode())} bytes", expected=f"at most {LONGEST_NAME}")
     if _folded(name) in RESERVED_NAMES:
-        raise InputRefused(f"layer name {name!r} is the name of a file of the dataset; choose another one")
+        raise InputRefused(f"layer name {name!r} is the name of a file of the dataset", fix="choose another one")
 
 
 def alike(name: str, others: Iterable[str]) -> str | None:
-    """Return the first of other names that some file systems do not keep apart from a name; None if there is none.
+    """Return the first of `others` that some file systems do not keep apart from `name`; None if there is none.
 
     >>> alike("EM", ["labels", "em"])
     'em'
@@ -73,17 +73,18 @@ def alike(name: str, others: Iterable[str]) -> str | None:
 
 
 def check_kept_apart(names: Iterable[str]) -> None:
-    """Check the names of all layers of a new dataset.
+    """Check that every file system keeps the names of all layers of a new dataset apart.
 
     Raises:
-        InputRefused: two differ only in case, or in how Unicode spells them.
+        InputRefused: two names differ only in case, or in their Unicode spelling.
     """
     seen: dict[str, str] = {}
     for name in names:
         if (other := seen.setdefault(_folded(name), name)) != name:
             raise InputRefused(
-                f"layers {one_line(other, 80)} and {one_line(name, 80)}: their names differ only in case or spelling, and some file "
-                "systems take them for one; rename one of them"
+                "their names differ only in case or spelling, and some file systems take them for one",
+                where=f"layers {one_line(other, 80)} and {one_line(name, 80)}",
+                fix="rename one of them",
             )
 
 

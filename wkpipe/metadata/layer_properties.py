@@ -1,4 +1,4 @@
-"""LayerProperties: the entry of one layer in datasource-properties.json."""
+"""LayerProperties: the entry of a layer in datasource-properties.json."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from wkpipe.errors import InputRefused, MagNotFound, MetadataError
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import SPATIAL_AXES, BoundingBox, Mag, MagLike, NDBoundingBox
-from wkpipe.metadata.attachments import Attachments
+from wkpipe.metadata.attachments import AttachmentsProperties
 from wkpipe.metadata.axis_order import (
     AdditionalAxis,
     AxisOrder,
@@ -19,21 +19,32 @@ from wkpipe.metadata.axis_order import (
     complete_axis_order,
 )
 from wkpipe.metadata.element_class import LayerCategory, element_class
+from wkpipe.metadata.json_node import MAX_COORDINATE
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 
 
 @dataclass(frozen=True)
 class LayerProperties:
-    """A layer as datasource-properties.json describes it. Instances do not change; use `dataclasses.replace`.
+    """A layer as datasource-properties.json describes it. Instances are immutable; use `dataclasses.replace`.
 
-    box: x, y, z in mag-1 voxels. dtype: of one channel. axis_order: where c, x, y, z lie in the arrays of all mags;
-    None takes the mags', or else the default c, x, y, z. channel_index: first channel, where the layer has no mags
-    that say so. coordinate_transformations: JSON objects as they are. extra: unknown keys; below ``boundingBox`` and
-    ``largestSegmentId`` those of these objects.
+    box: x, y, z in mag-1 voxels. dtype: of one channel. axis_order: the indices of c, x, y, z in the arrays of all mags;
+    None takes that of the mags, or the default c, x, y, z. channel_index: the first channel, if the layer has no mags
+    that give it. coordinate_transformations: JSON objects as they are. extra: unknown keys; below ``boundingBox`` and
+    ``largestSegmentId`` the unknown keys of these objects.
 
-    Raises:
-        MetadataError: values that contradict each other (mags twice, differing axis orders, indices twice, …).
+    Raises
+    ------
+    MetadataError
+        values contradict each other (a mag or an index twice, different axis orders, …).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from wkpipe import BoundingBox, DataFormat, LayerCategory, LayerProperties
+    >>> box = BoundingBox((0, 0, 0), (64, 64, 16))
+    >>> LayerProperties("em", LayerCategory.COLOR, box, DataFormat.ZARR3, np.dtype("uint8")).num_channels
+    1
     """
 
     name: str
@@ -50,7 +61,7 @@ class LayerProperties:
     coordinate_transformations: tuple[Mapping[str, Any], ...] | None = None
     largest_segment_id: int | None = None
     mappings: tuple[str, ...] = ()
-    attachments: Attachments = field(default_factory=Attachments)
+    attachments: AttachmentsProperties = field(default_factory=AttachmentsProperties)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,14 +75,14 @@ class LayerProperties:
         for i, mag in enumerate(self.mags):
             own = order if mag.axis_order is None else complete_axis_order(mag.axis_order, self.additional_axes, self.num_channels)
             if own != order:
-                raise MetadataError(f"mags[{i}].axisOrder: found {own}, expected that of the layer's first mag, {order}")
+                raise MetadataError(where=f"mags[{i}].axisOrder", found=own, expected=f"that of the layer's first mag, {order}")
             if any(mag.mag == other.mag for other in mags):
-                raise MetadataError(f"mags[{i}].mag: found mag {mag.mag} a second time, expected every mag once")
+                raise MetadataError(where=f"mags[{i}].mag", found=f"mag {mag.mag} a second time", expected="every mag once")
             filled = replace(own, extra={}) if mag.axis_order is None else own
             mags.append(mag if mag.axis_order == filled else replace(mag, axis_order=filled))
         object.__setattr__(self, "mags", tuple(mags))
         if self.num_channels > 1 and order.c is None:
-            raise MetadataError(f"axisOrder: found no axis c, expected one for {self.num_channels} channels")
+            raise MetadataError(where="axisOrder", found="no axis c", expected=f"one for {self.num_channels} channels")
         array_axes(order, self.additional_axes)
 
     @classmethod
@@ -86,7 +97,7 @@ class LayerProperties:
     ) -> LayerProperties:
         """Return a new layer without mags for `box`: its axes other than c, x, y, z become additional axes.
 
-        Without additional axes the arrays have the axes c, x, y, z; with some they have the axes of the box in its order.
+        Without additional axes, the arrays have the axes c, x, y, z; otherwise the axes of the box in its order.
         """
         layer = cls(name, LayerCategory(category), BoundingBox.empty(), DataFormat(data_format), dtype, num_channels)
         return layer.with_bounding_box(box)
@@ -105,9 +116,9 @@ class LayerProperties:
         return array_axes(self.order, self.additional_axes)
 
     def bounding_box(self) -> NDBoundingBox:
-        """Return the box in mag-1 voxels, in the normal form: c, x, y, z; or the array's axes if it has others.
+        """Return the box in mag-1 voxels in its normal form: c, x, y, z, or the array's axes if it has others.
 
-        c starts at 0 and is as long as the layer has channels.
+        The axis c starts at 0 and ends at the number of channels.
         """
         bounds = {axis: self.box.bounds(axis) for axis in SPATIAL_AXES} | {"c": (0, self.num_channels)}
         axes = self.axes if self.additional_axes else ("c", *SPATIAL_AXES)
@@ -115,20 +126,25 @@ class LayerProperties:
         return NDBoundingBox([bounds[axis][0] for axis in axes], [bounds[axis][1] - bounds[axis][0] for axis in axes], axes)
 
     def with_bounding_box(self, box: NDBoundingBox) -> LayerProperties:
-        """Return the layer with another box: x, y, z alone, with c, or with additional axes.
+        """Return the layer with another box, of x, y, z alone, with c, or with additional axes.
 
-        As long as the layer has no mags the box decides on the arrays' axes too; after that it must have the same
-        additional axes and number of channels.
+        If the layer has no mags, the box decides the axes of the arrays too; otherwise it must have the same additional
+        axes and number of channels.
 
-        Raises:
-            InputRefused: a negative corner, or other axes or channels than the layer's arrays have.
+        Raises
+        ------
+        InputRefused
+            it has a negative corner, is too large, or has other axes or channels than the layer's arrays.
         """
+        if max(box.bottomright) > MAX_COORDINATE:
+            found, expected = f"a box that ends at {tuple(box.bottomright)}", f"at most {MAX_COORDINATE} along each axis"
+            raise InputRefused(where=f"layer {self.name}", found=found, expected=expected)
         if any(value < 0 for value in box.topleft_xyz):
-            raise InputRefused(f"the box of layer {self.name} would start at {box.topleft_xyz}; it must not start below 0")
+            raise InputRefused(f"the box of layer {self.name} would start at {box.topleft_xyz}", expected="no value below 0")
         xyz = BoundingBox(box.topleft_xyz, box.size_xyz)
         channels = box.size_of("c", self.num_channels)
         if self.mags and channels != self.num_channels:
-            raise InputRefused(f"layer {self.name} has {self.num_channels} channel(s); a box with {channels} does not fit")
+            raise InputRefused(where=f"layer {self.name}", found=f"a box with {channels} channel(s)", expected=f"{self.num_channels}")
         others = [axis for axis in box.axes if axis not in ("c", *SPATIAL_AXES)]
         if not others and not self.additional_axes:
             return replace(self, box=xyz, num_channels=channels)
@@ -137,22 +153,37 @@ class LayerProperties:
             return replace(self, box=xyz, num_channels=channels, additional_axes=new_axes, axis_order=AxisOrder.from_axes(box.axes))
         if others and set(others) != {axis.name for axis in self.additional_axes}:
             mine = ",".join(self.axes)
-            raise InputRefused(f"layer {self.name} has arrays with the axes {mine}; a box with {','.join(box.axes)} does not fit")
+            raise InputRefused(
+                where=f"layer {self.name}", found=f"a box with the axes {','.join(box.axes)}", expected=f"{mine} as its arrays have"
+            )
         kept = tuple(replace(axis, bounds=box.bounds(axis.name)) if others else axis for axis in self.additional_axes)
         return replace(self, box=xyz, num_channels=channels, additional_axes=kept)
+
+    def reaching(self, box: NDBoundingBox) -> LayerProperties:
+        """Return the layer with a box that contains another one too; an empty layer without mags takes that box with its axes.
+
+        Raises
+        ------
+        InputRefused
+            see `with_bounding_box`.
+        """
+        is_vacant = not self.mags and self.box.is_empty()
+        return self.with_bounding_box(box if is_vacant else self.bounding_box().extended_by(box))
 
     # -- elements and mags --------------------------------------------------------------------------------------
 
     @property
     def element_class(self) -> str:
-        """The type of all channels of a voxel, as the file names it."""
+        """The type of all channels of a voxel, as a name in datasource-properties.json."""
         return element_class(self.dtype, self.num_channels)
 
     def mag(self, mag: MagLike) -> MagProperties:
         """Return the entry of a mag.
 
-        Raises:
-            MagNotFound: the layer has no such mag.
+        Raises
+        ------
+        MagNotFound
+            the layer has no such mag.
         """
         wanted = Mag(mag)
         for entry in self.mags:
@@ -162,9 +193,9 @@ class LayerProperties:
         raise MagNotFound(f"The mag {wanted} is not a mag of this layer ({self.name} has {there})")
 
     def with_mag(self, entry: MagProperties) -> LayerProperties:
-        """Return the layer with an entry added at the end, or in place of that of the same mag.
+        """Return the layer with a mag added at the end, or in place of the entry of the same mag.
 
-        A channel index that the layer kept while it had no mags goes over to the entry.
+        A channel index that the layer kept while it had no mags moves to the entry.
         """
         if not self.mags and self.channel_index and not entry.channel_index:
             entry = replace(entry, channel_index=self.channel_index)
@@ -175,8 +206,10 @@ class LayerProperties:
     def without_mag(self, mag: MagLike) -> LayerProperties:
         """Return the layer without a mag.
 
-        Raises:
-            MagNotFound: the layer has no such mag.
+        Raises
+        ------
+        MagNotFound
+            the layer has no such mag.
         """
         gone = self.mag(mag)
         return replace(self, mags=tuple(entry for entry in self.mags if entry.mag != gone.mag), channel_index=gone.channel_index)

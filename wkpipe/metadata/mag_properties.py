@@ -1,4 +1,4 @@
-"""MagProperties: the entry of one mag of a layer."""
+"""MagProperties: the entry of a mag in datasource-properties.json."""
 
 from __future__ import annotations
 
@@ -20,11 +20,17 @@ _LONGEST_NAME: Final = 255
 
 @dataclass(frozen=True)
 class MagProperties:
-    """A mag as datasource-properties.json names it.
+    """A mag as datasource-properties.json describes it.
 
-    path: text as in the file (relative to the dataset, absolute, or a URL); None in old files: the layer's directory
-    holds it under the mag's short or long name. cube_length: edge of a WKW file in voxels. axis_order: None = the
-    layer's. channel_index: the first channel in the array. extra: unknown keys, kept as they are.
+    path: as in the file (relative to the dataset, absolute, or a URL); None in old files: then the mag is in the layer's
+    directory under its short or long name. cube_length: edge of a WKW file in voxels. axis_order: None = the layer's.
+    channel_index: the first channel in the array. extra: unknown keys, kept as they are.
+
+    Examples
+    --------
+    >>> from wkpipe import Mag, MagViewProperties
+    >>> MagViewProperties(Mag(2), "./em/2").channel_index
+    0
     """
 
     mag: Mag
@@ -43,8 +49,10 @@ class MagProperties:
     def from_json(cls, node: JsonNode) -> MagProperties:
         """Read an entry of ``mags``.
 
-        Raises:
-            MetadataError: a key is missing, or its value can not be.
+        Raises
+        ------
+        MetadataError
+            a key is missing, or its value is invalid.
         """
         path, cube_length = node.get("path"), node.get("cubeLength")
         axis_order, channel_index = node.get("axisOrder"), node.get("channelIndex")
@@ -59,10 +67,12 @@ class MagProperties:
 
     @classmethod
     def from_old_json(cls, node: JsonNode) -> MagProperties:
-        """Read an entry of ``wkwResolutions``, as files of before 2022 have it.
+        """Read an entry of ``wkwResolutions``, as in files from before 2022.
 
-        Raises:
-            MetadataError: a key is missing, or its value can not be.
+        Raises
+        ------
+        MetadataError
+            a key is missing, or its value is invalid.
         """
         cube_length = node.get("cubeLength")
         return cls(
@@ -87,7 +97,7 @@ class MagProperties:
 
 def _path(node: JsonNode) -> str:
     text = node.text()
-    is_printable = bool(text) and text.isprintable()  # surrogates, which no path holds, are not printable
+    is_printable = bool(text) and text.isprintable()  # surrogates, which are in no path, are not printable
     if not is_printable or len(text.encode()) > _LONGEST_PATH or max(len(part.encode()) for part in text.split("/")) > _LONGEST_NAME:
         raise node.error(f"a path or URL of 1 to {_LONGEST_PATH} printable bytes, at most {_LONGEST_NAME} between two slashes")
     return text
@@ -97,7 +107,7 @@ def mag_from_json(node: JsonNode) -> Mag:
     """Read a mag: ``[2, 2, 1]``, ``2``, or ``"2-2-1"``.
 
     Raises:
-        MetadataError: anything else, or a component that is not a power of two up to 2^30.
+        MetadataError: it is anything else, or a component is not a power of two up to 2^30.
     """
     expected = "a mag such as [2, 2, 1], every component a power of two"
     try:

@@ -1,39 +1,38 @@
-"""The group files of Zarr and OME-NGFF: they let other tools open a dataset and its layers as multiscale images.
+"""Group files of Zarr and OME-NGFF, which let other tools open a dataset and its layers as multiscale images.
 
-OME-NGFF wants the axes t, c, z, y, x; layers have c, x, y, z on disk, and that is what is written: the viewer and the
-reference package rely on it. Neither is a translation given, although the voxels of coarser mags lie half a voxel
-further in.
+OME-NGFF wants the axes t, c, z, y, x. Layers have c, x, y, z on disk, and this order is written: the viewer and the
+reference package rely on it. No translation is written either, although the voxels of coarser mags are shifted by half
+a voxel.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
-from wkpipe.errors import WkpipeError
+from wkpipe.errors import DamagedShard, WkpipeError
 from wkpipe.formats.array_json import MAX_METADATA_BYTES
 from wkpipe.formats.base import DataFormat
-from wkpipe.formats.open_files import Damage, read_whole
 from wkpipe.geometry import SPATIAL_AXES, Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.units import VoxelSize
-from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.place import Place
+from wkpipe.storage.stored_object import StoredObject, put_in_order
 
 _AXIS_TYPES: Final = {"c": {"type": "channel"}, "t": {"type": "time"}} | {
     axis: {"type": "space", "unit": "nanometer"} for axis in SPATIAL_AXES
 }
 _GROUP3: Final[dict[str, Any]] = {"zarr_format": 3, "node_type": "group"}
-_GROUP2: Final[dict[str, Any]] = {"zarr_format": 2}  # an integer: zarr-python refuses the text that some tools write
+_GROUP2: Final[dict[str, Any]] = {"zarr_format": 2}  # an integer: zarr-python refuses the string that some tools write
 
 
 def group_files(properties: DatasetProperties) -> dict[str, bytes]:
-    """Return the group files of a dataset and all its Zarr layers: content by path relative to the dataset.
+    """Return the group files of a dataset and all its Zarr layers, by path relative to the dataset.
 
-    Every mag is taken to lie in its layer's directory; see `refresh_group_files` for what is really there.
+    Every mag is assumed to be in its layer's directory; `refresh_group_files` looks at the directories.
     """
     files = {path: encoded(content) for path, content in dataset_groups(properties).items()}
     for layer in properties.layers:
@@ -43,7 +42,7 @@ def group_files(properties: DatasetProperties) -> dict[str, bytes]:
 
 
 def dataset_groups(properties: DatasetProperties) -> dict[str, dict[str, Any]]:
-    """Return the group files of the dataset's directory: JSON objects by file name."""
+    """Return the group files of the dataset's directory, as JSON objects by file name."""
     formats = {layer.data_format for layer in properties.layers}
     files: dict[str, dict[str, Any]] = {}
     if DataFormat.ZARR3 in formats:
@@ -54,7 +53,7 @@ def dataset_groups(properties: DatasetProperties) -> dict[str, dict[str, Any]]:
 
 
 def layer_groups(layer: LayerProperties, voxel_size: VoxelSize, mags: Mapping[str, Mag]) -> dict[str, dict[str, Any]]:
-    """Return the group files of a layer's directory: JSON objects by file name; `mags` is by directory name."""
+    """Return the group files of a layer's directory, as JSON objects by file name; `mags` is by directory name."""
     multiscales = _multiscales(layer.axes, voxel_size.nm, mags)
     if layer.data_format is DataFormat.ZARR3:
         attributes = {"attributes": {"ome": {"version": "0.5", "multiscales": [multiscales]}}} if mags else {}
@@ -77,12 +76,12 @@ def _multiscales(axes: Sequence[str], voxel_nm: tuple[float, float, float], mags
 
 
 def mag_directory(layer: LayerProperties, entry: MagProperties) -> str:
-    """Return the name that a mag's directory has in its layer's directory, if it lies there."""
+    """Return the name of a mag's directory, on the assumption that it is in its layer's directory."""
     return inner_directory(layer, entry) or str(entry.mag)
 
 
 def inner_directory(layer: LayerProperties, entry: MagProperties) -> str | None:
-    """Return the name of a mag's directory if its path is plainly ``./<layer>/<name>``, else None."""
+    """Return the name of a mag's directory if its path is ``./<layer>/<name>``; otherwise None."""
     parts = (entry.path or "").removeprefix("./").split("/")
     return parts[1] if len(parts) == 2 and parts[0] == layer.name and parts[1] not in ("", ".", "..") else None
 
@@ -95,77 +94,71 @@ def encoded(content: Mapping[str, Any]) -> bytes:
 # -- writing --------------------------------------------------------------------------------------------------------
 
 
-def refresh_group_files(root: Path, properties: DatasetProperties, scratch: Scratch) -> list[Path]:
-    """Bring the group files of a dataset's directory up to date and return those that were written.
+def refresh_group_files(place: Place, properties: DatasetProperties) -> list[str]:
+    """Bring the group files of a dataset up to date and return the keys of those that were written.
 
-    Layers without a directory, or with one that lies outside of the dataset, are left alone; so is a directory that
-    is an array itself. Keys and attributes that an existing file has beyond ours stay. Only files whose content
-    differs are written.
+    Layers without a directory, or with one outside the dataset, are left alone; so is a directory that is an array
+    itself. Additional keys and attributes in an existing file stay. A file is written only if its content changes.
 
     Raises:
         NotWritable: the dataset is read-only, or the disk is full.
     """
-    written = []
-    for path, content in outdated_group_files(root, properties):
-        replace_file(path, encoded(content), scratch)
-        written.append(path)
-    return written
+    outdated = {key: encoded(content) for key, content in outdated_group_files(place, properties)}
+    put_in_order([{StoredObject(place, key): content for key, content in outdated.items()}])
+    return [*outdated]
 
 
-def outdated_group_files(root: Path, properties: DatasetProperties) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the group files that are missing or do not say what the properties say, with what they should; see `refresh_group_files`."""
-    yield from _outdated(root, dataset_groups(properties))
+def outdated_group_files(place: Place, properties: DatasetProperties) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield key and right content of the group files that are missing or differ from the properties; see `refresh_group_files`."""
+    yield from _outdated(place, "", dataset_groups(properties))
     for layer in properties.layers:
-        directory = root / layer.name
-        if layer.data_format in (DataFormat.ZARR, DataFormat.ZARR3) and _lies_in(directory, root):
-            mags = {name: entry.mag for entry in layer.mags if (name := _directory_on_disk(directory, layer, entry))}
-            yield from _outdated(directory, layer_groups(layer, properties.voxel_size, mags))
+        if layer.data_format in (DataFormat.ZARR, DataFormat.ZARR3) and place.is_directory(layer.name) and place.is_inside(layer.name):
+            mags = {name: entry.mag for entry in layer.mags if (name := _stored_directory(place, layer, entry))}
+            yield from _outdated(place, f"{layer.name}/", layer_groups(layer, properties.voxel_size, mags))
 
 
-def _lies_in(directory: Path, root: Path) -> bool:
-    return directory.is_dir() and directory.resolve().parent == root.resolve()
-
-
-def _directory_on_disk(directory: Path, layer: LayerProperties, entry: MagProperties) -> str | None:
-    """Return a mag's directory name; a mag that lies elsewhere has one only where a link of its name leads there."""
+def _stored_directory(place: Place, layer: LayerProperties, entry: MagProperties) -> str | None:
+    """Return a mag's directory name; a mag elsewhere has one only if a link of its name leads to it."""
     if (name := inner_directory(layer, entry)) is not None:
         return name
     for name in (str(entry.mag), entry.mag.to_long_str()):
-        if (directory / name).is_dir():
+        if place.is_directory(f"{layer.name}/{name}"):
             return name
     return None
 
 
-def _outdated(directory: Path, groups: Mapping[str, dict[str, Any]]) -> Iterator[tuple[Path, dict[str, Any]]]:
-    if _is_array(directory):
+def _outdated(place: Place, prefix: str, groups: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    if _is_array(place, prefix):
         return
     for name, content in groups.items():
-        path = directory / name
-        if path.is_dir():  # a layer of that name, which another tool made
+        key = f"{prefix}{name}"
+        try:
+            place.facts(key)
+        except DamagedShard:  # a layer of that name, made by another tool
             continue
-        old = _read_object(path)
+        old = _read_object(place, key)
         new = _overlaid(old, content)
         if new != old or not _same_types(new, old):
-            # A copy of all metadata below, kept by some tools, does not know of the new mags.
+            # Some tools keep a copy of all metadata below, which lacks the new mags.
             new.pop("consolidated_metadata", None)
-            yield path, new
+            yield key, new
 
 
-def _is_array(directory: Path) -> bool:
-    return (directory / ".zarray").exists() or _read_object(directory / "zarr.json").get("node_type") == "array"
+def _is_array(place: Place, prefix: str) -> bool:
+    return place.has(f"{prefix}.zarray") or _read_object(place, f"{prefix}zarr.json").get("node_type") == "array"
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file; empty where there is none, so that it is written anew."""
+def _read_object(place: Place, key: str) -> dict[str, Any]:
+    """Return the JSON object in a file; empty if there is none, so that it is written again."""
     try:
-        content = json.loads(read_whole(str(path), MAX_METADATA_BYTES) or b"")
-    except (Damage, WkpipeError, ValueError, RecursionError):
+        content = json.loads(place.content(key, MAX_METADATA_BYTES) or b"")
+    except (WkpipeError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _overlaid(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Return our content with what the old one has beyond it; of ``multiscales``, the first entry is ours."""
+    """Return the new content with the additional keys of the old one; only the first entry of ``multiscales`` is replaced."""
     result = dict(new)
     for key, value in old.items():
         if key not in new:
@@ -179,5 +172,5 @@ def _overlaid(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _same_types(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
-    # Python holds 2 == 2.0 == True for equal; zarr-python does not.
+    # To Python 2 == 2.0 == True; zarr-python keeps them apart.
     return type(new.get("zarr_format")) is type(old.get("zarr_format"))

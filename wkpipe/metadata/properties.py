@@ -8,13 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from wkpipe.errors import AlreadyExists, LayerNotFound, UnreadableInput, UsageError
+from wkpipe.errors import AlreadyExists, LayerNotFound, UnknownVersion, UnreadableInput, UsageError
 from wkpipe.metadata.json_node import JsonNode, merged
 from wkpipe.metadata.layer_json import layer_from_json, layer_to_json
 from wkpipe.metadata.layer_names import alike
 from wkpipe.metadata.layer_properties import LayerProperties
-from wkpipe.metadata.units import VoxelSize, unit_list
+from wkpipe.metadata.length_unit import unit_list
+from wkpipe.metadata.units import VoxelSize
 from wkpipe.metadata.view_configuration import DatasetViewConfiguration
+from wkpipe.storage.stored_object import StoredObject
 
 PROPERTIES_FILE_NAME: Final = "datasource-properties.json"
 VERSION: Final = 1
@@ -23,9 +25,15 @@ _KEYS: Final = ("id", "scale", "dataLayers", "version", "defaultViewConfiguratio
 
 @dataclass(frozen=True)
 class DatasetProperties:
-    """A dataset as its datasource-properties.json describes it. Instances do not change; use `dataclasses.replace`.
+    """A dataset as its datasource-properties.json describes it. Instances are immutable; use `dataclasses.replace`.
 
-    extra: unknown keys, kept as they are; below ``id`` and ``scale`` those of these objects.
+    extra: unknown keys, kept as they are; below ``id`` and ``scale`` the unknown keys of these objects.
+
+    Examples
+    --------
+    >>> from wkpipe import DatasetProperties, VoxelSize
+    >>> DatasetProperties("brain", VoxelSize((4, 4, 40))).layers
+    ()
     """
 
     name: str
@@ -42,10 +50,12 @@ class DatasetProperties:
 
     @classmethod
     def from_bytes(cls, data: bytes, file: Path | str = PROPERTIES_FILE_NAME) -> DatasetProperties:
-        """Read the content of a file; `file` is named in complaints.
+        """Read the content of a file; errors name `file`.
 
-        Raises:
-            MetadataError: broken in any way; one line with file, key path, what was found and what was expected.
+        Raises
+        ------
+        MetadataError
+            it is broken; names the file, the key path, what was found and what was expected.
         """
         return cls.from_json(JsonNode.parse(data, file))
 
@@ -53,12 +63,14 @@ class DatasetProperties:
     def from_json(cls, node: JsonNode) -> DatasetProperties:
         """Read the top-level object.
 
-        Raises:
-            MetadataError: broken in any way.
+        Raises
+        ------
+        MetadataError
+            it is broken.
         """
         version = node.get("version")
         if version is not None and version.integer(0) != VERSION:
-            raise version.error(f"version {VERSION}, the only one that is supported")
+            raise UnknownVersion.of(version.error(f"version {VERSION}, the only one that is supported"))
         identity, view = node.child("id"), node.get("defaultViewConfiguration")
         team = identity.get("team")
         layers: list[LayerProperties] = []
@@ -77,7 +89,7 @@ class DatasetProperties:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the top-level object to write, in the present form."""
+        """Return the top-level object in the present form."""
         known: dict[str, Any] = {
             "id": {"name": self.name, "team": self.team},
             "scale": {"factor": list(self.voxel_size.factor), "unit": self.voxel_size.unit},
@@ -97,8 +109,10 @@ class DatasetProperties:
     def layer(self, name: str) -> LayerProperties:
         """Return the entry of a layer.
 
-        Raises:
-            LayerNotFound: the dataset has no such layer.
+        Raises
+        ------
+        LayerNotFound
+            the dataset has no such layer.
         """
         for layer in self.layers:
             if layer.name == name:
@@ -107,11 +121,11 @@ class DatasetProperties:
         raise LayerNotFound(f"The layer {name} is not a layer of this dataset (it has {there})")
 
     def has_layer(self, name: str) -> bool:
-        """Tell whether the dataset has a layer of that name."""
+        """True if the dataset has a layer of that name."""
         return any(layer.name == name for layer in self.layers)
 
     def with_layer(self, layer: LayerProperties) -> DatasetProperties:
-        """Return the dataset with a layer added at the end, or in place of that of the same name."""
+        """Return the dataset with a layer added at the end, or in place of the layer of the same name."""
         if self.has_layer(layer.name):
             return replace(self, layers=tuple(layer if old.name == layer.name else old for old in self.layers))
         return replace(self, layers=(*self.layers, layer))
@@ -119,23 +133,25 @@ class DatasetProperties:
     def with_new_layer(self, layer: LayerProperties) -> DatasetProperties:
         """Return the dataset with a layer added at the end.
 
-        Raises:
-            AlreadyExists: there is a layer of that name, or of one that some file systems take for the same.
+        Raises
+        ------
+        AlreadyExists
+            there is a layer of that name, or of a name that some file systems take for the same.
         """
         if self.has_layer(layer.name):
-            raise AlreadyExists(f"the dataset {self.name} already has a layer {layer.name}; choose another name or delete it first")
+            raise AlreadyExists(f"the dataset {self.name} already has a layer {layer.name}", fix="choose another name or delete it first")
         if (other := alike(layer.name, (known.name for known in self.layers))) is not None:
-            raise AlreadyExists(
-                f"the dataset {self.name} has a layer {other}, and some file systems do not keep the name {layer.name} apart from that; "
-                "choose another name"
-            )
+            what = f"the dataset {self.name} has a layer {other}, and some file systems take {layer.name} for the same name"
+            raise AlreadyExists(what, fix="choose another name")
         return self.with_layer(layer)
 
     def without_layer(self, name: str) -> DatasetProperties:
         """Return the dataset without a layer.
 
-        Raises:
-            LayerNotFound: the dataset has no such layer.
+        Raises
+        ------
+        LayerNotFound
+            the dataset has no such layer.
         """
         gone = self.layer(name)
         return replace(self, layers=tuple(layer for layer in self.layers if layer is not gone))
@@ -159,14 +175,14 @@ def _voxel_size(node: JsonNode) -> VoxelSize:
         raise factor.error("three positive numbers") from None
 
 
-def read_properties(file: Path) -> DatasetProperties:
+def read_properties(file: StoredObject) -> DatasetProperties:
     """Read a datasource-properties.json.
 
     Raises:
-        UnreadableInput: the file is not there, or can not be read.
-        MetadataError: broken in any way.
+        UnreadableInput: the file does not exist, or cannot be read.
+        MetadataError: it is broken.
     """
     node = JsonNode.read(file)
     if node is None:
-        raise UnreadableInput(f"{file}: file not found; a dataset is a directory with a {PROPERTIES_FILE_NAME}")
+        raise UnreadableInput("file not found", where=file.path, fix=f"a dataset is a directory with a {PROPERTIES_FILE_NAME}")
     return DatasetProperties.from_json(node)

@@ -1,63 +1,73 @@
-"""PropertiesFile: the datasource-properties.json of a dataset, changed by one process at a time."""
+"""PropertiesFile: the datasource-properties.json of a dataset, which one process at a time changes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
 
-from wkpipe.errors import AlreadyExists
-from wkpipe.metadata.ome import refresh_group_files
+from wkpipe.errors import AlreadyExists, DamagedShard, InputRefused, MetadataError, UnreadableInput
+from wkpipe.metadata.json_node import MAX_BYTES, JsonNode
+from wkpipe.metadata.ome import encoded, outdated_group_files
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, DatasetProperties, read_properties
-from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch, replace_file
 from wkpipe.storage.lock import MetadataLock
+from wkpipe.storage.place import Facts, Place
+from wkpipe.storage.stored_object import StoredObject, put_in_order
 
 Change: TypeAlias = Callable[[DatasetProperties], DatasetProperties | None]
 
 
-def properties_copy(state: Path) -> Path:
-    """Return where a state directory keeps the properties as wkpipe wrote them last."""
-    return state / "copies" / PROPERTIES_FILE_NAME
+COPY: Final = f"copies/{PROPERTIES_FILE_NAME}"
+"""The key, in the state, of the copy of the properties as wkpipe wrote them last."""
 
 
 class PropertiesFile:
-    """The properties of the dataset in `dataset_root`.
+    """The properties of the dataset in a place.
 
-    Readers need no lock: the file is replaced as a whole. Writers meet at the lock in ``<dataset>/.wkpipe/locks``, whatever
-    `state_dir` is (default ``<dataset>/.wkpipe``), which gets a copy of the properties. `timeout`: seconds to wait for the
-    lock. `scratch`: where temporary files go, on the dataset's file system.
+    Readers need no lock: the file is replaced as a whole. Writers use the lock in ``.wkpipe/locks`` of the dataset, wherever the
+    state is. The state gets a copy of the properties. `timeout`: seconds to wait for the lock.
     """
 
-    def __init__(self, dataset_root: Path, state_dir: Path | None = None, timeout: float = 30.0, scratch: Scratch | None = None) -> None:
-        self.root = dataset_root
-        self.path = dataset_root / PROPERTIES_FILE_NAME
-        self._state = state_dir or dataset_root / ".wkpipe"
+    def __init__(self, data: Place, state: Place, timeout: float = 30.0) -> None:
+        self.path = data.path(PROPERTIES_FILE_NAME)
+        self._place = data
+        self._locks = data.child(".wkpipe").child("locks")
+        self._state = state
         self._timeout = timeout
-        self._given_scratch = scratch
 
-    def exists(self) -> bool:
-        """Tell whether the file is there."""
-        return self.path.is_file()
+    def is_there(self) -> bool:
+        """True if the file exists."""
+        try:
+            return self._place.facts(PROPERTIES_FILE_NAME) is not None
+        except DamagedShard as error:
+            if error.__cause__ is not None:  # an error of the disk
+                raise
+            return False
+
+    def facts(self) -> Facts | None:
+        """Return the facts of the file, which change whenever it does; None if it does not exist or cannot be looked at."""
+        try:
+            return self._place.facts(PROPERTIES_FILE_NAME)
+        except (UnreadableInput, DamagedShard):
+            return None
 
     def read(self) -> DatasetProperties:
         """Return the properties as they are now.
 
         Raises:
-            UnreadableInput: the file is not there, or can not be read.
+            UnreadableInput: the file does not exist, or cannot be read.
             MetadataError: it is broken.
         """
-        return read_properties(self.path)
+        return read_properties(StoredObject(self._place, PROPERTIES_FILE_NAME))
 
     def update(self, function: Change) -> DatasetProperties:
-        """Read the properties under the lock, let `function` change them, save them, and return them.
+        """Change the properties with `function` under the lock, save them, and return them.
 
-        `function` returns the new properties, or None to leave them as they are. It must be quick and must not touch
-        this file. Nothing is written where the content stays the same; group files are brought up to date anyway.
+        `function` gets the present properties and returns new ones, or None to leave them as they are. It must be quick and
+        must not touch this file. If the content stays the same, only outdated group files are written.
 
         Raises:
             UnreadableInput, MetadataError: see `read`.
-            TryAgain: another process holds the lock for too long.
+            TryAgain: another process holds the lock longer than `timeout`.
             NotWritable: the dataset is read-only, or the disk is full.
         """
         with self._lock() as lock:
@@ -69,43 +79,62 @@ class PropertiesFile:
             return after
 
     def create(self, properties: DatasetProperties) -> DatasetProperties:
-        """Write the properties of a new dataset, making its directory where it is missing.
+        """Write the properties of a new dataset, and create its directory if it is missing.
 
         Raises:
-            AlreadyExists: the file is there already.
+            AlreadyExists: the file exists already.
             TryAgain, NotWritable: see `update`.
         """
         with self._lock() as lock:
-            # lexists: a dangling link is somebody's file too.
-            if self.path.exists() or self.path.is_symlink():
-                raise AlreadyExists(f"{self.path} exists already; open the dataset, or choose another directory")
+            if PROPERTIES_FILE_NAME in self._place.names():  # a dangling link counts as a file of the user
+                raise AlreadyExists(f"{self.path} exists already", fix="open the dataset, or choose another directory")
             self._save(properties, lock)
             return properties
 
     def create_or_update(self, properties: DatasetProperties, function: Change) -> DatasetProperties:
-        """Update the properties; where there are none yet, begin with the given ones.
+        """Update the properties; if there are none yet, begin with the given ones.
 
         Raises:
             see `update`.
         """
         with self._lock() as lock:
-            before = self.read() if self.exists() else properties
+            before = self.read() if self.is_there() else properties
             after = function(before) or before
             self._save(after, lock)
             return after
 
     def _lock(self) -> MetadataLock:
-        inside = self.root / ".wkpipe"
-        return MetadataLock(inside / "locks", self._given_scratch or Scratch(inside / "tmp"), self._timeout)
+        return MetadataLock(self._locks, self._timeout)
+
+    def check(self, properties: DatasetProperties) -> None:
+        """Refuse properties that could not be read again: `update` and `create` do it too, but what belongs to them may be written before.
+
+        Raises:
+            InputRefused: a value is not possible.
+        """
+        self._checked(properties)
+
+    def _checked(self, properties: DatasetProperties) -> bytes:
+        content = properties.to_bytes()
+        try:
+            DatasetProperties.from_json(JsonNode.parse(content, self.path))
+        except MetadataError as error:
+            raise InputRefused("this cannot be stored", where=error.where, found=error.found, expected=error.expected) from None
+        return content
 
     def _save(self, properties: DatasetProperties, lock: MetadataLock) -> None:
-        disk.make_directory(self.root)
-        scratch = self._given_scratch or Scratch(self.root / ".wkpipe" / "tmp")
-        content = properties.to_bytes()
-        # The properties come last: by them a run that comes after a crash sees whether there is something left to do.
-        refresh_group_files(self.root, properties, scratch)
-        if not self.exists() or self.path.read_bytes() != content:
-            # What a damaged file is restored from, see `wkpipe verify --repair`.
-            replace_file(properties_copy(self._state), content, Scratch(self._state / "tmp"))
-            lock.check()
-            replace_file(self.path, content, scratch)
+        content = self._checked(properties)
+        first = {StoredObject(self._place, key): encoded(values) for key, values in outdated_group_files(self._place, properties)}
+        is_changed = not self.is_there() or self._place.content(PROPERTIES_FILE_NAME, MAX_BYTES) != content
+        if is_changed:
+            # `wkpipe verify --repair` restores a damaged file from this copy.
+            first[StoredObject(self._state, COPY)] = content
+
+        def stages() -> Iterator[dict[StoredObject, bytes]]:
+            yield first
+            # The properties come last: after a crash, the next run sees from them whether something is left to do.
+            if is_changed:
+                lock.check()
+                yield {StoredObject(self._place, PROPERTIES_FILE_NAME): content}
+
+        put_in_order(stages())

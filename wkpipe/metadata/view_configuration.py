@@ -1,4 +1,4 @@
-"""View configurations: how WEBKNOSSOS shows a layer or a dataset at first."""
+"""View configurations: how WEBKNOSSOS shows a layer or a dataset when it is opened."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Configuration = TypeVar("Configuration", bound="LayerViewConfiguration | Dataset
 
 
 def _key(json_key: str, read: Callable[[JsonNode], Any]) -> Any:
-    """Declare an optional setting: its key in the file and how its value is read."""
+    """Declare an optional setting: its key in the file and the function that reads its value."""
     return field(default=None, metadata={"key": json_key, "read": read})
 
 
@@ -42,6 +42,16 @@ class LayerViewConfiguration:
 
     color: red, green, blue 0–255. alpha: opacity 0–100. intensity_range, min, max: values of voxels. mapping: an
     object with name and type. extra: keys that wkpipe does not know, kept as they are.
+
+    Examples
+    --------
+    >>> from wkpipe import Dataset, LayerViewConfiguration
+    >>> layer = Dataset("brain", voxel_size=(4, 4, 40)).add_layer("em", "color")
+    >>> layer.default_view_configuration = LayerViewConfiguration(color=(255, 0, 0), intensity_range=(10, 200))
+    >>> layer.default_view_configuration.color
+    (255, 0, 0)
+    >>> LayerViewConfiguration(alpha=50, intensity_range=(10, 200)).to_json()
+    {'alpha': 50, 'intensityRange': [10, 200]}
     """
 
     color: tuple[int | float, ...] | None = _key("color", _triple)
@@ -57,15 +67,17 @@ class LayerViewConfiguration:
 
     @classmethod
     def from_json(cls, node: JsonNode) -> LayerViewConfiguration:
-        """Read the object; null counts as unset, names in snake_case are read as their camelCase.
+        """Read the object; null means unset, and names in snake_case are read as camelCase.
 
-        Raises:
-            MetadataError: a value has the wrong type.
+        Raises
+        ------
+        MetadataError
+            a value has the wrong type.
         """
         return _from_json(cls, node)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object to write: camelCase, no nulls for known keys."""
+        """Return the object to write: in camelCase, without nulls for known keys."""
         return _to_json(self)
 
 
@@ -75,6 +87,14 @@ class DatasetViewConfiguration:
 
     position: x, y, z in mag-1 voxels. rotation: degrees around x, y, z. layers: by layer name. extra: keys that
     wkpipe does not know, kept as they are.
+
+    Examples
+    --------
+    >>> from wkpipe import Dataset, DatasetViewConfiguration
+    >>> dataset = Dataset("brain", voxel_size=(4, 4, 40))
+    >>> dataset.default_view_configuration = DatasetViewConfiguration(zoom=0.5, position=(256, 256, 32))
+    >>> dataset.default_view_configuration.position
+    (256, 256, 32)
     """
 
     four_bit: bool | None = _key("fourBit", JsonNode.boolean)
@@ -93,15 +113,17 @@ class DatasetViewConfiguration:
 
     @classmethod
     def from_json(cls, node: JsonNode) -> DatasetViewConfiguration:
-        """Read the object; null counts as unset, names in snake_case are read as their camelCase.
+        """Read the object; null means unset, and names in snake_case are read as camelCase.
 
-        Raises:
-            MetadataError: a value has the wrong type.
+        Raises
+        ------
+        MetadataError
+            a value has the wrong type.
         """
         return _from_json(cls, node)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the object to write: camelCase, no nulls for known keys."""
+        """Return the object to write: in camelCase, without nulls for known keys."""
         return _to_json(self)
 
 

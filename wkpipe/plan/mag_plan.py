@@ -1,141 +1,220 @@
-"""MagPlan: how every voxel of one mag of one layer comes about, and what units it consists of."""
+"""MagPlan: the units of one mag of one layer, and the Origin of its voxels."""
 
 from __future__ import annotations
 
+import abc
 import functools
 import hashlib
 import itertools
 import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from wkpipe.errors import InputRefused
 from wkpipe.formats import open_array
 from wkpipe.formats.base import ArraySpec, Position, StoredArray
 from wkpipe.geometry import Mag, Vec3Int
+from wkpipe.geometry.box import Box
 from wkpipe.geometry.grid import morton_order
-from wkpipe.images import ImageStack
-from wkpipe.plan.spec_json import spec_from_json, spec_to_json
-from wkpipe.sampling import InterpolationMode, halo
-from wkpipe.server.remote import RemoteDataset
+from wkpipe.metadata.json_node import JsonNode
+from wkpipe.plan.spec_json import spec_to_json
 from wkpipe.stored.axes import spatial, with_spatial
-from wkpipe.stored.channels import Channels, Others, others_of
+from wkpipe.stored.channels import Channels
 from wkpipe.stored.locations import Locations
 
-CONVERT = "convert"
-DOWNSAMPLE = "downsample"
-DOWNLOAD = "download"
+S = TypeVar("S")
 
-Corners = tuple[Vec3Int, Vec3Int]
 
-Source: TypeAlias = ArraySpec | ImageStack | RemoteDataset
-"""What a mag is made from: a finer mag's array, images, or a dataset on a server."""
+class Origin(abc.ABC, Generic[S]):
+    """Where the voxels of a mag come from; `S` is the type of its source: the layout of an array, images, or a server's dataset.
+
+    A subclass is a frozen dataclass in `wkpipe.plan.origins`. The step that makes its mags is a module of `wkpipe.steps`. No
+    other code asks what kind of origin a mag has.
+    """
+
+    kind: ClassVar[str]
+    """The name of the origin in recipes, and of the rule whose jobs make such mags."""
+
+    by_slice: ClassVar[bool] = False
+    """True if units are made slice by slice (z, then y, then x), as images are stored; else they are made in Morton order."""
+
+    names_source: ClassVar[bool] = False
+    """True if the recipe of a mag from outside names its source; else the dataset's conversion does."""
+
+    bytes_per_second: ClassVar[float] = 250e6
+    """Bytes of decoded source per second and thread (decode, kernel, encode together); only used to size tasks."""
+
+    @property
+    def source_mag(self) -> Mag | None:
+        """The mag of the same layer that this one is made from; None if the voxels come from outside of the dataset."""
+        return None
+
+    def parting(self, plan: MagPlan, source: S) -> Callable[[Position, Position], bool] | None:  # noqa: ARG002
+        """Return what is True if two tasks may make two units that follow each other; None if they always may."""
+        return None
+
+    def fits(self, mag: Mag) -> bool:  # noqa: ARG002 (those that read a mag use it)
+        """Return True if `mag` can have this origin."""
+        return True
+
+    def factors(self, mag: Mag) -> Vec3Int:  # noqa: ARG002 (those that read a mag use it)
+        """Return how many source voxels one voxel of `mag` spans along x, y, z; at least 1."""
+        return Vec3Int.ones()
+
+    def source_ranges(self, plan: MagPlan, unit: Position, source: S) -> list[range]:  # noqa: ARG002
+        """Return the units of `source_mag` that a unit is computed from: one range for each axis, which depends on this axis only."""
+        return []
+
+    @abc.abstractmethod
+    def inputs(self, plan: MagPlan, unit: Position, source: S, tokens: Mapping[Position, str]) -> str | None:
+        """Return the identity of what a unit is made from; None if a source unit has no token yet. `tokens` are those of `source_mag`."""
+
+    @abc.abstractmethod
+    def peak_bytes(self, plan: MagPlan, source: S, threads: int) -> int:
+        """Predict the peak memory of making units of a mag, without what every job takes."""
+
+    @property
+    @abc.abstractmethod
+    def text(self) -> str:
+        """The origin in a table: ``images`` or ``1-1-1 median``."""
+
+    @property
+    @abc.abstractmethod
+    def how(self) -> str:
+        """The origin as a participle: ``converted`` or ``downsampled from 1-1-1 by median``."""
+
+    @abc.abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """Return the keys of the origin in a recipe, besides ``kind``."""
+
+    def identity_json(self) -> dict[str, Any]:
+        """Return the same keys with the values that they had when the mag was made, whatever was renamed since."""
+        return self.to_json()
+
+    def renamed(self, dataset: str, old: str, new: str) -> Self:  # noqa: ARG002 (those that name a layer use it)
+        """Return the origin after the layer `old` of the dataset at the path `dataset` got the name `new`."""
+        return self
+
+    def as_recorded(self, recorded: Origin[Any]) -> Self:  # noqa: ARG002 (those that name a layer use it)
+        """Return the origin with what a recipe of the same mag says of earlier names."""
+        return self
+
+    @classmethod
+    @abc.abstractmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Return the origin that a recipe describes."""
+
+    @classmethod
+    def check_json(cls, recipe: JsonNode) -> None:
+        """Check the keys of the origin in a recipe.
+
+        Raises:
+            MetadataError: a key is missing, has another type, or belongs to another origin.
+        """
+        if "from_mag" in recipe.value:
+            raise recipe.child("from_mag").error(f"no mag because the kind is {cls.kind}")
+        if (source := recipe.get("source")) is not None:
+            source.members()
 
 
 @dataclass(frozen=True)
 class MagPlan:
-    """One mag to be made (or kept up to date). Boxes are (first, end) in x, y, z.
+    """One mag to make or to keep up to date: where its voxels come from, and how its array is laid out.
 
-    `box` is the region to be written, in voxels of `mag`. For a downsampled mag, `source_box` is the region of the
-    finer mag `from_mag` whose voxels are trusted, in voxels of `from_mag`; what lies outside is mirrored. `from_channel`
-    is the channel of the finer mag's array that the first channel of this one is made from. For a converted mag,
-    `source` describes how the images are laid out; for a downloaded one it names server and dataset.
+    `box` (first, end) is the region to be written, in voxels of `mag`. `made_as` is the name that the layer had when the mag was made;
+    None if it is the same.
     """
 
     layer: str
     mag: Mag
     spec: ArraySpec
-    box: Corners
-    kind: str
-    from_mag: Mag | None = None
-    source_box: Corners | None = None
-    interpolation: InterpolationMode | None = None
-    source: Mapping[str, Any] | None = None
-    from_channel: int = 0
+    box: Box
+    origin: Origin[Any]
+    made_as: str | None = None
+
+    @property
+    def first_name(self) -> str:
+        """The name of the layer when the mag was made: where its voxels come from, and its records, know it by this name."""
+        return self.made_as or self.layer
 
     @property
     def channels(self) -> Channels:
-        """The channels of this mag's array: all are the layer's."""
+        """The channels of this mag's array: all belong to the layer."""
         return Channels(0, self.spec.shape[self.spec.axes.index("c")] if "c" in self.spec.axes else 1)
-
-    @property
-    def source_channels(self) -> Channels:
-        """The channels of the finer mag's array that this one is made from."""
-        return Channels(self.from_channel, self.channels.count)
-
-    def source_others(self, unit: Position) -> Others:
-        """Return the place, along the axes other than x, y, z, of what a unit is computed from in the finer mag's array."""
-        return others_of(self.spec, unit, self.channels, self.source_channels)
 
     @property
     def factors(self) -> Vec3Int:
         """How many source voxels one voxel spans."""
-        return self.from_mag.factors_to(self.mag) if self.from_mag else Vec3Int.ones()
+        return self.origin.factors(self.mag)
+
+    @property
+    def source_mag(self) -> Mag | None:
+        """The mag of the same layer that this one is made from; None if the voxels come from outside of the dataset."""
+        return self.origin.source_mag
+
+    @property
+    def is_converted(self) -> bool:
+        """True if the voxels come from the source of the dataset's conversion or download."""
+        return self.source_mag is None and not self.origin.names_source
 
     @functools.cached_property
     def params(self) -> str:
-        """The hash of all that defines voxels and layout; the same hash and inputs mean the same bytes."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        """The hash of everything that defines voxels and layout; the same hash and inputs mean the same bytes.
+
+        The layer's name is in it, as it was when the mag was made: so the records of the mag outlive a new name.
+        """
+        values = {**self._own_json(self.first_name), **self.origin.identity_json()}
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     # -- units --------------------------------------------------------------------------------------------------
 
     def units(self) -> list[Position]:
-        """Return all units that the box touches, in the order in which they are worked on.
+        """Return all units that the box touches, in the order in which they are made.
 
-        Converted mags go slice by slice (z, then y, then x), as the images lie; downsampled ones in Morton order,
-        so that neighbours stay together and a run of units needs few units of the finer mag; downloaded ones likewise.
+        That order is slice by slice if the origin is stored so. Else it is Morton order: neighbours stay together, and a range
+        of units needs few units of the source mag.
         """
         first, grid = self._grid()
-        if not grid.is_positive():
+        if not grid.is_positive(strictly_positive=True):
             return []
         check_count(f"layer {self.layer}, mag {self.mag}", grid)
-        if self.kind == CONVERT:
+        if self.origin.by_slice:
             slices = itertools.product(*(range(low, low + n) for low, n in zip(reversed(first), reversed(grid), strict=True)))
             return units_at(self.spec, [(x, y, z) for z, y, x in slices])
         return units_at(self.spec, (morton_order(grid.to_tuple()) + first.to_tuple()).tolist())
 
     def unit_count(self) -> int:
-        """Return how many units the box touches, at once: it lists none."""
+        """Return how many units the box touches, without listing them."""
         _, grid = self._grid()
         others = (n for axis, n in zip(self.spec.axes, self.spec.unit_grid, strict=True) if axis not in "xyz")
-        return grid.prod() * math.prod(others) if grid.is_positive() else 0
+        return grid.prod() * math.prod(others) if grid.is_positive(strictly_positive=True) else 0
 
-    def _grid(self) -> Corners:
+    def _grid(self) -> tuple[Vec3Int, Vec3Int]:
         """Return the first unit that the box touches and how many there are, along x, y, z."""
         shape = spatial(self.spec, self.spec.unit_shape)
-        first = self.box[0] // shape
-        return first, self.box[1].ceildiv(shape) - first
+        first = self.box.first // shape
+        return first, self.box.end.ceildiv(shape) - first
 
-    def unit_box(self, unit: Position) -> Corners:
-        """Return the part of the box that lies in a unit, in voxels of this mag."""
+    def unit_box(self, unit: Position) -> Box:
+        """Return the part of the box that is inside a unit, in voxels of this mag."""
         shape = spatial(self.spec, self.spec.unit_shape)
         first = spatial(self.spec, unit) * shape
-        return first.pairmax(self.box[0]), (first + shape).pairmin(self.box[1])
+        return Box(first, first + shape).intersected_with(self.box)
 
-    def hull(self, first: Vec3Int, end: Vec3Int) -> Corners:
-        """Return the box of source voxels (in voxels of `from_mag`) that a target box (first, end) is computed from."""
-        assert self.source_box is not None
-        assert self.interpolation is not None
-        margin = halo(self.interpolation, self.factors)
-        first, end = first * self.factors - margin[0], end * self.factors + margin[1]
-        low, high = self.source_box
-        # Mirrored voxels lie as far inside the border as the wanted ones lie outside of it.
-        mirrored_end = (low * 2 - first).pairmin(high)
-        mirrored_first = (high * 2 - end).pairmax(low)
-        return first.pairmax(low).pairmin(mirrored_first.pairmax(low)), end.pairmin(high).pairmax(mirrored_end.pairmin(high))
-
-    def source_units(self, unit: Position, source: ArraySpec) -> list[Position]:
-        """Return the units of the finer mag's array that a unit is computed from."""
-        # Along every axis they depend on the unit's place along this axis alone: few places, of a million units maybe.
+    def source_units(self, unit: Position, source: Any) -> list[Position]:
+        """Return the units of the source mag's array (of the layout `source`) that a unit is computed from."""
+        if self.source_mag is None:
+            return []
+        # Along every axis they depend only on the unit's place along this axis: a million units have few such places.
         known = self._source_ranges.setdefault((source.axes, source.unit_shape), {})
         places = [(axis, unit[self.spec.axes.index(axis)]) for axis in source.axes]
         try:
             return list(itertools.product(*[known[place] for place in places]))
         except KeyError:
-            ranges = self._ranges_of_source(unit, source)
+            ranges = self.origin.source_ranges(self, unit, source)
             known.update(zip(places, ranges, strict=True))
             return list(itertools.product(*ranges))
 
@@ -143,59 +222,39 @@ class MagPlan:
     def _source_ranges(self) -> dict[tuple[tuple[str, ...], Position], dict[tuple[str, int], range]]:
         return {}
 
-    def _ranges_of_source(self, unit: Position, source: ArraySpec) -> list[range]:
-        first, end = self.hull(*self.unit_box(unit))
-        low, high = dict(zip("xyz", first, strict=True)), dict(zip("xyz", end, strict=True))
-        for axis, (start, size) in self.source_others(unit).items():
-            low[axis], high[axis] = start, start + size
-        return [range(low[axis] // size, -(-high[axis] // size)) for axis, size in zip(source.axes, source.unit_shape, strict=True)]
-
     # -- serialised ---------------------------------------------------------------------------------------------
 
+    def renamed(self, dataset: str, old: str, new: str) -> Self:
+        """Return the plan after the layer `old` of the dataset at the path `dataset`, which is the plan's, got the name `new`."""
+        plan = replace(self, origin=self.origin.renamed(dataset, old, new))
+        if self.layer != old:
+            return plan
+        return replace(plan, layer=new, made_as=None if self.first_name == new else self.first_name)
+
+    def as_recorded(self, recipe: MagPlan | None) -> Self:
+        """Return the plan with what the recipe of the same mag says of earlier names, which are part of its identity."""
+        if recipe is None:
+            return self
+        return replace(self, made_as=recipe.made_as, origin=self.origin.as_recorded(recipe.origin))
+
     def to_json(self) -> dict[str, Any]:
-        values: dict[str, Any] = {
-            "layer": self.layer,
+        made_as = {} if self.made_as is None else {"made_as": self.made_as}
+        return {**self._own_json(self.layer), **made_as, **self.origin.to_json()}
+
+    def _own_json(self, layer: str) -> dict[str, Any]:
+        return {
+            "layer": layer,
             "mag": self.mag.to_list(),
             "spec": spec_to_json(self.spec),
-            "box": [list(corner) for corner in self.box],
-            "kind": self.kind,
+            "box": self.box.to_json(),
+            "kind": self.origin.kind,
         }
-        if self.from_mag is not None and self.source_box is not None and self.interpolation is not None:
-            values |= {
-                "from_mag": self.from_mag.to_list(),
-                "source_box": [list(corner) for corner in self.source_box],
-                "interpolation": self.interpolation.value,
-            }
-        if self.from_channel:
-            values["from_channel"] = self.from_channel
-        if self.source is not None:
-            values["source"] = dict(self.source)
-        return values
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> MagPlan:
-        derived = "from_mag" in values
-        return cls(
-            layer=values["layer"],
-            mag=Mag(values["mag"]),
-            spec=spec_from_json(values["spec"]),
-            box=_corners(values["box"]),
-            kind=values["kind"],
-            from_mag=Mag(values["from_mag"]) if derived else None,
-            source_box=_corners(values["source_box"]) if derived else None,
-            interpolation=InterpolationMode(values["interpolation"]) if derived else None,
-            source=values.get("source"),
-            from_channel=values.get("from_channel", 0),
-        )
 
 
 def planned_array(plan: MagPlan, locations: Locations) -> StoredArray:
-    """Open the array of a mag that a plan makes; its metadata are there since the run began."""
-    return open_array(locations.array(plan.layer, plan.mag), plan.spec.data_format, plan.spec.axes, shape=plan.spec.shape)
-
-
-def _corners(values: Sequence[Sequence[int]]) -> Corners:
-    return Vec3Int(values[0]), Vec3Int(values[1])
+    """Open the array of a mag that a plan makes; its metadata exist since the start of the run."""
+    spec = plan.spec
+    return open_array(locations.array(plan.layer, plan.mag), spec.data_format, spec.axes, spec.shape, spec.compression)
 
 
 def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]], channels: Channels | None = None) -> list[Position]:
@@ -209,33 +268,21 @@ def units_at(spec: ArraySpec, cells: Sequence[Sequence[int]], channels: Channels
 
 
 MOST_UNITS = 1 << 22
-"""4 million storage shards, 4 PB of uint8 at the default size: each takes some µs and 0.4 kB to plan."""
+"""4 million storage shards, or 4 PB of uint8 at the default size: planning takes some µs and 0.4 kB for each."""
 
 
 def check_count(where: str, grid: Vec3Int) -> None:
     """Refuse a box that no real dataset has, before its units are listed.
 
     Raises:
-        InputRefused: more units than could ever be worked on.
+        InputRefused: the box has more than `MOST_UNITS` units.
     """
     if grid.prod() > MOST_UNITS:
         raise InputRefused(
-            f"{where}: its box spans {grid.prod():.3g} storage shards, at most {MOST_UNITS} are possible; check the layer's box"
+            f"its box spans {grid.prod():.3g} storage shards, at most {MOST_UNITS} are possible", where=where, fix="check the layer's box"
         )
 
 
 def identity_of(tokens: Sequence[str]) -> str:
-    """Return the identity of a unit's inputs from the tokens of what it is made from, in their order."""
+    """Return the identity of a unit's inputs: the tokens of what it is made from, hashed in their order."""
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()[:16]
-
-
-def download_identity(plan: MagPlan) -> str:
-    """Return the identity of what a mag is downloaded from. A server tells no more of it: it has no checksums and no versions."""
-    assert plan.source is not None
-    return identity_of([*(f"{key}={value}" for key, value in sorted(plan.source.items())), plan.layer, str(plan.mag)])
-
-
-def image_identity(plan: MagPlan, stack: ImageStack, unit: Position) -> str:
-    """Return the identity of the images that a converted unit is made from."""
-    first, end = plan.unit_box(unit)
-    return identity_of([stack.fingerprint(first.z, end.z)])

@@ -12,6 +12,7 @@ from wkpipe.formats.base import ArraySpec, Compression, DataFormat
 
 def spec_to_json(spec: ArraySpec) -> dict[str, Any]:
     """Return a spec as plain values."""
+    kind, level, named = spec.compression.kind, spec.compression.level, spec.compression.named
     return {
         "data_format": spec.data_format.value,
         "axes": list(spec.axes),
@@ -19,13 +20,13 @@ def spec_to_json(spec: ArraySpec) -> dict[str, Any]:
         "dtype": spec.dtype.name,
         "chunk_shape": list(spec.chunk_shape),
         "shard_shape": list(spec.shard_shape),
-        "compression": [spec.compression.kind, spec.compression.level],
+        "compression": [kind, level] if named is None else [kind, level, named],
         "fill_value": spec.fill_value,
     }
 
 
 def spec_from_json(values: Mapping[str, Any]) -> ArraySpec:
-    """Return the spec that `spec_to_json` described."""
+    """Return the spec whose plain values `spec_to_json` returned."""
     return ArraySpec(
         data_format=DataFormat(values["data_format"]),
         axes=tuple(values["axes"]),

@@ -1,24 +1,22 @@
-"""The plan as a table for people: what ``--dry-run`` prints."""
+"""The plan as a table for people, which ``--dry-run`` prints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from wkpipe.formats.base import Compression
-from wkpipe.plan.mag_plan import CONVERT, DOWNLOAD
+from wkpipe.plan.cost.resources import voxel_bytes
+from wkpipe.plan.cost.space import size_text
+from wkpipe.plan.cut.task import PROVE
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.reasons import reason_lines
-from wkpipe.plan.resources import voxel_bytes
-from wkpipe.plan.space import size_text
-from wkpipe.plan.task import PROVE
-
-ORIGINS = {CONVERT: "images", DOWNLOAD: "server"}
+from wkpipe.plan.state.reasons import reason_lines
 
 
 def plan_table(plan: Plan) -> str:
-    """Return a line per mag: layer, mag, shape in voxels, compression, shards to do of all and why, jobs, memory of a job, bytes decoded.
+    """Return the plan as a table with a line per mag; above it what of the source is used, below it the shards that are made again.
 
-    Below stand the storage shards that are to be made although they, or others in their place, were there before.
+    A line has layer, mag, shape in voxels, compression, how many of all shards are pending and why, jobs, memory of a job, and
+    bytes decoded. Shards made again are those that existed before, or that replace others.
     """
     rows: list[Sequence[str]] = [
         ("layer", "mag", "from", "shape", "dtype", "compression", "shards", "jobs", "memory/job", "decoded", "reason")
@@ -27,23 +25,22 @@ def plan_table(plan: Plan) -> str:
     for layer in plan.layers:
         for mag in layer.mags:
             parts = [
-                (task, part)
+                (task, mag_range)
                 for task in plan.tasks
                 if task.rule != PROVE
-                for part in task.parts
-                if (part.layer, part.mag) == (layer.name, mag.mag)
+                for mag_range in task.ranges
+                if (mag_range.layer, mag_range.mag) == (layer.name, mag.mag)
             ]
             units = mag.units()
-            shape = mag.box[1] - mag.box[0]
+            shape = mag.box.size
             size = shape.prod() * voxel_bytes(mag.spec)
-            source = ORIGINS.get(mag.kind, "") if mag.from_mag is None else f"{mag.from_mag} {mag.interpolation}"
-            todo = sum(len(part.units) for _, part in parts)
+            todo = sum(len(mag_range.units) for _, mag_range in parts)
             memory = max((task.mem_mb for task, _ in parts), default=0)
             rows.append(
                 (
                     layer.name,
                     str(mag.mag),
-                    source,
+                    mag.origin.text,
                     " × ".join(map(str, shape)),
                     mag.spec.dtype.name,
                     _compression(mag.spec.compression),
@@ -65,11 +62,11 @@ def plan_table(plan: Plan) -> str:
         )
     if plan.tasks and plan.space is not None:
         total += f", about {size_text(plan.space.expected)} on disk"
-    return "\n".join([*lines, total, *upload_lines(plan), *reason_lines(plan.reasons)])
+    return "\n".join([*(account.text for account in plan.accounts), *lines, total, *upload_lines(plan), *reason_lines(plan.reasons)])
 
 
 def upload_lines(plan: Plan) -> list[str]:
-    """Return what becomes of the dataset on a server."""
+    """Return a line on what the run uploads and where, or that it is uploaded already."""
     if plan.upload is None:
         return []
     if plan.uploaded is not None:

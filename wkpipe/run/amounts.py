@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections import deque
 
-from wkpipe.plan.space import size_text
+from wkpipe.plan.cost.space import size_text
 
 RATE_SECONDS = 30.0
-"""The rate of a transfer is that of so many last seconds."""
+"""The rate of a transfer is that of this many last seconds."""
 
 
 def amount(value: float) -> str:
@@ -26,20 +26,20 @@ def duration(seconds: float) -> str:
 
 
 class TransferLine:
-    """Tells of bytes that move: how many, their rate, the time left."""
+    """The progress of a transfer: bytes, rate, time left."""
 
     def __init__(self) -> None:
         self._points: deque[tuple[float, int]] = deque()
 
     def moved(self, done: int) -> None:
-        """Take note of how many bytes are done by now."""
+        """Record how many bytes have been transferred so far."""
         now = time.monotonic()
         self._points.append((now, done))
         while len(self._points) > 2 and now - self._points[1][0] > RATE_SECONDS:
             self._points.popleft()
 
     def text(self, doing: str, done: int, total: int) -> str:
-        """Return the line for so many bytes of all."""
+        """Return the line for `done` of `total` bytes."""
         (begin, first), (end, last) = self._points[0], self._points[-1]
         rate = max(0.0, (last - first) / (end - begin)) if end > begin else 0.0
         left = f", {duration((total - done) / rate)} left" if rate > 0 and done < total else ""

@@ -1,20 +1,12 @@
-"""Signals that stop a command: Ctrl-C, SIGTERM and SIGHUP become an error that unwinds it in order, and do not disturb that."""
+"""Signals that stop a command: Ctrl-C, SIGTERM and SIGHUP become one error that unwinds it in order."""
 
 from __future__ import annotations
 
 import contextlib
-import signal
-from collections.abc import Callable, Iterator
-from typing import Any, Final
+from collections.abc import Iterator
 
 from wkpipe.errors import Interrupted
-
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def stopping_signals() -> list[signal.Signals]:
-    """Return the signals that stop this process: a command under ``nohup`` outlives its terminal."""
-    return [number for number in SIGNALS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+from wkpipe.storage.held_signals import signals_handled_by
 
 
 @contextlib.contextmanager
@@ -24,22 +16,12 @@ def interruptible(message: str) -> Iterator[None]:
     def interrupt(*_: object) -> None:
         raise Interrupted(message)
 
-    with _handled(interrupt):
+    with signals_handled_by(interrupt):
         yield
 
 
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Let Ctrl-C, SIGTERM and SIGHUP do nothing within the block: an impatient user's second Ctrl-C must not leave things half stopped."""
-    with _handled(lambda *_: None):
+    """Ignore Ctrl-C, SIGTERM and SIGHUP within the block: an impatient user's second Ctrl-C must not leave things half stopped."""
+    with signals_handled_by(lambda *_: None):
         yield
-
-
-@contextlib.contextmanager
-def _handled(handler: Callable[..., Any]) -> Iterator[None]:
-    before = {number: signal.signal(number, handler) for number in stopping_signals()}
-    try:
-        yield
-    finally:
-        for number, former in before.items():
-            signal.signal(number, former)

@@ -1,4 +1,4 @@
-"""Snakemake's profiles: where it looks for them, what they say, and how those of wkpipe get there."""
+"""Snakemake's profiles: where it looks for them, their values, and how wkpipe's own are installed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import yaml
 
 from wkpipe.errors import AlreadyExists, UsageError
 from wkpipe.run.workflow_files import workflow_root
-from wkpipe.storage.commit import Scratch, replace_files
+from wkpipe.storage.commit import Scratch
+from wkpipe.storage.group import replace_files
 
 CONFIG_NAME: Final = "config.yaml"
 _CONFIG: Final = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")
@@ -24,60 +25,64 @@ def profile_homes() -> list[Path]:
 
 
 def profile_file(directory: Path) -> Path | None:
-    """Return the file of a profile that Snakemake takes: that for its newest version; None where there is none."""
+    """Return the file of a profile that Snakemake reads: the one for its newest version; None if there is none."""
     found = {path: int(match[1] or 0) for path in directory.glob("*.yaml") if (match := _CONFIG.fullmatch(path.name))}
     return max(found, key=found.__getitem__, default=None)
 
 
 def profile_path(name: str) -> Path:
-    """Return the directory of a Snakemake profile, which is given by its path or its name.
+    """Return the directory of a Snakemake profile that is given by path or name.
 
     Raises:
-        UsageError: there is none.
+        UsageError: there is no such profile.
     """
     for directory in (Path(name), *(home / name for home in profile_homes())):
         if profile_file(directory) is not None:
             return directory.resolve()
     raise UsageError(
-        f"--profile {name}: there is no such profile; give a directory with a {CONFIG_NAME}, or a name below {profile_homes()[0]}"
+        "there is no such profile",
+        where=f"--profile {name}",
+        fix=f"give a directory with a {CONFIG_NAME}, or a name below {profile_homes()[0]}",
     )
 
 
 def profile_values(directory: Path) -> dict[str, Any]:
-    """Return what a profile's file says.
+    """Return the values in a profile's file.
 
     Raises:
-        UsageError: it can not be read.
+        UsageError: it cannot be read.
     """
     file = profile_file(directory)
     try:
         values = {} if file is None else yaml.safe_load(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UsageError(f"{file} can not be read: {error}") from None
+        raise UsageError(f"{file} cannot be read: {error}") from None
     return values if isinstance(values, dict) else {}
 
 
 def install_profile(name: str, new_name: str, overwrite: bool = False) -> Path:
-    """Copy one of wkpipe's profiles to where Snakemake finds it as `new_name` from any directory; returns its new file.
+    """Copy one of wkpipe's profiles to where Snakemake finds it as `new_name` from any directory; return its new file.
 
     Raises:
-        UsageError: there is no such profile, or the new name can not be one.
-        AlreadyExists: another one lies there, or one that was changed, and it is not to be overwritten.
-        NotWritable: it can not be written there.
+        UsageError: there is no such profile, or the new name is not valid.
+        AlreadyExists: another or a changed profile is there, and must not be overwritten.
+        NotWritable: it cannot be written there.
     """
     profiles = workflow_root() / "profiles"
     names = sorted(path.parent.name for path in profiles.glob(f"*/{CONFIG_NAME}"))
     if name not in names:
-        raise UsageError(f"there is no profile {name!r}; choose one of: {', '.join(names)}")
+        raise UsageError(f"there is no profile {name!r}", fix=f"choose one of: {', '.join(names)}")
     if not re.fullmatch(r"\w[\w.-]*", new_name):
-        raise UsageError(f"--name {new_name!r} is not valid; expected letters, digits, dots, dashes, like slurm")
+        raise UsageError(f"--name {new_name!r} is not valid", expected="letters, digits, dots, dashes, like my-cluster")
     directory = profile_homes()[0] / new_name
     installed = directory / CONFIG_NAME
     if (found := profile_file(directory)) not in (None, installed):
-        raise AlreadyExists(f"{found} is another profile of that name, and Snakemake would go on using it; choose another --name")
+        raise AlreadyExists(f"{found} is another profile of that name, and Snakemake would still use it", fix="choose another --name")
     files = {directory / path.name: path.read_bytes() for path in sorted((profiles / name).iterdir()) if path.is_file()}
     changed = [path for path, data in files.items() if path.exists() and path.read_bytes() != data]
     if changed and not overwrite:
-        raise AlreadyExists(f"{changed[0]} is there and differs from wkpipe's; keep it, replace it with --force, or choose another --name")
+        raise AlreadyExists(
+            f"{changed[0]} exists and differs from wkpipe's", fix="keep it, replace it with --force, or choose another --name"
+        )
     replace_files(files, Scratch(directory))
     return installed

@@ -1,11 +1,11 @@
-"""``python -m wkpipe.run.snakemake_process STRATEGY ARGUMENT…``: Snakemake, without what a strategy has no use for.
+"""``python -m wkpipe.run.snakemake_process STRATEGY ARGUMENT…``: Snakemake with only the plugins that a strategy needs.
 
-Snakemake imports all executor plugins that are installed, wanted or not. That of Slurm imports pandas, and asks the
-cluster's controller for its settings meanwhile: where that is away, every start of Snakemake takes ten seconds longer.
-Here only the plugins of the strategy are found.
+Snakemake imports all installed executor plugins, needed or not. One of them imports pandas and asks its cluster's
+controller for settings: if that is away, every start of Snakemake takes ten seconds longer. Here Snakemake
+finds only the plugins of the strategy.
 
-Snakemake also leaves timers behind, by which it looks again whether jobs may start. When all is done there is nothing to
-look for, but Python waits for them, a second, before the process may end. They are cancelled.
+Snakemake also leaves timers behind, with which it checks again if jobs may start. When all is done they are useless, but Python
+waits a second for them before the process can end. They are cancelled.
 """
 
 from __future__ import annotations
@@ -16,16 +16,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from wkpipe.cluster.strategies import cluster_of
+from wkpipe.run.own_processes import uncollected
+
 EXECUTOR_PREFIX = "snakemake_executor_plugin_"
-EXECUTORS = {"slurm": "wkpipe_slurm"}
-"""Executor plugins of strategies that have another one than Snakemake's own local executor."""
 
 _find_modules = pkgutil.iter_modules
 
 
 def hide_executor_plugins(strategy: str) -> None:
-    """Have Snakemake find no executor plugins but those of a strategy (and those that come with Snakemake itself)."""
-    wanted = EXECUTOR_PREFIX + EXECUTORS.get(strategy, strategy)
+    """Hide all executor plugins from Snakemake but those of a strategy and Snakemake's own."""
+    cluster = cluster_of(strategy)
+    wanted = EXECUTOR_PREFIX + (strategy if cluster is None else cluster.executor).replace("-", "_")
 
     def find(*arguments: Any, **options: Any) -> Iterator[pkgutil.ModuleInfo]:
         for module in _find_modules(*arguments, **options):
@@ -42,11 +44,19 @@ def cancel_timers() -> None:
             thread.cancel()
 
 
+def load(strategy: str) -> None:
+    """Import Snakemake with the plugins of a strategy."""
+    hide_executor_plugins(strategy)
+    with uncollected():
+        import snakemake.cli  # noqa: F401
+
+
 def main(strategy: str, arguments: Sequence[str]) -> None:
     """Run Snakemake; it ends by `SystemExit`."""
-    hide_executor_plugins(strategy)
+    load(strategy)
     from snakemake.cli import main as run_snakemake
 
+    sys.argv = [__file__, *arguments]
     try:
         run_snakemake(list(arguments))
     finally:

@@ -1,4 +1,4 @@
-"""StatusLine: one line that tells how far something is. It lives on a terminal; elsewhere plain lines come every ten seconds."""
+"""StatusLine: one line of progress. On a terminal it is updated in place; elsewhere plain lines come every ten seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class StatusLine:
         self._stream = stream or sys.stderr
         self._is_live = self._stream.isatty()
         self._is_open = False
-        # A plain line says nothing before something can have been done.
+        # The first plain line waits, because nothing can be done yet.
         self._shown = 0.0 if self._is_live else time.monotonic()
 
     @property
@@ -26,11 +26,11 @@ class StatusLine:
         return self._is_live
 
     def is_due(self) -> bool:
-        """Return whether the time for the next line has come."""
+        """True if the time for the next line has come."""
         return time.monotonic() - self._shown >= (LIVE_SECONDS if self._is_live else PLAIN_SECONDS)
 
     def show(self, line: str) -> None:
-        """Show a line now, in place of the living one."""
+        """Show a line now, in place of the live one."""
         self._shown = time.monotonic()
         self._is_open = self._is_live
         self._write(f"\r\x1b[K{line}" if self._is_live else f"{line}\n")
@@ -42,13 +42,13 @@ class StatusLine:
             self._write(f"wkpipe: {notice}\n")
 
     def clear(self) -> None:
-        """Take the living line away."""
+        """Remove the live line."""
         if self._is_open:
             self._is_open = False
             self._write("\r\x1b[K")
 
     def close(self) -> None:
-        """Let the living line stay."""
+        """Keep the live line as a permanent one."""
         if self._is_open:
             self._is_open = False
             self._write("\n")

@@ -1,4 +1,4 @@
-"""UploadProgress: shows an upload that this process makes: bytes, rate, time left."""
+"""UploadProgress: shows an upload of this process: bytes, rate, time left."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from wkpipe.server.progress import Progress
 
 
 class UploadProgress(Progress):
-    """Writes to `stream`, by default to stderr; `is_quiet` leaves nothing but notices."""
+    """Writes to `stream`, by default to stderr; with `is_quiet`, only notices."""
 
     def __init__(self, is_quiet: bool = False, stream: TextIO | None = None) -> None:
         self._line = StatusLine(stream)

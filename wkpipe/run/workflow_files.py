@@ -8,7 +8,7 @@ from wkpipe.errors import UsageError
 
 
 def workflow_root() -> Path:
-    """Return the directory that holds Snakefile, workflow/, config/ and profiles/.
+    """Return the directory with Snakefile, workflow/, config/ and profiles/.
 
     Raises:
         UsageError: the installation is not complete.
@@ -17,7 +17,7 @@ def workflow_root() -> Path:
     for root in (package / "_workflow", package.parent):
         if (root / "Snakefile").is_file() and (root / "workflow" / "rules").is_dir():
             return root
-    raise UsageError(f"the workflow's files are missing beside {package}; install wkpipe again")
+    raise UsageError(f"the workflow's files are missing beside {package}", fix="install wkpipe again")
 
 
 def profile_directory(strategy: str) -> Path:

@@ -1,9 +1,9 @@
 """Borders: voxels outside a layer are its mirror image.
 
 Only the voxels of the trusted box (the layer's box, grown to whole voxels of the source mag) count as data, whatever
-lies on disk around it. Positions outside are reflected at the box's faces, the voxel at the face repeated
-(… c b a | a b c …), which has period 2·length: what numpy calls ``symmetric`` padding. The reflection is that of the
-whole layer, so it does not depend on how the work is cut.
+the files hold around it. Positions outside are reflected at the box's faces, and the voxel at the face is repeated
+(… c b a | a b c …): period 2·length, the ``symmetric`` padding of numpy. The reflection is that of the whole layer, so
+it does not depend on how the work is cut.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def read_reflected(read: Read, start: Sequence[int], shape: Sequence[int], bound
         bounds: first and past-the-last corner of the trusted box.
 
     Returns:
-        What `read` gave where the box lies inside, else a Fortran-contiguous copy (..., x, y, z).
+        The array that `read` returned if the box is inside, else a Fortran-contiguous copy (..., x, y, z).
 
     Raises:
         InputRefused: the box or the trusted box is empty.
@@ -56,7 +56,7 @@ def read_reflected(read: Read, start: Sequence[int], shape: Sequence[int], bound
 
 
 def reflected_runs(start: int, length: int, first: int, end: int) -> list[Run]:
-    """Return where the positions start … start + length - 1 fall when reflected into first … end - 1, as runs."""
+    """Return the runs that positions start … start + length - 1 become when reflected into first … end - 1."""
     period = 2 * (end - first)
     runs = []
     position, stop = start, start + length
@@ -73,7 +73,7 @@ def reflected_runs(start: int, length: int, first: int, end: int) -> list[Run]:
 
 
 def _copies(runs: Sequence[Run], low: int) -> list[tuple[slice, slice]]:
-    """Turn the runs of one axis into pairs of slices: of the result, and of what was read from `low` on."""
+    """Turn the runs of an axis into pairs of slices: of the result, and of the voxels that were read from `low` on."""
     copies, position = [], 0
     for first, count, step in runs:
         begin = first - low

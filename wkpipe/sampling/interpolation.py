@@ -1,7 +1,7 @@
 """Interpolation at a block's corner or centre: nearest, bilinear, bicubic.
 
-A target voxel with factors (fx, fy, fz) covers a block of fx·fy·fz source voxels, and all it is made of lies in or next
-to that block, so the result does not depend on how the work is cut:
+A target voxel with factors (fx, fy, fz) covers a block of fx·fy·fz source voxels. It is computed only from voxels in or
+next to that block, so the result does not depend on how the work is cut:
 
 * **nearest**: the voxel at the block's lower corner (the one that shares the block's first x, y, z).
 * **bilinear**: linear interpolation at the block's centre. An axis of factor f >= 2 has the centre half way between its
@@ -12,9 +12,8 @@ to that block, so the result does not depend on how the work is cut:
   around: f/2 - 2 … f/2 + 1 of the block. With f = 2 the outer ones belong to the neighbouring blocks: a halo of one.
 
 Integers of every width are summed exactly over all axes, rounded once, half away from zero, and clipped to the range of
-the type. Floats are computed in float64, z first, then y, then x, and cast back; NaN spreads (the infinite
-minus the infinite is NaN too), and equal finite voxels stay as they are, but that -0.0
-becomes 0.0.
+the type. Floats are computed in float64, z first, then y, then x, and cast back. NaN spreads (infinity minus infinity
+is NaN too). Equal finite voxels keep their value, except that -0.0 becomes 0.0.
 """
 
 from __future__ import annotations
@@ -51,8 +50,8 @@ def interpolate_block(block: Voxels, factors: Sequence[int], mode: Interpolation
     """Sample `block` at the corners (nearest) or centres (bilinear, bicubic) of its blocks of factors.
 
     Args:
-        block: axes (..., x, y, z), spatial sizes multiples of the factors plus the `halo` on both sides; leading axes
-            are independent of each other.
+        block: axes (..., x, y, z); spatial sizes are multiples of the factors, plus the `halo` on both sides. Leading
+            axes are independent of each other.
         factors: (fx, fy, fz), powers of two.
         mode: nearest, bilinear or bicubic.
 
@@ -60,11 +59,11 @@ def interpolate_block(block: Voxels, factors: Sequence[int], mode: Interpolation
         An array (..., X, Y, Z) of the same dtype, Fortran-contiguous, never a view of `block`.
 
     Raises:
-        InputRefused: another mode, sizes that do not fit, or a dtype that is not supported.
+        InputRefused: the mode is another one, sizes do not fit, or the dtype is not supported.
     """
     mode = InterpolationMode(mode)
     if mode not in (InterpolationMode.NEAREST, InterpolationMode.BILINEAR, InterpolationMode.BICUBIC):
-        raise InputRefused(f"interpolation {mode} does not sample at a point; expected nearest, bilinear or bicubic")
+        raise InputRefused(f"interpolation {mode} does not sample at a point", expected="nearest, bilinear or bicubic")
     margins = [2 * before for before in halo(mode, factors)[0]]
     fx, fy, fz = checked_factors(block, factors, margins)
     spatial = [(size - margin) // f for size, margin, f in zip(block.shape[-3:], margins, (fx, fy, fz), strict=True)]
@@ -86,7 +85,7 @@ def interpolate_block(block: Voxels, factors: Sequence[int], mode: Interpolation
 
 
 def _sample_one(source: Voxels, factors: tuple[int, int, int], mode: InterpolationMode, out: Voxels) -> None:
-    """Sample one array (z, y, x) into `out`, lines of z and y at a time so that intermediate values stay small."""
+    """Sample one array (z, y, x) into `out`, some lines at a time, so that intermediate values stay small."""
     fz, fy, _ = factors
     taps = [_taps(mode, f) for f in factors]
     shift = sum(_shift(mode, f) for f in factors)
@@ -150,8 +149,8 @@ def _weighted(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int]
 def _weighted_floats(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shape: tuple[int, ...]) -> Voxels:
     """Return the weighted mean of float64 over the taps of all three axes, z first.
 
-    With m the mean of the inner two voxels and o that of the outer two, the cubic weights give m + (m - o) / 8, in which
-    equal voxels stay what they are to the last bit. Halves are taken before the sum, so that it does not overflow.
+    With m the mean of the inner two voxels and o that of the outer two, the cubic weights give m + (m - o) / 8, which
+    keeps equal voxels to the last bit. Voxels are halved before the sum, so that it does not overflow.
     """
     current = piece
     for axis in range(3):
@@ -171,14 +170,14 @@ def _weighted_floats(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, in
 
 
 def _tap(array: Voxels, axis: int, position: int, factors: tuple[int, int, int], shape: tuple[int, ...]) -> Voxels:
-    """Return the voxels at one position of every block along an axis, a view."""
+    """Return a view of the voxels at one position of every block along an axis."""
     index = [slice(None)] * 3
     index[axis] = slice(position, position + factors[axis] * (shape[axis] - 1) + 1, factors[axis])
     return array[tuple(index)]
 
 
 def _sample_wide(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, int], shift: int, target: Voxels) -> None:
-    """Sample 64-bit integers exactly: the upper and lower 32 bits are summed apart, the value is high·2^32 + low."""
+    """Sample 64-bit integers exactly: sum the upper and lower 32 bits apart; the value is high·2^32 + low."""
     high = _weighted((piece >> piece.dtype.type(_HALF_BITS)).astype(np.int64), taps, factors, target.shape)
     low = _weighted((piece & piece.dtype.type(_LOW)).astype(np.int64), taps, factors, target.shape)
     high += low >> _HALF_BITS
@@ -201,6 +200,6 @@ def _sample_wide(piece: Voxels, taps: Sequence[Taps], factors: tuple[int, int, i
 def interpolation_bytes(mode: InterpolationMode, factors: Sequence[int], dtype: np.dtype[Any]) -> int:
     """Return an upper estimate of the temporary memory of `interpolate_block` besides its argument and result."""
     wide = 4 if dtype.kind in "ui" and dtype.itemsize <= 2 else 8
-    # a piece in the wide type, and at the first axis the sum, the next term and what the sum's halves leave behind
+    # a piece in the wide type; at the first axis the sum, the next term, and the rest of the sum's halves
     eighths = 26 if mode is InterpolationMode.BICUBIC else 21
     return eighths * wide * max(PIECE_ELEMENTS, math.prod(int(f) for f in factors)) // 8

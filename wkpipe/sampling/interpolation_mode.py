@@ -1,15 +1,31 @@
-"""InterpolationMode: how one target voxel is made of its block of source voxels."""
+"""InterpolationMode: how a target voxel is computed from its block of source voxels."""
 
 from __future__ import annotations
 
 import enum
 
-from wkpipe.errors import InputRefused
+from wkpipe.errors import UnknownMode
 
 
 class InterpolationMode(enum.StrEnum):
-    """The interpolation modes. The first four take a value from all voxels of the block, see `kernels`; the others
-    sample at the block's corner or centre, see `interpolation`."""
+    """How a voxel of a coarser mag is computed from the block of finer voxels that it covers.
+
+    MEDIAN, MODE, MAX and MIN use all voxels of the block. NEAREST takes the voxel at its lower corner. BILINEAR and
+    BICUBIC compute a value at its centre. Members are strings, so a name may replace a member.
+
+    Raises
+    ------
+    ValueError
+        there is no mode of that name.
+
+    Examples
+    --------
+    >>> from wkpipe import InterpolationMode
+    >>> InterpolationMode("median"), InterpolationMode.MODE == "mode"
+    (<InterpolationMode.MEDIAN: 'median'>, True)
+    >>> InterpolationMode.parse("default", category="segmentation").value
+    'mode'
+    """
 
     MEDIAN = "median"
     MODE = "mode"
@@ -21,12 +37,14 @@ class InterpolationMode(enum.StrEnum):
 
     @classmethod
     def parse(cls, text: str, category: str) -> InterpolationMode:
-        """Return the mode of that name; upper and lower case are alike.
+        """Return the mode of that name, in upper or lower case.
 
         ``default`` is mode for a layer of category ``segmentation`` and median for any other (``color``).
 
-        Raises:
-            InputRefused: there is no such mode.
+        Raises
+        ------
+        UnknownMode
+            there is no such mode.
         """
         name = text.lower()
         if name == "default":
@@ -34,4 +52,4 @@ class InterpolationMode(enum.StrEnum):
         try:
             return cls(name)
         except ValueError:
-            raise InputRefused(f"interpolation mode {text!r} is not known; choose one of: default, {', '.join(cls)}") from None
+            raise UnknownMode(f"interpolation mode {text!r} does not exist", fix=f"choose one of: default, {', '.join(cls)}") from None

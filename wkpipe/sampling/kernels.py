@@ -1,7 +1,7 @@
-"""Kernels: reduce whole arrays by integer factors, voxel by voxel the same as the reference (behaviour of its 4.3.3).
+"""Kernels: reduce whole arrays by integer factors, with the same voxels as the reference (version 4.3.3).
 
-The work is cut into pieces that fit a core's second-level cache together with their temporary arrays. How it is cut
-never shows in the result.
+The work is cut into pieces that fit a core's second-level cache together with their temporary arrays. The result
+does not depend on the cut.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from wkpipe.errors import InputRefused
 from wkpipe.sampling.interpolation_mode import InterpolationMode
 from wkpipe.sampling.median import extreme_bytes, extreme_piece, median_bytes, median_piece
 from wkpipe.sampling.mode import mode_bytes, mode_piece
-from wkpipe.sampling.scratch import Scratch, Voxels, thread_scratch
+from wkpipe.sampling.scratch import Buffers, Voxels, thread_scratch
 
 PIECE_BYTES = 1 << 20
-"""Source bytes of one piece; measured: smaller ones are dominated by the cost of calls, larger ones leave the cache."""
+"""Source bytes of one piece. Measured: in smaller ones the calls dominate, larger ones leave the cache."""
 _MODE_PIECE_VOXELS = 1 << 19
-"""The same for mode, whose temporary arrays are mostly flags, one for each voxel; half of it for blocks of four voxels."""
+"""The same for mode, whose temporary arrays are mostly one flag a voxel; half of it for blocks of four voxels."""
 
 _COMPARED_BYTES = 1 << 18
-"""Source bytes that are compared at once when a block may be constant."""
+"""Source bytes that are compared at once to find out if a block is constant."""
 
 _MODES = (InterpolationMode.MEDIAN, InterpolationMode.MODE, InterpolationMode.MAX, InterpolationMode.MIN)
 
@@ -34,8 +34,8 @@ def reduce_block(block: Voxels, factors: Sequence[int], mode: InterpolationMode)
     """Reduce every fx·fy·fz voxels of `block` to one.
 
     Args:
-        block: axes (..., x, y, z), spatial sizes multiples of the factors; leading axes (c, t, …) are independent
-            of each other. Any memory layout; Fortran-contiguous without leading axes longer than 1 is fastest.
+        block: axes (..., x, y, z); spatial sizes are multiples of the factors. Leading axes (c, t, …) are independent
+            of each other. Any memory layout serves; Fortran-contiguous without leading axes longer than 1 is fastest.
         factors: (fx, fy, fz), powers of two.
         mode: median, mode, max or min.
 
@@ -43,12 +43,12 @@ def reduce_block(block: Voxels, factors: Sequence[int], mode: InterpolationMode)
         An array (..., x / fx, y / fy, z / fz) of the same dtype, Fortran-contiguous, never a view of `block`.
 
     Raises:
-        InputRefused: another mode, factors that are no powers of two, sizes that are no multiples of them, or a
-            dtype that is not an integer of 8 to 64 bits, float32 or float64.
+        InputRefused: the mode is another one, factors are not powers of two, sizes are not multiples of them, or the
+            dtype is not an integer of 8 to 64 bits, float32 or float64.
     """
     mode = InterpolationMode(mode)
     if mode not in _MODES:
-        raise InputRefused(f"interpolation {mode} does not reduce whole blocks; expected one of: {', '.join(_MODES)}")
+        raise InputRefused(f"interpolation {mode} does not reduce whole blocks", expected=f"one of: {', '.join(_MODES)}")
     fx, fy, fz = checked_factors(block, factors, (0, 0, 0))
     n = fx * fy * fz
     shape = (*block.shape[:-3], *(size // factor for size, factor in zip(block.shape[-3:], (fx, fy, fz), strict=True)))
@@ -72,32 +72,32 @@ def checked_factors(block: Voxels, factors: Sequence[int], margins: Sequence[int
         InputRefused: see `reduce_block`.
     """
     if len(factors) != 3 or any(f < 1 or int(f) & (int(f) - 1) for f in factors):
-        raise InputRefused(f"factors {tuple(factors)} are not valid: expected three powers of two")
+        raise InputRefused(f"factors {tuple(factors)} are not valid", expected="three powers of two")
     inner = [size - margin for size, margin in zip(block.shape[-3:], margins, strict=False)]
     if len(inner) < 3 or any(size < 0 or size % f for size, f in zip(inner, factors, strict=True)):
         more = "" if not any(margins) else f" and {tuple(margins)} more"
         raise InputRefused(
-            f"a block of shape {block.shape} can not be reduced by {tuple(factors)}: sizes must be multiples of the factors{more}"
+            f"a block of shape {block.shape} cannot be reduced by {tuple(factors)}", expected=f"multiples of the factors{more}"
         )
     if not (block.dtype.kind in "ui" or (block.dtype.kind == "f" and block.dtype.itemsize in (4, 8))):
-        raise InputRefused(f"voxels of type {block.dtype} can not be sampled; expected integers of 8 to 64 bits, float32 or float64")
+        raise InputRefused(f"voxels of type {block.dtype} cannot be sampled", expected="integers of 8 to 64 bits, float32 or float64")
     return int(factors[0]), int(factors[1]), int(factors[2])
 
 
-def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: InterpolationMode, out: Voxels, scratch: Scratch) -> None:
-    """Reduce one array (x, y, z) into `out`, which may lie in memory in any way."""
+def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: InterpolationMode, out: Voxels, scratch: Buffers) -> None:
+    """Reduce one array (x, y, z) into `out`, of any memory layout."""
     constant = constant_value(block, scratch)
     if constant is not None:
-        # adding 0 turns -0.0 into the 0.0 that all modes but the one which never computes give
+        # adding 0 turns -0.0 into 0.0, as all modes that compute a value return it
         out[...] = constant if mode is InterpolationMode.MODE else constant + block.dtype.type(0)
         return
     fzyx = (factors[2], factors[1], factors[0])
     lines, target = block.T, out.T
     piece_bytes = _piece_bytes(mode, math.prod(factors), block.dtype)
     is_direct = lines.strides[2] == lines.itemsize and lines.dtype.isnative and lines.flags.aligned
-    if mode is InterpolationMode.MODE:  # wants pieces without gaps: no lines that lie apart or are longer than a piece
+    if mode is InterpolationMode.MODE:  # needs pieces without gaps: no lines that are apart or longer than a piece
         is_direct = is_direct and lines.flags.c_contiguous and lines[: fzyx[0], : fzyx[1]].nbytes <= piece_bytes
-    # a piece that has to be copied first is smaller, so that it takes no more memory in all
+    # a piece that must be copied first is smaller, so that it takes no more memory in all
     piece_bytes = piece_bytes if is_direct else piece_bytes // 2
     for source_box, target_box in _pieces(lines.shape, fzyx, block.dtype.itemsize, piece_bytes):
         source = lines[source_box]
@@ -117,10 +117,10 @@ def _reduce_one(block: Voxels, factors: tuple[int, int, int], mode: Interpolatio
             np.copyto(piece, result)
 
 
-def constant_value(block: Voxels, scratch: Scratch) -> Any | None:
+def constant_value(block: Voxels, scratch: Buffers) -> Any | None:
     """Return the value of all voxels of `block` (x, y, z), or None if they differ or are NaN.
 
-    A few voxels spread over the block decide nearly always that they differ, so the full comparison is rare.
+    A few voxels spread over the block nearly always show that it is not constant, so the full comparison is rare.
     """
     first = block[0, 0, 0]
     if block[-1, -1, -1] != first:
@@ -142,10 +142,10 @@ def constant_value(block: Voxels, scratch: Scratch) -> Any | None:
 def _pieces(
     shape: Sequence[int], factors: tuple[int, int, int], itemsize: int, piece_bytes: int
 ) -> Iterator[tuple[tuple[slice, slice, slice], tuple[slice, slice, slice]]]:
-    """Cut (z, y, x) into boxes of at most about `piece_bytes`, whole blocks each; yield every box in source and in target voxels.
+    """Cut (z, y, x) into boxes of whole blocks and about `piece_bytes`; yield each in source and in target voxels.
 
-    z is cut first: slabs of Fortran-ordered voxels are contiguous in memory. x is cut only where single lines of
-    blocks are longer than a piece.
+    z is cut first, because slabs of Fortran-ordered voxels are contiguous in memory. x is cut only if a single line of
+    blocks is longer than a piece.
     """
     budget = max(piece_bytes // itemsize, math.prod(factors))
     steps = [0, 0, 0]

@@ -1,6 +1,6 @@
 """Median, maximum and minimum of the blocks of one piece, by selection networks.
 
-Pieces have the axes (z, y, x) with x contiguous, i.e. they are transposed views of Fortran-ordered voxels. Axes are
+Pieces have the axes (z, y, x) with x contiguous: they are transposed views of Fortran-ordered voxels. Axes are
 halved one after the other, z first (long runs of memory), x last. Every halving merges the sorted lists of two
 neighbours; the last one selects the middle two elements.
 """
@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from wkpipe.sampling.scratch import Scratch, Voxels, every_nth, split_in_two, unsigned
+from wkpipe.sampling.scratch import Buffers, Voxels, every_nth, split_in_two, unsigned
 from wkpipe.sampling.selection_network import lower_middle, merge, upper_middle
 
 LARGEST_NETWORK = 512
-"""Blocks of more voxels are selected from by `numpy.partition`, whose cost grows more slowly."""
+"""Larger blocks use `numpy.partition`, whose cost grows more slowly."""
 
 _Z, _Y, _X = 0, 1, 2
 
@@ -26,7 +26,7 @@ def halvings(factors: Sequence[int]) -> list[int]:
     return [axis for axis in (_Z, _Y, _X) for _ in range(int(factors[axis]).bit_length() - 1)]
 
 
-def median_piece(source: Voxels, factors: tuple[int, int, int], out: Voxels, scratch: Scratch) -> None:
+def median_piece(source: Voxels, factors: tuple[int, int, int], out: Voxels, scratch: Buffers) -> None:
     """Write the median of every block of `source` (z, y, x) to `out`; factors are (fz, fy, fx), not all 1.
 
     The median of n = fz·fy·fx values (n even) is the mean of the sorted values n/2 - 1 and n/2, see `mean_of_ordered`.
@@ -43,7 +43,7 @@ def median_piece(source: Voxels, factors: tuple[int, int, int], out: Voxels, scr
     mean_of_ordered(low, high, out, scratch)
 
 
-def extreme_piece(source: Voxels, factors: tuple[int, int, int], pick: np.ufunc, out: Voxels, scratch: Scratch) -> None:
+def extreme_piece(source: Voxels, factors: tuple[int, int, int], pick: np.ufunc, out: Voxels, scratch: Buffers) -> None:
     """Write the greatest (`pick` = numpy.maximum) or least (numpy.minimum) value of every block to `out`; NaN spreads."""
     steps = halvings(factors)
     current = source
@@ -62,13 +62,13 @@ def extreme_piece(source: Voxels, factors: tuple[int, int, int], pick: np.ufunc,
         canonical_floats(out)
 
 
-def mean_of_ordered(low: Voxels, high: Voxels, out: Voxels, scratch: Scratch) -> None:
+def mean_of_ordered(low: Voxels, high: Voxels, out: Voxels, scratch: Buffers) -> None:
     """Write (low + high) / 2 to `out`, given low <= high everywhere; `high` is overwritten.
 
-    Integers: exact at any width, a half is dropped towards zero: low + ((high - low) >> 1) rounds down and can not
-    overflow, as the difference fits the unsigned type; where that is negative and the difference odd, 1 is added.
-    Floats: computed in their own precision. Equal values are kept (also where their sum overflows), unequal ones
-    whose sum overflows give inf, inf and -inf give NaN. Every zero is +0.0 and every NaN the same NaN, as the
+    Integers: exact at any width, rounded towards zero. low + ((high - low) >> 1) rounds down and cannot overflow,
+    because the difference fits the unsigned type; if the result is negative and the difference odd, 1 is added.
+    Floats: computed in their own precision. Equal values are kept (even if their sum overflows), unequal ones
+    whose sum overflows give inf, inf and -inf give NaN. Every zero is +0.0 and every NaN the same NaN, because the
     networks do not preserve the sign of either.
     """
     if low.dtype.kind == "f":
@@ -89,7 +89,7 @@ def mean_of_ordered(low: Voxels, high: Voxels, out: Voxels, scratch: Scratch) ->
     half = scratch.array("mean", low.shape, plain)
     np.right_shift(difference, 1, out=half)
     np.add(half, bottom, out=half)
-    # 1 where the rounded-down mean is negative (its top bit) and the difference is odd
+    # 1 if the rounded-down mean is negative (its top bit) and the difference is odd
     negative = scratch.array("negative", low.shape, plain)
     np.right_shift(half, 8 * plain.itemsize - 1, out=negative)
     np.bitwise_and(negative, difference, out=negative)
@@ -99,8 +99,8 @@ def mean_of_ordered(low: Voxels, high: Voxels, out: Voxels, scratch: Scratch) ->
 def canonical_floats(voxels: Voxels) -> None:
     """Turn -0.0 into 0.0 and every NaN into the positive quiet NaN, in place.
 
-    Which of two equal values or of two NaNs a vector instruction returns depends on its operands' order and on where
-    in a run of memory they lie, so without this the bytes would depend on how the work is cut.
+    Which of two equal values or of two NaNs a vector instruction returns depends on the order of its operands and on
+    their position in a run of memory. Without this the bytes would depend on how the work is cut.
     """
     np.add(voxels, voxels.dtype.type(0), out=voxels)
     missing = np.isnan(voxels)
@@ -118,10 +118,10 @@ def _neighbours(array: Voxels, axis: int) -> tuple[Voxels, Voxels]:
     return array[tuple(even)], array[tuple(odd)]
 
 
-def _merged(lists: Voxels, axis: int, names: tuple[str, str], scratch: Scratch) -> tuple[Voxels, tuple[str, str]]:
+def _merged(lists: Voxels, axis: int, names: tuple[str, str], scratch: Buffers) -> tuple[Voxels, tuple[str, str]]:
     """Merge the sorted lists (m, z, y, x) of neighbours along an axis into the scratch's buffers `names`.
 
-    The lists may lie in the second buffer. Returns the merged lists and the buffers' names, the free one first.
+    The lists may be in the second buffer. Returns the merged lists and the buffers' names, the free one first.
     """
     m, dtype = len(lists), lists.dtype
     shape = (2 * m, *_halved(lists.shape[1:], axis))
@@ -136,7 +136,7 @@ def _merged(lists: Voxels, axis: int, names: tuple[str, str], scratch: Scratch) 
     return merged, names if merged is other else (names[1], names[0])
 
 
-def _selected(lists: Voxels, axis: int, name: str, scratch: Scratch) -> tuple[Voxels, Voxels]:
+def _selected(lists: Voxels, axis: int, name: str, scratch: Buffers) -> tuple[Voxels, Voxels]:
     """Return the middle two of the merged lists (m, z, y, x) of neighbours along an axis; buffer `name` is free."""
     m, dtype = len(lists), lists.dtype
     shape = _halved(lists.shape[1:], axis)
@@ -151,8 +151,8 @@ def _selected(lists: Voxels, axis: int, name: str, scratch: Scratch) -> tuple[Vo
             np.copyto(low, lower_middle(first, second, work))
             np.copyto(high, upper_middle(first, second, work))
         return low, high
-    # Along x every voxel is compared with the next one, and only every second result is kept: twice the
-    # comparisons, but on contiguous memory, which is far faster than separating even and odd voxels first.
+    # Along x every voxel is compared with the next one, and every second result is kept: twice the comparisons, but on
+    # contiguous memory, which is far faster than separating even and odd voxels first.
     whole = lists.shape[1:]
     work = scratch.array(name, lists.shape, dtype)
     if lists.flags.c_contiguous:
@@ -163,7 +163,7 @@ def _selected(lists: Voxels, axis: int, name: str, scratch: Scratch) -> tuple[Vo
     return low, high
 
 
-def _by_partition(source: Voxels, factors: tuple[int, int, int], out: Voxels, scratch: Scratch) -> None:
+def _by_partition(source: Voxels, factors: tuple[int, int, int], out: Voxels, scratch: Buffers) -> None:
     values = blocks_as_rows(source, factors)
     n = values.shape[-1]
     if source.dtype.kind == "f":

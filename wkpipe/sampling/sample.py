@@ -1,4 +1,4 @@
-"""Sampling one box of a coarser mag from a finer one: borders, halo and kernel together."""
+"""Sample one box of a coarser mag from a finer one: borders, halo and kernel together."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def sample_box(
     source_bounds: tuple[Sequence[int], Sequence[int]],
     mode: InterpolationMode,
 ) -> Voxels:
-    """Compute one box of a coarser mag; how the mag is cut into boxes does not show in the voxels.
+    """Compute one box of a coarser mag; the voxels do not depend on how the mag is cut into boxes.
 
     Args:
-        read: read(start_xyz, shape_xyz) gives source voxels (..., x, y, z); called once, inside `source_bounds` only.
+        read: read(start_xyz, shape_xyz) returns source voxels (..., x, y, z); called once, inside `source_bounds` only.
         target_start: the box's first corner (x, y, z) in target voxels.
         target_shape: its size in target voxels, at least 1 per axis.
         factors: source voxels per target voxel along x, y, z; powers of two.
-        source_bounds: first and past-the-last corner (x, y, z) of the trusted box in source voxels; what lies
-            outside is its mirror image, see `borders`.
+        source_bounds: first and past-the-last corner (x, y, z) of the trusted box in source voxels; voxels outside are
+            its mirror image, see `borders`.
         mode: the interpolation mode.
 
     Returns:
-        An array (..., x, y, z) of the dtype that `read` gave, Fortran-contiguous.
+        An array (..., x, y, z) of the dtype that `read` returned, Fortran-contiguous.
 
     Raises:
-        InputRefused: a box is empty, or factors or dtype are not supported.
+        InputRefused: a box is empty, or the factors or the dtype are not supported.
     """
     mode = InterpolationMode(mode)
     if any(size < 1 for size in target_shape):
@@ -61,14 +61,14 @@ def sample_box(
 def working_bytes(mode: InterpolationMode, factors: Sequence[int], target_voxels: int, dtype: DTypeLike) -> int:
     """Return an upper estimate of the memory of one `sample_box` call at its peak.
 
-    Counted are the source voxels that `read` returns, their reflected copy (only boxes at the layer's border have it),
-    the result, and the temporary arrays of the kernel, part of which the thread keeps for its next call.
+    It counts the source voxels that `read` returns, their reflected copy (only at the layer's border), the result, and
+    the temporary arrays of the kernel, part of which the thread keeps for its next call.
 
     Args:
         mode: the interpolation mode.
         factors: source voxels per target voxel along x, y, z.
-        target_voxels: size of the box in target voxels, leading axes (channels, time) included; taken for a cube
-            where a halo comes in.
+        target_voxels: size of the box in target voxels, leading axes (channels, time) included. With a halo, the box is
+            taken to be a cube.
         dtype: of one voxel.
     """
     mode = InterpolationMode(mode)

@@ -1,4 +1,4 @@
-"""Scratch: the temporary arrays of one kernel call, allocated once and used again for every piece."""
+"""Buffers: the temporary arrays of a kernel call, allocated once and reused for every piece."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _WIDER: dict[int, np.dtype[Any]] = {1: np.dtype(np.uint16), 2: np.dtype(np.uint3
 _UNSIGNED: dict[int, np.dtype[Any]] = {1: np.dtype(np.uint8), **{2 * size: wider for size, wider in _WIDER.items()}}
 
 
-class Scratch:
-    """Named buffers that grow to the largest size asked for; asking twice for a name gives the same memory."""
+class Buffers:
+    """Named buffers that grow to the largest size that was requested; the same name is the same memory."""
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[str, np.dtype[Any]], Voxels] = {}
@@ -40,15 +40,15 @@ class Scratch:
 _of_thread = threading.local()
 
 
-def thread_scratch() -> Scratch:
-    """Return the calling thread's scratch.
+def thread_scratch() -> Buffers:
+    """Return the calling thread's buffers.
 
-    It is kept from call to call (a few MB, see `sample.working_bytes`), as the kernel has to clear every page of
+    They are kept from call to call (a few MB, see `sample.working_bytes`): the operating system clears every page of
     fresh memory, which would take longer than most reductions.
     """
-    scratch: Scratch | None = getattr(_of_thread, "scratch", None)
+    scratch: Buffers | None = getattr(_of_thread, "scratch", None)
     if scratch is None:
-        _of_thread.scratch = scratch = Scratch()
+        _of_thread.scratch = scratch = Buffers()
     return scratch
 
 
@@ -60,8 +60,8 @@ def unsigned(itemsize: int) -> np.dtype[Any]:
 def every_nth(source: Voxels, n: int, out: Voxels) -> None:
     """Copy elements 0, n, 2·n, … of the last axis (contiguous, its length a multiple of n) to `out`; n is a power of two.
 
-    Reading n elements as one wide integer and keeping its low part is several times faster than a strided copy, where
-    there is such an integer.
+    To read n elements as one wide integer and keep its low part is several times faster than a strided copy, if there
+    is such an integer.
     """
     size = source.dtype.itemsize
     if n == 1 or n * size > 8 or sys.byteorder == "big":

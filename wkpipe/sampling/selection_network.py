@@ -1,8 +1,8 @@
 """Selection networks: sort and select across arrays, element by element, with minimum and maximum only.
 
-A *list* is an array whose first axis is the list; it is sorted if at every position of the other axes the elements
-ascend along the first. Networks do the same work whatever the values are, so numpy runs them at the speed of its
-vector units; a whole stage is two calls. NaN spreads from any input to every output that depends on it, as
+A *list* is an array whose first axis is the list. It is sorted if at every position of the other axes the elements
+ascend along the first. Networks do the same work whatever the values are, so numpy runs them at the speed of the
+vector units; a whole stage is two calls. NaN spreads from any input to every output that depends on it, because
 `numpy.minimum` and `numpy.maximum` pass it on.
 """
 
@@ -17,10 +17,10 @@ def merge(first: Voxels, second: Voxels, into: Voxels, other: Voxels) -> tuple[V
     """Merge two sorted lists of length m (a power of two) into one of length 2m.
 
     Bitonic merge (K. E. Batcher, Sorting networks and their applications, 1968): log2(2m) stages of m comparators. The
-    stages go to and fro between two C-contiguous arrays (2m, …); the inputs may lie in `other`, not in `into`.
+    stages alternate between two C-contiguous arrays (2m, …). The inputs may be in `other`, not in `into`.
 
     Returns:
-        The sorted list, and the array that is free again.
+        The sorted list, and the array that is free.
     """
     m = len(first)
     np.minimum(first, second[::-1], out=into[:m])
@@ -39,8 +39,8 @@ def merge(first: Voxels, second: Voxels, into: Voxels, other: Voxels) -> tuple[V
 def lower_middle(first: Voxels, second: Voxels, work: Voxels) -> Voxels:
     """Return element m - 1 of the merged order of two sorted lists of length m, an array within `work` (m, …).
 
-    One stage of a bitonic merge: of every pair first[i], second[m - 1 - i] the lesser is among the m least of all, and
-    element m - 1 is the greatest of these.
+    It takes one stage of a bitonic merge: of every pair first[i], second[m - 1 - i] the lesser is among the m least of
+    all, and element m - 1 is the greatest of these.
     """
     np.minimum(first, second[::-1], out=work)
     return _fold(np.maximum, work)

@@ -12,17 +12,17 @@ from wkpipe.sampling.scratch import Voxels
 
 
 def upsample_box(read: Read, target_start: Sequence[int], target_shape: Sequence[int], factors: Sequence[int]) -> Voxels:
-    """Compute one box of a finer mag by repeating the voxels of a coarser one, whole blocks whatever the factors.
+    """Compute one box of a finer mag by repeating the voxels of a coarser one.
 
     Args:
-        read: read(start_xyz, shape_xyz) gives source (coarser) voxels (..., x, y, z); called once, for just the voxels
-            that the box touches.
-        target_start: the box's first corner (x, y, z) in target (finer) voxels; need not be a multiple of the factors.
+        read: read(start_xyz, shape_xyz) returns source (coarser) voxels (..., x, y, z); called once, for exactly the
+            voxels that the box touches.
+        target_start: the box's first corner (x, y, z) in target (finer) voxels; it need not be a multiple of the factors.
         target_shape: its size in target voxels, at least 1 per axis.
         factors: target voxels per source voxel along x, y, z.
 
     Returns:
-        An array (..., x, y, z) of the dtype that `read` gave, Fortran-contiguous.
+        An array (..., x, y, z) of the dtype that `read` returned, Fortran-contiguous.
 
     Raises:
         InputRefused: the box is empty, or a factor is less than 1.

@@ -1,1 +1,1 @@
-"""The WEBKNOSSOS client: what is sent to a server, how, and what is remembered of it."""
+"""The WEBKNOSSOS client: requests to a server, downloads, and uploads that resume."""

@@ -1,4 +1,4 @@
-"""Progress: what an upload tells of itself while it is under way."""
+"""Progress: the reports of an upload while it is under way."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import threading
 import time
 
 TROUBLE_SECONDS = 10.0
-"""Trouble is told so often."""
+"""The least time between two reports of trouble."""
 
 
 class Progress:
-    """Is told how an upload goes; this one keeps silent."""
+    """Receives the reports of an upload; this one ignores them."""
 
     def notice(self, text: str) -> None:
-        """Something the user should know."""
+        """Report something that the user should know."""
 
     def doing(self, text: str) -> None:
-        """What is being done now; may come often with the same beginning."""
+        """Report what is being done now; may be called often with the same beginning."""
 
     def moved(self, done: int, total: int) -> None:
-        """`done` of `total` bytes are on the server or on their way; may come often."""
+        """Report that `done` of `total` bytes are on the server or on their way; may be called often."""
 
     def trouble(self, text: str) -> None:
-        """Something fails for some seconds already and is tried again."""
+        """Report that something has failed for some seconds and is tried again."""
 
 
 class OneAtATime(Progress):
-    """Hands on what any thread tells, one call at a time, and trouble not too often."""
+    """Passes on the reports of all threads, one call at a time, and trouble not too often."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

@@ -1,4 +1,4 @@
-"""Versions of a server's interface, and where its upload routes are in each."""
+"""Versions of a server's interface, and the routes of uploads in each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from wkpipe.errors import ServerError
 
 if TYPE_CHECKING:
-    from wkpipe.server.connection import Connection
+    from wkpipe.server.http.connection import Connection
 
 OLDEST, NEWEST = 13, 16
-"""The versions that wkpipe speaks. Those up to `LAST_LEGACY` have other upload routes."""
+"""The versions that wkpipe supports. Those up to `LAST_LEGACY` have other upload routes."""
 
 LAST_LEGACY = 13
 _NEWEST_OF_DATASTORES = 15
@@ -20,7 +20,7 @@ _MOST = 1_000_000
 
 @dataclass(frozen=True)
 class Versions:
-    """The version that both sides speak."""
+    """The version that both sides support."""
 
     api: int
 
@@ -39,7 +39,7 @@ class Versions:
 
     @property
     def chunk(self) -> str:
-        """Where chunks go, and are asked for."""
+        """The path to send chunks to, and to ask for them."""
         return "/data/datasets" if self.is_legacy else f"/data/v{self.data}/datasets/upload/dataset"
 
     def upload(self, action: str) -> str:
@@ -50,10 +50,10 @@ class Versions:
 
 
 def negotiate(server: Connection) -> Versions:
-    """Ask a server which versions it speaks and choose the newest of both sides.
+    """Ask a server for its versions and return the newest that both sides support.
 
     Raises:
-        ServerError: it does not tell, or there is none in common.
+        ServerError: it does not name its versions, or there is none in common.
     """
     what = "asking for the server's version"
     answer = server.ask(what, "GET", "/api/buildinfo", is_open=True)
@@ -65,13 +65,15 @@ def negotiate(server: Connection) -> Versions:
             raise ValueError(newest)
     except (KeyError, TypeError, ValueError, OverflowError):
         raise ServerError(
-            f"{what}: {server.base} answers {answer.status} without versions, as a WEBKNOSSOS server of today would; check the address"
+            f"{server.base} answers {answer.status} without versions, unlike present WEBKNOSSOS servers",
+            where=what,
+            fix="check the address",
         ) from None
     best = min(newest, NEWEST)
     if not answer.is_ok or best < max(oldest, OLDEST):
         side = "older" if newest < OLDEST else "newer"
         raise ServerError(
-            f"{server.base} speaks the versions {oldest} to {newest} of its interface, wkpipe {OLDEST} to {NEWEST}: "
-            f"the server is {side} than what this wkpipe knows"
+            f"{server.base} supports the versions {oldest} to {newest} of its interface, wkpipe {OLDEST} to {NEWEST}: "
+            f"the server is {side} than this wkpipe supports"
         )
     return Versions(best)

@@ -1,4 +1,4 @@
-"""What is asked of the server itself: user, datastores, folders, names, datasets."""
+"""Questions to the server itself: user, datastores, folders, names, datasets."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from wkpipe.errors import InputRefused, ServerError, one_line
-from wkpipe.server.address import datastore_address
+from wkpipe.server.http.address import datastore_address
 from wkpipe.server.versions import Versions
 
 if TYPE_CHECKING:
-    from wkpipe.server.answer import Answer
-    from wkpipe.server.connection import Connection
+    from wkpipe.server.http.answer import Answer
+    from wkpipe.server.http.connection import Connection
 
 DATASET_ID = re.compile(r"[0-9a-f]{24}")
 _NAME = re.compile(r"[A-Za-z0-9_.-]+")
@@ -24,7 +24,7 @@ _DEEPEST_FOLDER = 100
 
 @dataclass(frozen=True)
 class User:
-    """Whose token it is."""
+    """The user that a token belongs to."""
 
     user_id: str
     organization: str
@@ -32,7 +32,7 @@ class User:
 
 @dataclass(frozen=True)
 class DatasetState:
-    """What a server says of a dataset: whether it exists, can be looked at, and if not, why."""
+    """The state of a dataset on a server: if it exists, if it can be viewed, and why not."""
 
     exists: bool
     is_usable: bool = False
@@ -40,20 +40,21 @@ class DatasetState:
 
 
 def check_name(name: str) -> None:
-    """Check the name of a dataset by the rules that all servers have.
+    """Check the name of a dataset against the rules of all servers.
 
     Raises:
-        InputRefused: it breaks one.
+        InputRefused: it breaks a rule.
     """
     if len(name) < _LEAST_NAME or name.startswith(".") or not _NAME.fullmatch(name):
         raise InputRefused(
-            f"dataset name {one_line(name, 80)!r} is not possible on a server: at least {_LEAST_NAME} of A-Z a-z 0-9 _ . - and no dot in "
-            "first place; choose another one with --dataset-name"
+            f"dataset name {one_line(name, 80)!r} is not possible on a server",
+            expected=f"at least {_LEAST_NAME} of A-Z a-z 0-9 _ . - and no dot in first place",
+            fix="choose another one with --dataset-name",
         )
 
 
 class WkApi:
-    """Questions to a server in the version that was agreed on."""
+    """Questions to a server, in the version that both sides support."""
 
     def __init__(self, connection: Connection, versions: Versions) -> None:
         self.connection = connection
@@ -68,25 +69,27 @@ class WkApi:
         if not answer.is_ok:
             raise self.connection.refusal(what, answer)
         if not isinstance(content, kind):
-            raise ServerError(f"{what}: {self.connection.base} answers with something else than expected; is it a WEBKNOSSOS server?")
+            raise ServerError(
+                f"{self.connection.base} answers with something else than expected", where=what, fix="is it a WEBKNOSSOS server?"
+            )
         return content
 
     def user(self) -> User:
-        """Return whose token it is."""
+        """Return the user that the token belongs to."""
         what = "asking for the token's user"
         content = self._json(what, "user", dict)
         found = self.connection.used(what, [content.get("id"), content.get("organization")])
         if not all(isinstance(value, str) and value and value.isprintable() for value in found):
-            raise ServerError(f"{what}: {self.connection.base} names none")
+            raise ServerError(f"{self.connection.base} names no user", where=what)
         return User(*map(str, found))
 
     def datastore(self, wanted: str | None, allow_http: bool, otherwise: str = "") -> str:
-        """Return the address of the datastore to send to: the first that takes uploads, or the one that is `wanted`.
+        """Return the address of the datastore to send to: the first that accepts uploads, or the one that is `wanted`.
 
-        `otherwise` is what to do if the server does not have the wanted one.
+        `otherwise` is added to the fix if the server does not have the wanted one.
 
         Raises:
-            ServerError: there is none, or not the wanted one.
+            ServerError: there is none, or the wanted one does not exist.
         """
         listed = self._json("asking for datastores", "datastores", list)
         stores = [store for store in listed if isinstance(store, dict) and store.get("allowsUpload") is True and store.get("url")]
@@ -97,7 +100,9 @@ class WkApi:
             key = wanted.rstrip("/")
             stores = [store for store in stores if key in (store.get("name"), str(store.get("url")).rstrip("/"))]
             if not stores:
-                raise ServerError(f"{self.connection.base} has no datastore {wanted} that accepts uploads; it has {names}{otherwise}")
+                raise ServerError(
+                    f"{self.connection.base} has no datastore {wanted} that accepts uploads", fix=f"choose one of {names}{otherwise}"
+                )
         url = self.connection.used("asking for datastores", stores[0]["url"])
         return datastore_address(url, self.connection.base, allow_http, self._shown)
 
@@ -105,40 +110,42 @@ class WkApi:
         return self.connection.network.shown(value, most)
 
     def check_new_name(self, name: str) -> None:
-        """Have the server check a dataset's name.
+        """Have the server check the name of a new dataset.
 
         Raises:
-            InputRefused: it does not take it.
+            InputRefused: it does not accept the name.
         """
         what = f"checking the name {name}"
         content = self._json(what, f"datasets/{quote(name, safe='')}/isValidNewName", dict)
         if content.get("isValid") is not True:
             errors = content.get("errors")
             why = "; ".join(map(str, errors)) if isinstance(errors, list) else str(errors or "no reason is given")
-            raise InputRefused(f"{self.connection.base} does not take the dataset name {name}: {self._shown(why, 300)}; choose another one")
+            raise InputRefused(
+                f"{self.connection.base} does not accept the dataset name {name}: {self._shown(why, 300)}", fix="choose another one"
+            )
 
     def folder_id(self, path: str) -> str:
-        """Return the id of a folder; `path` are names with slashes, with or without that of the root.
+        """Return the id of a folder; `path` is names with slashes, with or without that of the root.
 
         Raises:
-            InputRefused: there is no such folder, two are meant, or it can not be written to.
+            InputRefused: there is no such folder, the path is ambiguous, or the user may not write to the folder.
         """
         folders = _folders(self._json("asking for folders", "folders/tree", list))
         wanted = tuple(part for part in path.split("/") if part)
         found = [folder for folder in folders if wanted in (folder.path, folder.path[1:])]
         if not wanted or not found:
             there = self._shown(_candidates(folders, wanted), 1000)
-            raise InputRefused(f"{self.connection.base} has no folder {one_line(path, 200)}; there are {there}")
+            raise InputRefused(f"{self.connection.base} has no folder {one_line(path, 200)}", fix=f"choose one of {there}")
         if len(found) > 1:
             both = self._shown(" or ".join("/".join(folder.path) for folder in found), 1000)
-            raise InputRefused(f"the folder {one_line(path, 200)} may be {both}; give the whole path with the root's name")
+            raise InputRefused(f"the folder {one_line(path, 200)} may be {both}", fix="give the whole path with the name of the root")
         if not found[0].is_editable:
             there = self._shown("/".join(found[0].path), 200)
-            raise InputRefused(f"you may not add datasets to the folder {there}; choose another one")
+            raise InputRefused(f"you may not add datasets to the folder {there}", fix="choose another one")
         return str(self.connection.used("asking for folders", found[0].folder_id))
 
     def own_datasets(self, user: User, name: str, folder_id: str | None) -> frozenset[str] | None:
-        """Return the ids of the user's datasets of exactly this name; None where the server does not tell."""
+        """Return the ids of the user's datasets of exactly this name; None if the server does not list them."""
         query = self._by_name(name) | {"uploaderId": user.user_id}
         if folder_id is not None:
             query["folderId"] = folder_id
@@ -147,10 +154,10 @@ class WkApi:
         return _ids_of(content, name) if isinstance(content, list) else None
 
     def dataset(self, dataset_id: str) -> DatasetState:
-        """Return what became of a dataset.
+        """Return the state of a dataset.
 
         Raises:
-            ServerError: the server does not tell.
+            ServerError: the server does not report it.
         """
         what = f"asking for dataset {dataset_id}"
         answer = self._get(what, f"datasets/{dataset_id}")
@@ -164,23 +171,27 @@ class WkApi:
         return DatasetState(True, reason is None, self._shown(reason or "", 300))
 
     def place(self, dataset_id: str) -> tuple[str, object]:
-        """Return the name of a dataset that can be looked at, and the address of its datastore as the server tells it.
+        """Return the name of a dataset that can be viewed, and the address of its datastore as the server names it.
 
         Raises:
-            ServerError: there is none, it can not be looked at, or the server does not tell.
+            ServerError: there is none, it cannot be viewed, or the server does not report it.
         """
         what = f"asking for dataset {dataset_id}"
         answer = self._get(what, f"datasets/{dataset_id}")
         if answer.status == 404:
-            raise ServerError(f"{self.connection.base} has no dataset {dataset_id} that this token's user may see; check address and token")
+            raise ServerError(
+                f"{self.connection.base} has no dataset {dataset_id} that this token's user may see", fix="check address and token"
+            )
         content = answer.json() if answer.is_ok else None
         if not isinstance(content, dict):
             raise self.connection.refusal(what, answer)
         source, store = content.get("dataSource"), content.get("dataStore")
         if not isinstance(source, dict) or not isinstance(store, dict) or not isinstance(content.get("name"), str):
-            raise ServerError(f"{what}: {self.connection.base} answers with something else than expected; is it a WEBKNOSSOS server?")
+            raise ServerError(
+                f"{self.connection.base} answers with something else than expected", where=what, fix="is it a WEBKNOSSOS server?"
+            )
         if source.get("status") is not None:
-            raise ServerError(f"dataset {dataset_id} of {self.connection.base} can not be read: {self._shown(source['status'], 300)}")
+            raise ServerError(f"dataset {dataset_id} of {self.connection.base} cannot be read: {self._shown(source['status'], 300)}")
         name, url = self.connection.used(what, [content["name"], store.get("url")])
         return name, url
 
@@ -190,11 +201,11 @@ class WkApi:
         return _ids_of(self._json("asking for datasets", "datasets", list, query), name)
 
     def _by_name(self, name: str) -> dict[str, str]:
-        """Return the query for datasets whose names hold this one."""
+        """Return the query for datasets whose names contain this one."""
         return {"searchQuery": name, **({"compact": "true"} if self.versions.api <= 15 else {})}
 
     def page(self, dataset_id: str) -> str:
-        """Return where a dataset is looked at: on the server that the user named."""
+        """Return the address of a dataset's page, on the server that the user named."""
         return page_of(self.connection.base, dataset_id)
 
 
@@ -205,7 +216,7 @@ def _ids_of(entries: Sequence[Any], name: str) -> frozenset[str]:
 
 
 def page_of(server: str, dataset_id: str) -> str:
-    """Return where a dataset is looked at."""
+    """Return the address of a dataset's page."""
     return f"{server}/datasets/{dataset_id}"
 
 
@@ -235,7 +246,7 @@ def _folders(entries: list[Any]) -> list[_Folder]:
 
 
 def _candidates(folders: Sequence[_Folder], wanted: tuple[str, ...]) -> str:
-    """Return the names of what there is beside a folder that was not found."""
+    """Return the names of folders that could be meant by one that was not found."""
     parents = [folder.path for folder in folders if wanted[:-1] in (folder.path, folder.path[1:])]
     beside = ["/".join(folder.path) for folder in folders if folder.path[:-1] in parents]
     names = sorted(beside or ["/".join(folder.path) for folder in folders])

@@ -1,1 +1,1 @@
-"""Steps: each runs one task of a plan; called by the jobs of the workflow and by the library alike."""
+"""Steps: make the units of a task; called by the jobs of the workflow and by the library."""

@@ -1,221 +1,200 @@
-"""Write units of the finest mag from images, streaming: bands of image rows in, encoded chunks out, in z-major order.
+"""Convert images to units of the finest mag as a stream: read boxes of whole blocks, write encoded chunks.
 
-Units that lie side by side (same z) are written together, so that every image is read once however many units share
-it. A band is one row of chunks high and one chunk deep; formats that can only be decoded whole (PNG, JPEG, TIFF in a
-single compressed strip) are decoded once per chunk layer, into memory where they fit, else into a nameless file.
+`engine/blocks.py` divides the work into cubes, so that each block of the images is decoded once, even if several units share it. The
+chunks of a unit are written slice by slice: z, then y, then x.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+import functools
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from wkpipe.engine.blocks import BlockCut, ImageCube, Share, UnitGroup
+from wkpipe.engine.ordered import ordered_map
 from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
-from wkpipe.images import ImageStack
+from wkpipe.images import BlockSource
+from wkpipe.images.cached import window
+from wkpipe.images.source import SourceBox
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.memory import PLANE_BUFFER_BYTES, band_rows
-from wkpipe.steps.ordered import ordered_map
-from wkpipe.storage import disk
 from wkpipe.storage.commit import Scratch
-from wkpipe.stored.axes import spatial, with_spatial, xyz_restored
+
+Read = Callable[[SourceBox], Voxels]
+Number = int | float
 
 
 @dataclass(frozen=True)
 class ConvertedUnit:
-    """A unit that was committed, with the smallest and largest finite voxel value in it (None: no such voxel)."""
+    """A committed unit, with its smallest and largest finite voxel value (None: no such voxel)."""
 
     unit: Position
     proof: UnitProof
-    lowest: int | float | None
-    highest: int | float | None
+    lowest: Number | None
+    highest: Number | None
+
+
+@dataclass(frozen=True)
+class _EncodedShare:
+    """The encoded chunks of one unit in a cube, with their smallest and largest finite voxel (empty: no such voxel)."""
+
+    share: Share
+    chunks: EncodedChunks
+    extremes: Sequence[Number]
+
+
+@dataclass
+class _OpenUnit:
+    """A unit that is being written; chunks of a row of cubes wait until they can be sorted."""
+
+    writer: UnitWriter
+    axes: tuple[str, ...]
+    waiting: list[EncodedChunks] = field(default_factory=list)
+    extremes: Sequence[Number] = ()
+
+    def add(self, encoded: _EncodedShare) -> None:
+        self.waiting.append(encoded.chunks)
+        found = [*self.extremes, *encoded.extremes]
+        self.extremes = [min(found), max(found)] if found else []
+        if encoded.share.ends_row:
+            self.writer.append_all(self.waiting[0] if len(self.waiting) == 1 else _joined(self.waiting, self.axes))
+            self.waiting = []
+
+    def commit(self, unit: Position) -> ConvertedUnit:
+        lowest, highest = self.extremes or (None, None)
+        return ConvertedUnit(unit, self.writer.commit(), lowest, highest)
 
 
 def convert_units(
     plan: MagPlan,
-    stack: ImageStack,
+    source: BlockSource,
     target: StoredArray,
     units: Sequence[Position],
     threads: int,
     scratch: Scratch,
     on_voxels: Callable[[int], None] = lambda _: None,
 ) -> Iterator[ConvertedUnit]:
-    """Write units from images and yield them as they are committed.
+    """Convert images to units, and yield each unit once it is committed.
 
-    `on_voxels` is told how many voxels were made since the last call.
+    `on_voxels` is called with the number of voxels that were made since its last call.
 
     Raises:
-        UnreadableInput: an image can not be decoded; names the file.
+        UnreadableInput: an image cannot be decoded; names the file.
         NotWritable: the disk is full or read-only.
     """
-
-    def layer(unit: Position) -> tuple[int, ...]:
-        return tuple(n for axis, n in zip(plan.spec.axes, unit, strict=True) if axis not in ("x", "y"))
-
-    for _, together in itertools.groupby(units, key=layer):
-        with contextlib.ExitStack() as cleanup:
-            writers = [_OpenUnit(plan, unit, cleanup.enter_context(target.unit_writer(unit, scratch))) for unit in together]
-            _fill_layer(plan, stack, writers, threads, scratch, on_voxels)
-            for writer in writers:
-                yield writer.commit()
-
-
-class _OpenUnit:
-    """A unit that is being written."""
-
-    def __init__(self, plan: MagPlan, unit: Position, writer: UnitWriter) -> None:
-        self.unit, self.writer = unit, writer
-        self.first, self.end = plan.unit_box(unit)
-        self.origin = spatial(plan.spec, unit) * spatial(plan.spec, plan.spec.unit_shape)
-        self._range: list[int | float] = []
-
-    def note(self, lowest: int | float | None, highest: int | float | None) -> None:
-        if lowest is not None and highest is not None:
-            self._range = [min([lowest, *self._range]), max([highest, *self._range])]
-
-    def commit(self) -> ConvertedUnit:
-        lowest, highest = self._range or (None, None)
-        return ConvertedUnit(self.unit, self.writer.commit(), lowest, highest)
-
-
-@dataclass(frozen=True)
-class _Band:
-    """Some rows (first, end) of some slices (first, end) of the images, at one time point."""
-
-    time: int
-    slices: tuple[int, int]
-    rows: tuple[int, int]
-
-
-@dataclass(frozen=True)
-class _EncodedBand:
-    chunks: list[tuple[_OpenUnit, EncodedChunks]]
-    ranges: list[tuple[_OpenUnit, int | float | None, int | float | None]]
-
-
-def _fill_layer(
-    plan: MagPlan, stack: ImageStack, writers: list[_OpenUnit], threads: int, scratch: Scratch, on_voxels: Callable[[int], None]
-) -> None:
-    """Stream all images of one layer of units into their writers."""
-    chunk = spatial(plan.spec, plan.spec.chunk_shape)
-    time = dict(zip(plan.spec.axes, writers[0].unit, strict=True)).get("t", 0)
-    first_y, end_y = min(w.first.y for w in writers), max(w.end.y for w in writers)
-    first_z, end_z = writers[0].first.z, writers[0].end.z
-    step = band_rows(plan, stack)
-    for z in range(first_z // chunk.z * chunk.z, end_z, chunk.z):
-        slices = (max(z, first_z), min(z + chunk.z, end_z))
-        rows = range(first_y // chunk.y * chunk.y, end_y, step)
-        bands = [_Band(time, slices, (max(y, first_y), min(y + step, end_y))) for y in rows]
-        _fill_bands(plan, stack, bands, writers, threads, scratch, on_voxels)
-
-
-def _fill_bands(
-    plan: MagPlan,
-    stack: ImageStack,
-    bands: list[_Band],
-    writers: list[_OpenUnit],
-    threads: int,
-    scratch: Scratch,
-    on_voxels: Callable[[int], None],
-) -> None:
-    """Encode the bands of one layer of chunks; decoded planes end with this function, before those of the next layer begin."""
-    chunk_voxels = spatial(plan.spec, plan.spec.chunk_shape).prod()
-    with _rows_reader(stack, bands[0].time, bands[0].slices, threads, scratch) as read:
-        for encoded in ordered_map(lambda band: _encode_band(plan, read(band), band, writers), bands, threads):
-            for unit, chunks in encoded.chunks:
-                unit.writer.append_all(chunks)
-                on_voxels(len(chunks.sizes) * chunk_voxels)
-            for unit, lowest, highest in encoded.ranges:
-                unit.note(lowest, highest)
-
-
-@contextlib.contextmanager
-def _rows_reader(stack: ImageStack, time: int, slices: tuple[int, int], threads: int, scratch: Scratch) -> Iterator[Any]:
-    """Give a function that returns the voxels (z, y, x, c) of a band of these slices."""
-    if not stack.whole_planes:
-        yield lambda band: stack.read(time, *band.slices, *band.rows)
+    if not units:
         return
-    shape = (slices[1] - slices[0], stack.sizes.y, stack.sizes.x, stack.sizes.c)
-    size = math.prod(shape) * stack.dtype.itemsize
-    descriptor = -1
-    planes: Voxels
-    if size > PLANE_BUFFER_BYTES:
-        descriptor = scratch.unlinked_file()
-        disk.reserve(descriptor, size, scratch.directory)
-        with os.fdopen(os.dup(descriptor), "r+b") as file:
-            planes = np.memmap(file, dtype=stack.dtype, mode="r+", shape=shape)
-    else:
-        planes = np.empty(shape, dtype=stack.dtype)
-
-    def decode(z: int) -> None:
-        planes[z - slices[0]] = stack.read(time, z, z + 1, 0, stack.sizes.y)[0]
-
+    cut = BlockCut(plan.spec, plan.box, source)
+    # Each unit has its own writer; any of them can encode the chunks of all units.
+    encoder = _Encoder(cut, source, target.unit_writer(units[0], scratch))
+    results = _direct if cut.step is None else _windowed
+    opened: dict[Position, _OpenUnit] = {}
     try:
-        for _ in ordered_map(decode, range(*slices), threads):
-            pass
-        yield lambda band: planes[:, band.rows[0] : band.rows[1]]
+        with contextlib.closing(results(cut.groups(units), encoder, threads, scratch)) as cubes:
+            for share in (share for shares in cubes for share in shares):
+                unit = share.share.unit
+                if unit not in opened:
+                    opened[unit] = _OpenUnit(target.unit_writer(unit, scratch), plan.spec.axes)
+                opened[unit].add(share)
+                on_voxels(len(share.chunks.sizes) * cut.chunk.prod())
+                if share.share.ends_unit:
+                    yield opened[unit].commit(unit)
+                    del opened[unit]
     finally:
-        if descriptor >= 0:
-            os.close(descriptor)
+        for left in opened.values():
+            left.writer.discard()
 
 
-def _encode_band(plan: MagPlan, voxels: Voxels, band: _Band, writers: list[_OpenUnit]) -> _EncodedBand:
-    """Encode all chunks of a band: `voxels` are (z, y, x, c), the whole width of the images."""
-    chunk = spatial(plan.spec, plan.spec.chunk_shape)
-    result = _EncodedBand([], [])
-    for unit in writers:
-        rows = range(max(band.rows[0], unit.first.y), min(band.rows[1], unit.end.y))
-        if not rows:
-            continue
-        part = voxels[:, rows[0] - band.rows[0] : rows[-1] + 1 - band.rows[0], unit.first.x : unit.end.x]
-        lowest, highest = _finite_range(part)
-        is_empty = lowest == highest == 0 and not has_any(part)  # NaN and infinities are not in the range
-        result.ranges.append((unit, lowest, highest))
-        low = Vec3Int(unit.first.x, rows[0], band.slices[0]) - unit.origin
-        high = Vec3Int(unit.end.x, rows[-1] + 1, band.slices[1]) - unit.origin
-        corner, end = low // chunk, high.ceildiv(chunk)
-        cells = np.zeros(((end - corner).prod(), len(plan.spec.axes)), np.int64)
-        for axis, places in zip("zyx", np.indices(tuple(reversed(end - corner))), strict=True):
-            cells[:, plan.spec.axes.index(axis)] = places.ravel()
-        positions = cells + np.array(with_spatial(plan.spec, [0] * len(plan.spec.axes), corner))
-        if is_empty:
-            encoded = EncodedChunks.fill(positions)
-        else:
-            whole = _padded(part, low - corner * chunk, (end - corner) * chunk)
-            encoded = unit.writer.encode_grid(_in_array_order(plan, whole), cells, positions)
-        result.chunks.append((unit, encoded))
-    return result
+Results = Generator[list[_EncodedShare], None, None]
 
 
-def _padded(voxels: Voxels, at: Vec3Int, shape: Vec3Int) -> Voxels:
-    """Put voxels (z, y, x, c) into a box of a shape (x, y, z) at a place; zeros around them."""
-    if tuple(reversed(shape)) == voxels.shape[:3]:
-        return voxels
-    padded = np.zeros((*reversed(shape), voxels.shape[3]), dtype=voxels.dtype)
-    padded[tuple(slice(a, a + n) for a, n in zip(reversed(at), voxels.shape[:3], strict=True))] = voxels
-    return padded
+def _direct(groups: Iterable[UnitGroup], encoder: _Encoder, threads: int, _: Scratch) -> Results:
+    """Read and encode cube by cube; each cube has whole blocks."""
+    read = encoder.source.read
+    cubes = ((group, cube) for group in groups for cube in group.cubes())
+    yield from ordered_map(lambda each: encoder.encode(each[0], each[1], read), cubes, threads)
 
 
-def _in_array_order(plan: MagPlan, block: Voxels) -> Voxels:
-    """Turn (z, y, x, c) into the array's axes."""
-    cxyz = block.transpose(3, 2, 1, 0)
-    others = [axis for axis in plan.spec.axes if axis not in "xyz"]
-    lead = [cxyz.shape[0] if axis == "c" else 1 for axis in others]
-    voxels = xyz_restored(plan.spec, cxyz.reshape((*lead, *cxyz.shape[1:])))
-    ordered: Voxels = np.asfortranarray(voxels, dtype=plan.spec.dtype)
-    return ordered
+def _windowed(groups: Iterable[UnitGroup], encoder: _Encoder, threads: int, scratch: Scratch) -> Results:
+    """Decode rows of blocks, plane by plane, then encode the cubes in them."""
+    for group in groups:
+        for z in group.layers:
+            yield from _layer(group, z, encoder, threads, scratch)
 
 
-def _finite_range(voxels: Voxels) -> tuple[int | float | None, int | float | None]:
+def _layer(group: UnitGroup, z: int, encoder: _Encoder, threads: int, scratch: Scratch) -> Results:
+    """Move a window down one layer of chunks; it is closed before the window of the next layer is opened."""
+    cut, source = encoder.cut, encoder.source
+    assert cut.step is not None
+
+    def each(function: Callable[[int], None], numbers: Iterable[int]) -> None:
+        for _ in ordered_map(function, numbers, threads):
+            pass
+
+    # Rows are those of the mag, except in the window, whose rows are those of the source.
+    top, blocks = cut.box.first.y, cut.axes[1]
+    row = group.first.y // cut.chunk.y * cut.chunk.y
+    planes = cut.in_source(group.first.with_z(max(z, group.first.z)), group.end.with_z(min(z + cut.chunk.z, group.end.z)), group.time)
+    end = blocks.border(group.first.y)
+    with window(source, planes, cut.window_rows, cut.is_in_memory, scratch) as rows:
+        encode = functools.partial(encoder.encode, group, read=rows.read)
+        while end < group.end.y:
+            end = min(blocks.border(end + cut.step), group.end.y)
+            rows.move(max(row, group.first.y) - top, end - top, each)
+            ready = end if end == group.end.y else end // cut.chunk.y * cut.chunk.y
+            yield from ordered_map(encode, group.cubes_between(z, row, ready), threads)
+            row = ready
+
+
+class _Encoder:
+    """Encodes the cubes of one mag."""
+
+    def __init__(self, cut: BlockCut, source: BlockSource, writer: UnitWriter) -> None:
+        self.cut, self.source, self._writer = cut, source, writer
+
+    def encode(self, group: UnitGroup, cube: ImageCube, read: Read) -> list[_EncodedShare]:
+        """Read a cube and encode its share of each unit."""
+        voxels = read(self.cut.in_source(cube.first, cube.end, group.time))
+        return [self._encode(share, cube.first, voxels) for share in cube.shares]
+
+    def _encode(self, share: Share, corner: Vec3Int, voxels: Voxels) -> _EncodedShare:
+        first, shape = share.grid.region(share.cube)
+        low = first - corner
+        part = voxels[..., low.z : low.z + shape.z, low.y : low.y + shape.y, low.x : low.x + shape.x]
+        extremes = _finite_extremes(part)
+        positions = share.grid.raster_positions(share.cube)
+        if not any(extremes) and not has_any(part):  # the extremes do not include NaN and infinities
+            return _EncodedShare(share, EncodedChunks.fill(positions), extremes)
+        chunks = share.grid.whole_chunks(share.cube, self._with_axes(part))
+        return _EncodedShare(share, self._writer.encode_grid(chunks, positions - positions[0], positions), extremes)
+
+    def _with_axes(self, voxels: Voxels) -> Voxels:
+        """Transpose (t, c, z, y, x), of one point in time, to the array's other axes, then x, y, z."""
+        axes = self.cut.spec.axes
+        present = [axis for axis in "tc" if axis in axes]
+        order = [present.index(axis) for axis in axes if axis in present]
+        given = voxels[tuple(slice(None) if axis in present else 0 for axis in "tc")]
+        n = len(order)
+        return given.transpose(*order, n + 2, n + 1, n)
+
+
+def _joined(pieces: Sequence[EncodedChunks], axes: Sequence[str]) -> EncodedChunks:
+    """Join the chunks of several cubes in one order: z, then y, then x."""
+    positions = np.concatenate([piece.positions for piece in pieces])
+    order = np.lexsort([positions[:, axes.index(axis)] for axis in "xyz"])
+    every = [each for piece in pieces for each in piece.each()]
+    found = [every[i] for i in order.tolist()]
+    data, digests = b"".join(each[1] or b"" for each in found), b"".join(each[2] or b"" for each in found)
+    return EncodedChunks(positions[order], np.concatenate([piece.sizes for piece in pieces])[order], data, digests)
+
+
+def _finite_extremes(voxels: Voxels) -> Sequence[Number]:
+    """Return the smallest and the largest finite voxel; empty if there is none."""
     if voxels.dtype.kind == "f":
         finite = voxels[np.isfinite(voxels)]
-        return (float(finite.min()), float(finite.max())) if finite.size else (None, None)
-    return (int(voxels.min()), int(voxels.max())) if voxels.size else (None, None)
+        return (float(finite.min()), float(finite.max())) if finite.size else ()
+    return (int(voxels.min()), int(voxels.max())) if voxels.size else ()

@@ -1,4 +1,4 @@
-"""Download units from a server, streaming: cubes of voxels come by several requests at once and are appended in Morton order."""
+"""Download units from a server as a stream: several requests at once bring cubes of voxels, which are appended in Morton order."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 
+from wkpipe.engine.budget import CUBE_BYTES, connections_of
+from wkpipe.engine.cubes import Cube, UnitGrid
+from wkpipe.engine.ordered import ordered_map
 from wkpipe.formats.base import EncodedChunks, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import has_any
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, connections_of
-from wkpipe.server.network import Network, Stopped
-from wkpipe.server.policy import Policy
+from wkpipe.server.download.remote import ServedDataset
+from wkpipe.server.http.network import Network, Stopped
+from wkpipe.server.http.policy import Policy
+from wkpipe.server.http.token import Token
 from wkpipe.server.progress import OneAtATime, Progress
-from wkpipe.server.remote import RemoteDataset
-from wkpipe.server.token import Token
-from wkpipe.steps.cubes import Cube, UnitGrid
-from wkpipe.steps.ordered import ordered_map
 from wkpipe.storage.commit import Scratch
 
 
@@ -34,12 +34,12 @@ class _Item:
 
 
 class Downloader:
-    """Downloads units of one mag, with several requests at once."""
+    """Download units of one mag, with several requests at once."""
 
-    def __init__(self, network: Network, remote: RemoteDataset, plan: MagPlan, connections: int) -> None:
+    def __init__(self, network: Network, remote: ServedDataset, plan: MagPlan, connections: int) -> None:
         self._network, self._plan = network, plan
         channels = plan.spec.shape[plan.spec.axes.index("c")]
-        self._reader = remote.reader(network, plan.layer, plan.mag, plan.spec.dtype, channels)
+        self._reader = remote.reader(network, plan.first_name, plan.mag, plan.spec.dtype, channels)
         self._connections = connections
         self._lock = threading.Lock()
         self._failure: BaseException | None = None
@@ -47,12 +47,13 @@ class Downloader:
     def download(
         self, target: StoredArray, units: Iterable[Position], scratch: Scratch, on_voxels: Callable[[int], None] = lambda _: None
     ) -> Generator[tuple[Position, UnitProof], None, None]:
-        """Make units of `target` and yield each when it is committed; `on_voxels` is told how many voxels came since the last call.
+        """Download units of `target` and yield each when it is committed.
 
-        Requests go on from one unit to the next, so that small ones come as fast as large ones.
+        `on_voxels` is called with the number of voxels since its last call. Requests do not wait for the end of a unit, so
+        that small units come as fast as large ones.
 
         Raises:
-            ServerError: the server refuses, fails for too long, or answers with something else than voxels.
+            ServerError: the server refuses, fails for too long, or does not answer with voxels.
             NotWritable: the disk is full or read-only.
         """
         opened: dict[Position, UnitWriter] = {}
@@ -76,7 +77,7 @@ class Downloader:
     ) -> Iterator[_Item]:
         """Yield the cubes of all units in file order; each unit is opened when its turn comes."""
         for unit in units:
-            grid = UnitGrid(self._plan, target.spec, unit)
+            grid = UnitGrid(target.spec, unit, *self._plan.unit_box(unit))
             writer = opened[unit] = target.unit_writer(unit, scratch)
             cubes = list(grid.cubes(target.spec.chunk_bytes, CUBE_BYTES))
             for cube in cubes:
@@ -90,7 +91,7 @@ class Downloader:
         return item, item.writer.encode_grid(item.grid.whole_chunks(item.cube, voxels), positions - positions[0], positions)
 
     def _read(self, first: Vec3Int, shape: Vec3Int) -> Voxels:
-        """Read a box; the first failure of any thread ends the requests of the others, which may be waiting for minutes."""
+        """Read a box; the first failure in any thread ends the requests of the others, which may wait for minutes."""
         try:
             return self._reader.read(first, shape)
         except Stopped:
@@ -104,9 +105,9 @@ class Downloader:
 
 @contextlib.contextmanager
 def downloader(
-    remote: RemoteDataset, plan: MagPlan, threads: int, token: Token, say: Callable[[str], None], policy: Policy | None = None
+    remote: ServedDataset, plan: MagPlan, threads: int, token: Token, say: Callable[[str], None], policy: Policy | None = None
 ) -> Iterator[Downloader]:
-    """Have the units of a mag downloaded within the block; `say` is told of trouble that lasts."""
+    """Return a context with a downloader for the units of a mag; `say` gets reports of lasting trouble."""
     connections = connections_of(threads)
     with remote.connected(token, policy) as network:
         network.on_trouble = OneAtATime(_Trouble(say)).trouble

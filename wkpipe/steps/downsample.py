@@ -1,33 +1,34 @@
-"""Compute units of a coarser mag from a finer one, streaming: cubes of source voxels in, encoded chunks out."""
+"""Compute units of a coarser mag from a finer one as a stream: cubes of source voxels in, encoded chunks out."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from wkpipe.engine.budget import HANDOVER_BYTES, SLAB_BYTES
+from wkpipe.engine.cubes import Cube, spatial_slices
+from wkpipe.engine.fused import Fused
+from wkpipe.engine.handover import Handover
 from wkpipe.formats.base import EncodedChunks, Fetched, Ints, Position, StoredArray, UnitProof, Voxels
-from wkpipe.geometry import Vec3Int
+from wkpipe.formats.fetched import FetchedRegion
+from wkpipe.geometry import SPATIAL_AXES, Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.resources import CUBE_BYTES, LEAST_CUBES, SLAB_BYTES, most_ahead, slot_bytes, source_bytes_per_chunk
-from wkpipe.sampling import sample_box
+from wkpipe.plan.origins.from_mag import FromMag
+from wkpipe.sampling import halo, sample_box
 from wkpipe.sampling.borders import Read
-from wkpipe.steps.cubes import Cube, UnitGrid, spatial_slices
-from wkpipe.steps.handover import Handover
-from wkpipe.steps.ordered import ordered_map
-from wkpipe.steps.read_ahead import ReadAhead
-from wkpipe.steps.workers import forked_map
+from wkpipe.steps.kept import Kept, NotAsRecorded
+from wkpipe.steps.unit_stream import CubeMaker, streamed_unit
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.digest import DIGEST_BYTES
-from wkpipe.stored.axes import xyz_last
+from wkpipe.stored.axes import spatial, xyz_last
 from wkpipe.stored.channels import region_at
 
 
 @dataclass(frozen=True)
 class FetchedCube:
-    """What a cube is computed from: slabs of `depth` target slices at once; one that is all is read already, from voxel `first` on."""
+    """The source of a cube, computed in slabs of `depth` target slices; a single slab is read already, from voxel `first` on."""
 
     depth: int
     first: Vec3Int
@@ -35,12 +36,13 @@ class FetchedCube:
 
     @property
     def nbytes(self) -> int:
-        """The stored bytes that were read."""
+        """The number of stored bytes that were read."""
         return 0 if self.region is None else self.region.nbytes
 
 
 def downsample_unit(
     plan: MagPlan,
+    origin: FromMag,
     source: StoredArray,
     target: StoredArray,
     unit: Position,
@@ -50,116 +52,90 @@ def downsample_unit(
     fork: bool = False,
     sampled: Handover | None = None,
     coarser: Handover | None = None,
+    kept: Kept | None = None,
 ) -> UnitProof:
-    """Make one unit of `target` from `source` and commit it; chunks lie in the file in Morton order.
+    """Make one unit of `target` from `source` and commit it; see `streamed_unit`.
 
-    `on_voxels` is told how many voxels of the unit were made since the last call. With `fork`, the work is done by
-    `threads` processes, which keeps more cores busy; only for processes that have no threads of their own. `sampled`
-    has the mag's voxels already, where they were sampled with the finer mag; `coarser` is given what the next mag needs.
+    `sampled` has the mag's voxels if they were sampled together with the finer mag; `coarser` takes the voxels that the next mag
+    needs. What is `kept` of the unit is copied.
 
     Raises:
-        DamagedShard: a source shard can not be decoded.
+        DamagedShard: a source shard cannot be decoded.
         NotWritable: the disk is full or read-only.
     """
-    sampler = _UnitSampler(plan, source, target, unit, sampled, coarser)
-    with target.unit_writer(unit, scratch) as writer:
+    sampler = _UnitSampler(plan, origin, source, target, unit, sampled, coarser)
 
-        def compute(cube: Cube, fetched: FetchedCube | None) -> EncodedChunks:
-            positions = sampler.positions(cube)
-            if fetched is None:
-                return EncodedChunks.fill(positions)
-            return writer.encode_grid(sampler.voxels(cube, fetched), positions - positions[0], positions)
+    def made(part: Kept | None) -> UnitProof:
+        return streamed_unit(sampler, target, unit, threads, scratch, on_voxels, fork and source.survives_fork, part)
 
-        # Closed at once where the disk is full, so that no worker goes on.
-        with contextlib.closing(_computed(sampler, compute, threads, fork and source.survives_fork)) as computed:
-            for encoded in computed:
-                writer.append_all(encoded)
-                on_voxels(len(encoded.sizes) * sampler.chunk_voxels)
-        proof = writer.commit()
+    try:
+        proof = made(kept)
+    except NotAsRecorded:
+        proof = made(None)
     if coarser is not None:
         coarser.made(unit)
     return proof
 
 
-Compute = Callable[[Cube, FetchedCube | None], EncodedChunks]
+def handover(finer: MagPlan, plan: MagPlan, origin: FromMag) -> Handover | None:
+    """Return the handover that samples a mag while the finer one is made.
+
+    `origin` is the origin of the mag. None if the mag is too large, or if a voxel depends on more than one chunk of the finer mag.
+    """
+    spec, factors = finer.spec, plan.factors
+    others = [(n, chunk) for axis, n, chunk in zip(spec.axes, spec.shape, spec.chunk_shape, strict=True) if axis not in SPATIAL_AXES]
+    size = plan.box.size.prod() * math.prod(n for n, _ in others) * spec.dtype.itemsize
+    is_possible = (
+        all(n <= chunk for n, chunk in others)
+        and size <= HANDOVER_BYTES
+        and origin.box == finer.box
+        and plan.spec.axes == spec.axes
+        and origin.channels(plan) == finer.channels
+        and not any(map(any, halo(origin.interpolation, factors)))
+        and not any(spatial(spec, spec.chunk_shape) % factors)
+    )
+    if not is_possible:
+        return None
+    return Handover(plan.spec, plan.box, origin.sampling(plan.mag), finer.units())
 
 
-def _computed(sampler: _UnitSampler, compute: Compute, threads: int, fork: bool) -> Generator[EncodedChunks, None, None]:
-    """Yield the encoded cubes of a unit in file order."""
-    cubes = list(sampler.cubes())
-    workers = min(threads, len(cubes) // LEAST_CUBES)
-    if workers < 2:
-        left = iter(cubes)
-        for _, encoded in ReadAhead(lambda _: next(left, None), sampler.fetch, compute, sampler.most_ahead):
-            yield encoded
-    elif not fork:
-        yield from ordered_map(lambda cube: compute(cube, sampler.fetch(cube)), cubes, workers)
-    else:
-
-        def packed(cube: Cube, fetched: FetchedCube | None) -> tuple[bytes, bytes, bytes]:
-            encoded = compute(cube, fetched)
-            return encoded.sizes.tobytes(), encoded.digests, encoded.data
-
-        chunks = max(cube.grid.prod() for cube in cubes)
-        results = forked_map(sampler.fetch, packed, lambda: cubes, workers, slot_bytes(sampler.spec, chunks), sampler.most_ahead)
-        for cube, result in results:
-            positions = sampler.positions(cube)
-            end = positions.shape[0] * np.dtype(np.int64).itemsize
-            sizes = np.frombuffer(result[:end], np.int64).copy()
-            data = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
-            yield EncodedChunks(positions, sizes, bytes(result[data:]), bytes(result[end:data]))
-
-
-class _UnitSampler:
-    """Computes the cubes of one unit."""
+class _UnitSampler(CubeMaker[FetchedCube]):
+    """Compute the cubes of one unit."""
 
     def __init__(
         self,
         plan: MagPlan,
+        origin: FromMag,
         source: StoredArray,
         target: StoredArray,
         unit: Position,
         sampled: Handover | None = None,
         coarser: Handover | None = None,
     ) -> None:
-        assert plan.source_box is not None
-        assert plan.interpolation is not None
-        self._plan, self._source, self.spec = plan, source, target.spec
-        self._others = plan.source_others(unit)
+        super().__init__(plan, target, unit)
+        self._source, self._origin, self._factors = source, origin, plan.factors
+        self._others = origin.others(plan, unit)
         self._sampled, self._coarser = sampled, coarser
-        self._mode, self._bounds = plan.interpolation, plan.source_box
-        self._grid = UnitGrid(plan, self.spec, unit)
-
-    @property
-    def most_ahead(self) -> int:
-        return most_ahead(self._plan)
-
-    @property
-    def chunk_voxels(self) -> int:
-        return self._grid.chunk.prod()
-
-    def cubes(self) -> Iterator[Cube]:
-        """Yield the unit's cubes that hold some of the box, in file order."""
-        return self._grid.cubes(source_bytes_per_chunk(self._plan), CUBE_BYTES)
-
-    def positions(self, cube: Cube) -> Ints:
-        """Return the positions (chunks, axes) of a cube's chunks within the unit, in file order."""
-        return self._grid.positions(cube)
+        self._fused = Fused.of(source, target, origin.sampling(plan.mag)) if sampled is None else None
 
     def fetch(self, cube: Cube) -> FetchedCube | None:
-        """Read what a cube is computed from; None where all of it is absent: zero in, zero out, in every mode."""
+        """Read the source of a cube; None if all of it is absent: in every mode, zeros give zeros."""
         first, shape = self._grid.region(cube)
         depth = self._slab_depth(shape)
         if self._sampled is not None:
             return FetchedCube(depth, first)
-        if depth < shape.z:  # too much to be read at once
+        if depth < shape.z:  # too much to read at once
             return None if self._is_fill(first, shape) else FetchedCube(depth, first)
-        low, high = self._plan.hull(first, first + shape)
+        low, high = self._origin.hull(self._plan.mag, first, first + shape)
         fetched = self._source.fetch(*self._source_region(low, high - low))
         return None if fetched is None and self._source.spec.fill_value == 0 else FetchedCube(depth, low, fetched)
 
+    def encoded(self, cube: Cube, fetched: FetchedCube, positions: Ints) -> EncodedChunks | None:
+        if self._fused is None or not isinstance(fetched.region, FetchedRegion):
+            return None
+        return self._fused.encoded(self._grid, cube, fetched.region, positions, self._coarser)
+
     def voxels(self, cube: Cube, fetched: FetchedCube) -> Voxels:
-        """Compute a cube: whole chunks in the array's axis order, Fortran-contiguous, zero outside of the box."""
         first, shape = self._grid.region(cube)
         if self._sampled is not None:
             voxels = self._sampled.get(first, shape)
@@ -174,15 +150,15 @@ class _UnitSampler:
         return self._grid.whole_chunks(cube, voxels)
 
     def _slab_depth(self, shape: Vec3Int) -> int:
-        """Return how many target slices are computed at once: fewer where a single chunk has more source voxels than a cube may hold."""
-        slabs = -(-(shape * self._plan.factors).prod() * self.spec.dtype.itemsize // SLAB_BYTES)
+        """Return the number of target slices to compute at once: few if a single chunk has more source voxels than a cube may hold."""
+        slabs = -(-(shape * self._factors).prod() * self.spec.dtype.itemsize // SLAB_BYTES)
         return max(1, shape.z // max(1, slabs))
 
     def _sample(self, first: Vec3Int, shape: Vec3Int, read: Read) -> Voxels:
-        return sample_box(read, first, shape, self._plan.factors, self._bounds, self._mode)
+        return sample_box(read, first, shape, self._factors, self._origin.box, self._origin.interpolation)
 
     def _read(self, start: Sequence[int], shape: Sequence[int]) -> Voxels:
-        """Read source voxels (..., x, y, z) of this unit's position on the other axes."""
+        """Read source voxels (..., x, y, z) at this unit's place on the other axes."""
         return xyz_last(self._source.spec, self._source.read(*self._source_region(start, shape)))
 
     def _decoded(self, fetched: FetchedCube, start: Sequence[int], shape: Sequence[int]) -> Voxels:
@@ -198,5 +174,5 @@ class _UnitSampler:
     def _is_fill(self, first: Vec3Int, shape: Vec3Int) -> bool:
         if self._source.spec.fill_value != 0:
             return False
-        low, high = self._plan.hull(first, first + shape)
+        low, high = self._origin.hull(self._plan.mag, first, first + shape)
         return self._source.is_fill(*self._source_region(low, high - low))

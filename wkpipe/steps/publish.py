@@ -1,4 +1,4 @@
-"""Publish: make finished mags visible, all of a layer's at once, and only when every unit is proven."""
+"""Publish: make the finished mags of a layer visible, all at once, when every unit is proven."""
 
 from __future__ import annotations
 
@@ -7,70 +7,102 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wkpipe.errors import IntegrityError
-from wkpipe.formats.base import DataFormat
+from wkpipe.formats.base import DataFormat, unit_name
+from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.element_class import LayerCategory
 from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_json import layer_from_json
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.view_configuration import LayerViewConfiguration
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import LayerPlan, Plan
+from wkpipe.plan.state.published import layer_marker, read_marker
+from wkpipe.steps.growth import grow_arrays
 from wkpipe.steps.swap import end_swap, noted_swap, put_in_place
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.storage.record import Record
+from wkpipe.storage.stored_object import put_all
 from wkpipe.stored.axes import spatial
+from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
+from wkpipe.stored.published import SUFFIX, content_of, marker_object, published_place
 
 
 def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch: Epoch) -> None:
-    """Add the finished mags of some layers to the dataset's properties, in one atomic change; old mags make way for those made anew.
+    """Add the finished mags of layers to the dataset's properties in one atomic change; rebuilt mags replace the old ones.
+
+    If a layer grows with its new mags, its box changes with them.
+
+    Then write the published markers of the layers that are not up to date.
 
     Raises:
         IntegrityError: a unit is not proven; nothing is published.
     """
     layers = [plan.layer(name) for name in names]
-    new = {layer.name: [_mag_entry(layer, plan.mag_plan(layer.name, mag)) for mag in layer.publish] for layer in layers}
-    highest: dict[str, list[Record]] = {}
-    for layer in layers:
-        for mag_plan in layer.mags:
-            records = proven_records(mag_plan, locations)
-            if mag_plan.from_mag is None:
-                highest[layer.name] = records
+    new = {layer.name: [_mag_entry(plan.mag_plan(layer.name, mag), locations) for mag in layer.publish] for layer in layers}
+    proven = {layer.name: {made.mag: proven_records(made, locations) for made in layer.mags} for layer in layers}
+    contents = {
+        name: {mag: content_of({record.unit: record.token for record in records}) for mag, records in mags.items()}
+        for name, mags in proven.items()
+    }
 
-    def change(properties: DatasetProperties) -> DatasetProperties:
+    def change(properties: DatasetProperties) -> DatasetProperties | None:
+        before = properties
         for layer in layers:
-            entry = _entry(layer, properties, highest.get(layer.name, []))
+            from_outside = [mag_plan.mag for mag_plan in layer.mags if mag_plan.source_mag is None]
+            entry = _entry(layer, properties, proven[layer.name][from_outside[-1]] if from_outside else [])
+            entry = _grown(entry, layer.box, StoredDataset(locations, properties), epoch)
+            swapped = [swap for swap in swaps if swap.layer == layer.name]
+            for swap in swapped:
+                entry = swap.without_old(entry)
             for mag in new[layer.name]:
                 entry = entry.with_mag(mag)
+            if swapped:  # mags that were not replaced may be coarser
+                entry = replace(entry, mags=tuple(sorted(entry.mags, key=lambda each: each.mag.to_tuple())))
             properties = _with_layer(properties, entry, plan.layer_order)
-        return properties
+        return properties if properties != before or any(new.values()) else None  # as another tool wrote them
 
     epoch.check()
     for layer in layers:
         for mag_plan in layer.mags:
-            fold(locations.ledger(layer.name, mag_plan.mag), epoch.number, locations.scratch(epoch))
-    file = PropertiesFile(locations.dataset, locations.state, scratch=locations.data_scratch(epoch))
+            fold(locations.records(layer.name, mag_plan.mag, locations.scratch(epoch)), epoch.number)
+    file = locations.properties_file(locations.data_scratch(epoch))
     swaps = [swap for layer in layers if (swap := noted_swap(layer, new[layer.name], file, locations, epoch)) is not None]
     new |= {swap.layer: list(swap.new) for swap in swaps}
     put_in_place(swaps, file, locations, epoch)
-    # Last, as what is published is not looked at again.
-    if plan.new_dataset is not None and not file.exists():
+    # Last, because a published mag is not looked at again.
+    if plan.new_dataset is not None and not file.is_there():
         file.create_or_update(_new_properties(plan.new_dataset), change)
     else:
         file.update(change)
     for swap in swaps:
         end_swap(swap, locations, epoch)
+    write_markers(contents, locations, epoch)
+
+
+def write_markers(contents: Mapping[str, Mapping[Mag, str]], locations: Locations, epoch: Epoch) -> None:
+    """Write the published markers that are not up to date, and remove those of layers that are no longer in the dataset.
+
+    `contents` has the known digests of each layer's mags.
+    """
+    dataset = StoredDataset(replace(locations, remade=frozenset()), locations.properties_file().read())
+    markers = {marker_object(locations.store, name): layer_marker(dataset, dataset.layer(name), known) for name, known in contents.items()}
+    put_all({marker: content for marker, content in markers.items() if read_marker(marker) != content}, locations.scratch(epoch))
+    kept = {marker_object(locations.store, layer.name).key for layer in dataset.properties.layers}
+    place = published_place(locations.store)
+    if gone := sorted(name for name in place.names() if name.endswith(SUFFIX) and name not in kept):
+        epoch.check()
+        place.writing(locations.scratch(epoch)).remove(gone)
 
 
 def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
     """Return the records of all units of a mag.
 
     Raises:
-        IntegrityError: one is not proven, or its files are not the recorded ones.
+        IntegrityError: a unit is not proven, or its files are not the recorded ones.
     """
     array = planned_array(plan, locations)
     ledger = Ledger.load(locations.ledger(plan.layer, plan.mag))
@@ -79,11 +111,10 @@ def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
     for unit in plan.units():
         record = ledger.get(unit)
         if record is None or not record.is_made_by(params) or not record.matches(array.unit_facts(unit)):
-            name = ".".join(map(str, unit))
-            raise IntegrityError(
-                f"layer {plan.layer}, mag {plan.mag}: storage shard {name} is not proven, the mag stays unpublished; "
-                "run the same command again"
-            )
+            name = unit_name(unit)
+            where = f"layer {plan.layer}, mag {plan.mag}"
+            what = f"storage shard {name} is not proven, the mag stays unpublished"
+            raise IntegrityError(what, where=where, fix="run the same command again")
         records.append(record)
     return records
 
@@ -93,7 +124,7 @@ def _new_properties(values: Mapping[str, object]) -> DatasetProperties:
 
 
 def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Record]) -> LayerProperties:
-    """Return the layer's entry as it is, or a new one with the facts that converting found."""
+    """Return the layer's entry, or a new one with the facts that the conversion found."""
     lowest = [record.stats["lowest"] for record in records if "lowest" in record.stats]
     highest = [record.stats["highest"] for record in records if "highest" in record.stats]
     if properties.has_layer(layer.name):
@@ -102,7 +133,7 @@ def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Re
             return replace(entry, largest_segment_id=max(entry.largest_segment_id, int(max(highest))))  # images may have changed
         return entry
     entry = layer_from_json(JsonNode.parse(json.dumps(layer.new).encode(), "plan"))
-    if layer.stack is None:  # downloaded: the server has told these facts
+    if layer.stack is None:  # downloaded: these facts are from the server
         return entry
     if entry.category == LayerCategory.SEGMENTATION:
         return replace(entry, largest_segment_id=int(max(highest, default=0)))
@@ -112,14 +143,23 @@ def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Re
     return replace(entry, default_view_configuration=replace(view, min=min(lowest), max=max(highest)))
 
 
-def _mag_entry(layer: LayerPlan, mag_plan: MagPlan) -> MagProperties:
+def _grown(entry: LayerProperties, box: NDBoundingBox | None, stored: StoredDataset, epoch: Epoch) -> LayerProperties:
+    """Return the layer with a box that contains another one too; the arrays of its mags reach to its end."""
+    if box is None:
+        return entry
+    grown, at = entry.reaching(box), stored.locations
+    grow_arrays(stored, entry, grown, at.data_scratch(epoch), at.scratch(epoch), epoch.number)
+    return grown
+
+
+def _mag_entry(mag_plan: MagPlan, locations: Locations) -> MagProperties:
     spec = mag_plan.spec
     length = spatial(spec, spec.shard_shape).x if spec.data_format is DataFormat.WKW else None
-    return MagProperties(mag=mag_plan.mag, path=f"./{layer.name}/{mag_plan.mag}", cube_length=length)
+    return MagProperties(mag=mag_plan.mag, path=f"./{mag_plan.layer}/{locations.name(mag_plan.layer, mag_plan.mag)}", cube_length=length)
 
 
 def _with_layer(properties: DatasetProperties, entry: LayerProperties, order: Sequence[str]) -> DatasetProperties:
-    """Replace a layer's entry, or add it so that new layers stand in the plan's order whoever finishes first."""
+    """Replace a layer's entry, or add it so that new layers are in the plan's order, whichever finishes first."""
     if properties.has_layer(entry.name):
         return properties.with_layer(entry)
     layers = list(properties.layers)

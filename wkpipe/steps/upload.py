@@ -1,54 +1,55 @@
-"""Upload: the last task of a run sends the finished dataset to a server."""
+"""Upload: send the finished dataset to a server, as the last task of a run."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from wkpipe.plan.cut.task import UPLOAD
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.task import UPLOAD
+from wkpipe.server.http.token import Token
 from wkpipe.server.progress import Progress
-from wkpipe.server.request import Uploaded
-from wkpipe.server.token import Token
-from wkpipe.steps.token_handover import token_handed_over
-from wkpipe.storage import disk
-from wkpipe.storage.seal import Seal
+from wkpipe.storage.notes import note_values
+from wkpipe.stored.places import place_at
+
+if TYPE_CHECKING:
+    from wkpipe.server.upload.request import Uploaded
 
 STATE_FILE = "upload.json"
 WRITE_SECONDS = 0.5
 
 
-def upload_dataset(plan: Plan, run: Path, seal: Seal) -> Uploaded:
-    """Upload the dataset of a plan, with the token that the main process of the run keeps.
+def upload_dataset(plan: Plan, run: Path, token: Token) -> Uploaded:
+    """Upload the dataset of a plan, with the token of the run's main process.
 
     Raises:
         ServerError: there is no token, or the server refuses or fails.
-        WkpipeError: see `wkpipe.server.upload.upload`.
+        WkpipeError: see `wkpipe.server.upload.uploading.upload`.
     """
-    from wkpipe.server.policy import Policy  # other jobs need none of what this loads
-    from wkpipe.server.upload import difference, upload
+    from wkpipe.server.http.policy import Policy  # other jobs do not need what this imports
+    from wkpipe.server.upload.uploading import difference, upload
 
     assert plan.upload is not None
-    request, note = plan.upload, _Note(run / STATE_FILE)
+    request, note = plan.upload, _Note(run)
     if not request.again and (changed := difference(request)) is not None:
-        # The dataset on the server stays as it is. What the workflow is asked for is one like that on this side.
-        note.notice(f"an earlier run has uploaded other files ({changed}): uploading anew")
+        # The dataset on the server stays as it is; the workflow needs one that is like the local dataset.
+        note.notice(f"an earlier run has uploaded other files ({changed}): uploading again")
         request = replace(request, again=True)
-    # Where there were other tasks, the main process has asked the server before them (`check_beforehand`).
-    return upload(request, token_handed_over(run, seal), note, Policy(was_reached=bool(plan.of_rule(UPLOAD)[0].inputs)))
+    # If there were other tasks, the main process asked the server before them (`check_beforehand`).
+    return upload(request, token, note, Policy(was_reached=bool(plan.of_rule(UPLOAD)[0].inputs)))
 
 
 def check_beforehand(plan: Plan, token: Token) -> None:
-    """Have the server refuse now what it would refuse when the dataset is finished, hours later.
+    """Ask the server now whether it would refuse the finished dataset, hours later.
 
     Raises:
-        InputRefused, ServerError: it does, or does not answer.
+        InputRefused, ServerError: it would, or does not answer.
     """
-    from wkpipe.server.policy import Policy
-    from wkpipe.server.upload import check_server
+    from wkpipe.server.http.policy import Policy
+    from wkpipe.server.upload.uploading import check_server
 
     assert plan.upload is not None
     check_server(plan.upload, token, Policy.brief())
@@ -56,9 +57,9 @@ def check_beforehand(plan: Plan, token: Token) -> None:
 
 @dataclass
 class UploadState:
-    """What an upload does just now, for whoever watches: `done` of `total` bytes are on the server or on their way.
+    """The progress of an upload: `done` of `total` bytes are on the server or on their way.
 
-    `notices` are what its user should know.
+    `notices` are for the user.
     """
 
     doing: str = "preparing the upload"
@@ -68,17 +69,16 @@ class UploadState:
 
     @classmethod
     def of(cls, run: Path) -> UploadState | None:
-        """Return what the upload of a run has noted last; None where it has not begun."""
-        with contextlib.suppress(OSError, ValueError, TypeError):  # not there, or being written just now
-            return cls(**json.loads((run / STATE_FILE).read_text()))
-        return None
+        """Return the last state of a run's upload; None if it has not begun."""
+        values = note_values(place_at(run), STATE_FILE)
+        return cls(**values) if values else None
 
 
 class _Note(Progress):
-    """Notes the state of an upload in a file of the run; notices go to the job's log too."""
+    """Write the state of an upload to a file of the run; notices go to the job's log too."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, run: Path) -> None:
+        self._place = place_at(run)
         self._state = UploadState()
         self._last = 0.0
         self._write()
@@ -102,4 +102,4 @@ class _Note(Progress):
 
     def _write(self) -> None:
         self._last = time.monotonic()
-        disk.note(self._path, json.dumps(asdict(self._state)))
+        self._place.note(STATE_FILE, json.dumps(asdict(self._state)))

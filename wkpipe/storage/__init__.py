@@ -1,1 +1,1 @@
-"""Where bytes lie, and how they come there: the seam to the disk, the commit protocol, locks and the ledger."""
+"""Where bytes are stored and how they are written: the only access to the disk, the commit protocol, locks and the ledger."""

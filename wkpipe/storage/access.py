@@ -1,7 +1,7 @@
-"""What this user may do with files and directories, found out before the first change.
+"""What this user may do with files and directories, checked before the first change.
 
-A deletion or a change that fails half-way is worse than one that is refused. So whoever deletes or replaces asks here
-first, for everything at once. Nothing here writes.
+A deletion or a change that fails half-way is worse than one that is refused. So code that deletes or replaces files checks
+all of them here first. Nothing here writes.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from wkpipe.errors import NotWritable, UnreadableInput
+from wkpipe.storage.mounts import mounted_below
 
 _DIRECTORY_CHANGE = os.W_OK | os.X_OK
 
@@ -40,7 +40,7 @@ def owner(path: Path) -> str:
 
 
 def owner_and_mode(path: Path) -> str:
-    """Describe whose a file is and who may use it.
+    """Return a file's owner and mode in words.
 
     >>> owner_and_mode(Path("/"))  # doctest: +ELLIPSIS
     'it belongs to ... with mode d...'
@@ -60,20 +60,20 @@ def _user(uid: int) -> str:
         return f"user {uid}"
 
 
-# What cannot be seen, because a directory on the way is closed to this user, counts as absent; `pathlib` raises instead.
+# A path that this user cannot see, because a directory above it is closed, counts as absent; `pathlib` raises an error instead.
 
 
-def exists(path: Path) -> bool:
+def exists(path: Path | str) -> bool:
     """True if there is something that this user can see."""
     return os.path.exists(path)
 
 
-def is_directory(path: Path) -> bool:
+def is_directory(path: Path | str) -> bool:
     """True if there is a directory that this user can see."""
     return os.path.isdir(path)
 
 
-def is_link(path: Path) -> bool:
+def is_link(path: Path | str) -> bool:
     """True if there is a symbolic link that this user can see."""
     return os.path.islink(path)
 
@@ -82,7 +82,7 @@ def is_link(path: Path) -> bool:
 
 
 def check_readable(paths: Iterable[Path], fix: str) -> None:
-    """Make sure that files and directories can be read; those that do not exist are fine.
+    """Check that files and directories can be read; missing ones are fine.
 
     Raises:
         UnreadableInput: one cannot be read; names its owner and mode, and the fix.
@@ -102,27 +102,27 @@ def unreadable(path: Path, fix: str) -> UnreadableInput:
     """Return the error for a file that this user may not read."""
     found = nearest(path)
     why = owner_and_mode(found) if found == path else f"{found}: {owner_and_mode(found)}"
-    return UnreadableInput(f"{path} cannot be read: {why}; {fix}")
+    return UnreadableInput(f"{path} cannot be read: {why}", fix=fix)
 
 
 # -- changing -------------------------------------------------------------------------------------------------------
 
 
 def check_writable(directory: Path, fix: str) -> None:
-    """Make sure that entries can be made in a directory, or that it can be made with its parents.
+    """Check that files can be created in a directory, or that the directory and its parents can be created.
 
     Raises:
         NotWritable: they cannot; names the nearest directory that exists, its owner and mode, and the fix.
     """
     found = nearest(directory)
     if not found.is_dir():
-        raise NotWritable(f"{found} is a file, not a directory; choose another target")
+        raise NotWritable(f"{found} is a file, not a directory", fix="choose another target")
     if not os.access(found, _DIRECTORY_CHANGE):
         raise _not_writable(found, fix)
 
 
 def check_replaceable(file: Path, fix: str) -> None:
-    """Make sure that a file can be made, replaced or removed.
+    """Check that a file can be created, replaced or removed.
 
     Raises:
         NotWritable: it cannot; names the path, its owner and mode, and the fix.
@@ -135,13 +135,13 @@ def check_replaceable(file: Path, fix: str) -> None:
     _check_sticky(file.parent, os.stat(file.parent), file, status, fix)
     may_write = os.geteuid() in (0, status.st_uid) and status.st_mode & stat.S_IWUSR
     if stat.S_ISREG(status.st_mode) and may_write and not os.access(file, os.W_OK):
-        raise NotWritable(f"{file} cannot be replaced or removed: it is immutable; {fix}")
+        raise NotWritable(f"{file} cannot be replaced or removed: it is immutable", fix=fix)
 
 
 def check_removable(path: Path, fix: str) -> None:
-    """Make sure that a file, or a directory with all that is below it, can be removed; one that does not exist is fine.
+    """Check that a file, or a directory with all its content, can be removed; a missing one is fine.
 
-    Reads directories only, and files only in directories with a sticky bit.
+    Only directories are examined, and files only in directories with a sticky bit.
 
     Raises:
         NotWritable: something cannot be removed; names the path, its owner and mode, and the fix.
@@ -151,12 +151,12 @@ def check_removable(path: Path, fix: str) -> None:
     except FileNotFoundError:
         return
     except OSError as error:
-        raise NotWritable(f"{path} cannot be removed: {error.strerror}; {fix}") from None
+        raise NotWritable(f"{path} cannot be removed: {error.strerror}", fix=fix) from None
     check_replaceable(path, fix)
     if not stat.S_ISDIR(status.st_mode):
         return
-    for mounted in _mounted_below(path):
-        raise NotWritable(f"{path} cannot be removed: {mounted} is a mount point; unmount it, or choose another target")
+    for mounted in mounted_below(path):
+        raise NotWritable(f"{path} cannot be removed: {mounted} is a mount point", fix="unmount it, or choose another target")
     _check_tree(path, status, fix)
 
 
@@ -185,23 +185,10 @@ def _is_sticky(status: os.stat_result) -> bool:
 
 def _check_sticky(directory: Path, of_directory: os.stat_result, path: Path, of_path: os.stat_result, fix: str) -> None:
     if _is_sticky(of_directory) and of_path.st_uid != os.geteuid():
-        raise NotWritable(f"{path} cannot be replaced or removed: {owner_and_mode(path)}, and {directory} has the sticky bit; {fix}")
+        raise NotWritable(f"{path} cannot be replaced or removed: {owner_and_mode(path)}, and {directory} has the sticky bit", fix=fix)
 
 
 def _not_writable(directory: Path, fix: str) -> NotWritable:
     if os.statvfs(directory).f_flag & os.ST_RDONLY:
-        return NotWritable(f"{directory} is not writable: its file system is mounted read-only ({owner_and_mode(directory)}); {fix}")
-    return NotWritable(f"{directory} is not writable: {owner_and_mode(directory)}; {fix}")
-
-
-def _mounted_below(path: Path) -> Iterator[str]:
-    """Yield the mount points below a directory: what is mounted there cannot be renamed or removed."""
-    try:
-        lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
-    except OSError:  # not Linux
-        return
-    root = os.path.realpath(path) + "/"
-    for line in lines:
-        point = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), line.split(" ")[4])
-        if (point + "/").startswith(root):
-            yield point
+        return NotWritable(f"{directory} is not writable: its file system is mounted read-only ({owner_and_mode(directory)})", fix=fix)
+    return NotWritable(f"{directory} is not writable: {owner_and_mode(directory)}", fix=fix)

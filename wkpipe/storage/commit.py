@@ -1,53 +1,49 @@
-"""The commit protocol: how a file of a dataset comes into being.
+"""The commit protocol: how files of a dataset are written.
 
-1. The data are written to a temporary file with a unique name in the scratch directory, which lies on the same
+1. The data are written to a temporary file with a unique name in the scratch directory, which is on the same
    file system as the dataset.
-2. The file is synced: its bytes are on the disk. Then the run makes sure that it still holds the dataset.
+2. The file is synced: its bytes are on the disk. Then the run checks that it still holds the dataset.
 3. It is renamed to its final name: readers see nothing or the whole file, never a part.
-4. The directory that holds the final name is synced: the name is on the disk.
+4. The directory that holds the final name is synced: the name is on the disk, and so are the names of the directories on the way.
 
-A crash leaves at most temporary files, which the next run removes: with them goes what an orphan of an older run has
-not renamed yet, and the check before the rename stops one that makes new ones. What slips through between check and
-rename does not bear the mtime of the record that the newer run has or will have, so it is never taken for proven.
-Groups of small files share one sync (2) and one sync per directory (4). Every pending file knows its size and CRC-32C;
-the digests that the ledger records come from who encoded the chunks.
+A crash leaves at most temporary files. The next run removes them, and with them what an orphan of an older run has not
+renamed yet; an orphan that makes new ones is stopped by the check before the rename. A file that is renamed between an
+older run's check and its loss of the dataset has another mtime than the newer run's record, so it never counts as proven.
+Every pending file knows its size and CRC-32C; the digests in the ledger come from the code that encoded the chunks.
+Several files are committed together with one wait for the syncs of each step: see `wkpipe.storage.stages`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import stat
-import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 
-from wkpipe.errors import InputRefused
-from wkpipe.storage import disk
-from wkpipe.storage.digest import file_digest
-from wkpipe.storage.process import is_signature_of_dead, signature
+from wkpipe.errors import InputRefused, NotWritable
+from wkpipe.storage import disk, names
+from wkpipe.storage.barrier import Barrier, Ways
+from wkpipe.storage.mtimes import later_mtime, mtime_of
+from wkpipe.storage.process import signature
+from wkpipe.storage.stages import commit_in_order
 
 _READ_BACK = 4 << 20
-
 START_WRITING_BYTES = 4 << 20
-"""So much is appended before the system is asked to begin with writing it to the disk."""
+"""After this many appended bytes, the system is asked to start writing them to the disk."""
 
-MOST_SYNCED_ALONE = 32
-"""More files or directories than this are made durable by one sync of the file system, which waits for what other
-processes have written too, but only once."""
-_ABANDONED_SECONDS = 3600.0
+FIX_OF_LINK = "put a copy in the place of the link, or remove it"
 
 
 @dataclass(frozen=True)
 class FileProof:
-    """What is known of a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds.
+    """The facts of a committed file: size in bytes, CRC-32C (RFC 3720) of its content, mtime in nanoseconds.
 
-    `digest` is the identity of its content, where it is known; see `wkpipe.storage.digest`.
+    `digest` is the identity of its content, empty if it is not known; see `wkpipe.storage.digest`.
     """
 
     size: int
@@ -57,7 +53,7 @@ class FileProof:
 
 
 def crc32c_of_file(path: Path) -> int:
-    """Return the CRC-32C of a file's content, read in pieces."""
+    """Return the CRC-32C of a file, which is read a few MiB at a time."""
     crc = 0
     with open(path, "rb", buffering=0) as file:
         while piece := file.read(_READ_BACK):
@@ -68,62 +64,87 @@ def crc32c_of_file(path: Path) -> int:
 class Scratch:
     """The directory for temporary files of one process; the files in it have unique names.
 
-    `fence` is called before a file gets its final name: it raises if that is no longer the process's right. Below `root`,
-    a resolved path, no link is followed to where a file gets its name or loses it.
+    `fence` is called before files get their final names; it raises an error if the process may no longer write. Below `root`,
+    a resolved path, files are never renamed or removed through a link. `postpone` gets each file when it is complete, to commit it
+    together with others (`wkpipe.storage.commits`). `ways` are shared by the scratches of a run.
     """
 
-    def __init__(self, directory: Path, fence: Callable[[], None] = lambda: None, root: Path | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        fence: Callable[[], None] = lambda: None,
+        root: Path | None = None,
+        postpone: Callable[[PendingFile], None] | None = None,
+        ways: Ways | None = None,
+    ) -> None:
         self.directory = directory
         self.fence = fence
         self.root = root
+        self.postpone = postpone
         self._admitted: set[Path] = set()
+        self._ways = ways or Ways()
         self._made = False
 
+    def postponing(self, postpone: Callable[[PendingFile], None]) -> Scratch:
+        """Return a scratch in the same directory whose files are committed later."""
+        return Scratch(self.directory, self.fence, self.root, postpone, self._ways)
+
     def admit(self, directory: Path) -> None:
-        """Make sure that a directory below `root` is no link and is reached by none.
+        """Check that no part of a directory's path below `root` is a link.
 
         Raises:
-            InputRefused: it is.
+            InputRefused: a part is a link.
         """
         if self.root is None or directory in self._admitted or not directory.is_relative_to(self.root):
             return
         if (real := os.path.realpath(directory)) != str(directory):
-            raise InputRefused(
-                f"{directory}: a link leads to {real}; wkpipe writes only inside of the dataset: "
-                "put a copy in the place of the link, or remove it"
-            )
+            raise InputRefused(f"a link leads to {real}, and wkpipe writes only inside of the dataset", where=directory, fix=FIX_OF_LINK)
         self._admitted.add(directory)
 
+    def make_way(self, directory: Path, barrier: Barrier) -> None:
+        """Create a directory; see `Ways.make`. Raises: as `admit`."""
+        self.admit(directory)
+        self._ways.make(directory, self.root, barrier)
+
+    def way_lasts(self, directory: Path) -> None:
+        """Note that the barrier of `make_way` was waited for."""
+        self._ways.last(directory)
+
     def new_path(self) -> Path:
-        """Return a fresh name in the directory, making the directory at the first call."""
+        """Return an unused name in the directory; the first call creates the directory."""
         if not self._made:
-            disk.make_directory(self.directory)
+            self._make()
             self._made = True
         return self.directory / f"{uuid.uuid4().hex}.{signature()}.tmp"
 
+    def _make(self) -> None:
+        """Create the directory. That of a run is worthless after a crash, so its name need not be durable."""
+        if self.root is None:
+            disk.make_directory(self.directory)
+        elif not self.directory.is_dir():
+            disk.make_directory(self.directory.parent)
+            disk.make_unsynced(self.directory)
+
+    def remove(self) -> None:
+        """Remove the directory with all that is in it.
+
+        Raises:
+            NotWritable: the disk refuses it.
+        """
+        disk.remove_tree(self.directory, self.root)
+
     def unlinked_file(self) -> int:
-        """Return the descriptor of a file without a name: it vanishes with the process, however that ends."""
+        """Return the descriptor of a file without a name: it vanishes with the process, however the process ends."""
         path = self.new_path()
         descriptor = disk.create(path)
         disk.unlink(path)
         return descriptor
 
 
-def remove_abandoned(directory: Path) -> None:
-    """Remove temporary files whose process is dead, or which are old; others may be in use just now."""
-    for path in directory.glob("*.tmp"):
-        with contextlib.suppress(FileNotFoundError):
-            if stat.S_ISDIR(path.lstat().st_mode):
-                continue
-            signed = path.name.split(".")[1:-1]
-            if (signed and is_signature_of_dead(signed[0])) or time.time() - path.lstat().st_mtime > _ABANDONED_SECONDS:
-                disk.unlink(path)
-
-
 class PendingFile:
-    """A file that is written under a temporary name, until `commit` gives it its final one.
+    """A file that has a temporary name until `commit` gives it its final one.
 
-    Not thread-safe: one thread appends. Used as a context manager, leaving without a commit discards the file.
+    Not thread-safe: one thread appends. As a context manager, it discards a file that was not committed.
     """
 
     def __init__(self, final: Path, scratch: Scratch) -> None:
@@ -132,12 +153,15 @@ class PendingFile:
         self._writing_from = 0
         self._crc = 0
         self._crc_is_current = True
+        self._mtime_ns = 0
+        self._is_postponed = False
         self._scratch = scratch
         self._temporary = scratch.new_path()
         self._descriptor = disk.create(self._temporary)
+        self._is_pending = True
 
     def append(self, data: Any) -> int:
-        """Append a bytes-like object and return the offset at which it lies."""
+        """Append a bytes-like object and return its offset."""
         offset = self.size
         disk.write_at(self._descriptor, data, offset, self.final)
         self.size += memoryview(data).nbytes
@@ -149,7 +173,7 @@ class PendingFile:
         return offset
 
     def append_hole(self, length: int) -> int:
-        """Leave `length` zero bytes, to be filled by `overwrite` or to stay zero; return their offset."""
+        """Append `length` zero bytes, which `overwrite` may fill later, and return their offset."""
         offset = self.size
         self.size += length
         disk.truncate(self._descriptor, self.size, self.final)
@@ -157,14 +181,14 @@ class PendingFile:
         return offset
 
     def overwrite(self, offset: int, data: Any) -> None:
-        """Write a bytes-like object at `offset`, which must end within what was appended."""
+        """Write a bytes-like object at `offset`; it must end within what was appended."""
         if offset + memoryview(data).nbytes > self.size:
             raise ValueError(f"{self.final}: write of {memoryview(data).nbytes} bytes at {offset} is past the end {self.size}")
         disk.write_at(self._descriptor, data, offset, self.final)
         self._crc_is_current = False
 
     def append_from(self, descriptor: int, offset: int, length: int) -> int:
-        """Append `length` bytes of another open file and return the offset at which they lie."""
+        """Append `length` bytes of another open file and return their offset."""
         start = self.size
         while length:
             piece = os.pread(descriptor, min(length, _READ_BACK), offset)
@@ -174,34 +198,99 @@ class PendingFile:
             offset, length = offset + len(piece), length - len(piece)
         return start
 
-    def commit(self) -> FileProof:
-        """Make the file durable and visible under its final name; see the module's text."""
-        disk.sync(self._descriptor, self.final)
-        proof = self._proof_and_rename()
-        disk.sync_directory(self.final.parent)
-        return proof
+    def commit(self, lasting: bool = True) -> FileProof:
+        """Make the file durable and visible under its final name (steps 2 to 4 of the protocol).
 
-    def _proof_and_rename(self) -> FileProof:
-        """Rename the synced file into place; its directory entry is not durable yet."""
+        With `lasting=False`, nothing is synced: after a power failure, the file may be gone or incomplete. If the scratch postpones
+        commits, the file only gets its final content and mtime now, so that its proof is known.
+        """
+        if self._scratch.postpone is not None:
+            self._finish()
+            self._is_postponed = True
+            self._scratch.postpone(self)
+        elif lasting:
+            commit_in_order([[self]])
+        else:
+            self.settle(Barrier())
+            self.close()
+            self._scratch.fence()
+            self._rename()
+        return self.proof()
+
+    def commit_new(self, lasting: bool = True) -> FileProof | None:
+        """Make the file durable and visible; if a file of that name exists, change nothing and return None.
+
+        With `lasting=False`, a power failure may take its name, but never a part of its content.
+        """
+        barrier = Barrier()
+        self.settle(barrier)
+        barrier.wait()
+        self.close()
+        self._scratch.fence()
+        if not names.take_name(self._temporary, self.final):
+            return None
+        self.discard()
+        if lasting:
+            disk.sync_directory(self.final.parent)
+        return self.proof()
+
+    def proof(self) -> FileProof:
+        """Return the facts of the file, which is settled."""
+        return FileProof(self.size, self._crc, self._mtime_ns)
+
+    @property
+    def fence(self) -> Callable[[], None]:
+        return self._scratch.fence
+
+    def settle(self, barrier: Barrier) -> None:
+        if not self._is_postponed:
+            self._finish()
+        self._scratch.make_way(self.final.parent, barrier)
+        barrier.add_open(self._descriptor, self._temporary, self.final)
+
+    def _finish(self) -> None:
+        """Give the file its mtime and compute its CRC-32C."""
+        mtime_ns = later_mtime(os.fstat(self._descriptor).st_mtime_ns, mtime_of(self.final))
+        if mtime_ns is not None:
+            disk.set_mtime(self._descriptor, mtime_ns, self.final)
         if not self._crc_is_current:
             self._crc = crc32c_of_file(self._temporary)
-        self._scratch.admit(self.final.parent)
-        disk.make_directory(self.final.parent)
-        self._scratch.fence()
-        proof = FileProof(self.size, self._crc, os.fstat(self._descriptor).st_mtime_ns)
-        disk.rename(self._temporary, self.final)
+        self._mtime_ns = os.fstat(self._descriptor).st_mtime_ns
+
+    def close(self) -> None:
+        mtime_ns = os.fstat(self._descriptor).st_mtime_ns
+        if self._is_postponed and mtime_ns != self._mtime_ns:  # a file server has set its own
+            disk.set_mtime(self._descriptor, self._mtime_ns, self.final)
+            disk.sync(self._descriptor, self.final)
+        else:
+            self._mtime_ns = mtime_ns
         self._close()
-        return proof
+
+    def appear(self, barrier: Barrier) -> None:
+        self._scratch.way_lasts(self.final.parent)
+        self._rename()
+        barrier.add_directory(self.final.parent)
+
+    def _rename(self) -> None:
+        names.rename(self._temporary, self.final)
+        self._is_pending = False
 
     def _close(self) -> None:
-        if self._descriptor >= 0:
-            os.close(self._descriptor)
-            self._descriptor = -1
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            disk.close(descriptor, self.final)
+
+    def withdraw(self) -> None:
+        """Remove the temporary file of a postponed commit; harmless if it was committed."""
+        self._is_postponed = False
+        self.discard()
 
     def discard(self) -> None:
-        """Remove the temporary file; harmless after `commit`."""
-        if self._descriptor >= 0:
-            self._close()
+        """Remove the temporary file; harmless after `commit`, even if that was postponed."""
+        if self._is_pending and not self._is_postponed:
+            self._is_pending = False
+            with contextlib.suppress(NotWritable):  # an incomplete file need not be closed cleanly
+                self._close()
             disk.unlink(self._temporary)
 
     def __enter__(self) -> PendingFile:
@@ -209,100 +298,3 @@ class PendingFile:
 
     def __exit__(self, *_: object) -> None:
         self.discard()
-
-
-class PendingGroup:
-    """Many small files that become durable and visible together: one sync of the file system for all of them."""
-
-    def __init__(self, scratch: Scratch) -> None:
-        self._scratch = scratch
-        self._written: list[tuple[Path, Path, FileProof]] = []  # temporary, final; the mtime is known at the end
-
-    def add(self, final: Path, data: Any, digest: bytes | None = None) -> None:
-        """Write one file of the group under a temporary name; `digest` is that of `data`, where it is known already."""
-        raw = data if isinstance(data, bytes) else bytes(data)
-        temporary = self._scratch.new_path()
-        descriptor = disk.create(temporary)
-        # Noted before it is written, so that `discard` finds it if the disk is full.
-        self._written.append((temporary, final, FileProof(len(raw), google_crc32c.value(raw), 0, file_digest(raw, digest))))
-        try:
-            disk.write(descriptor, raw, final)
-        finally:
-            disk.close(descriptor, final)
-
-    def commit(self) -> dict[Path, FileProof]:
-        """Make all files durable, then visible; return the proof of each by its final name."""
-        if self._written:
-            disk.sync_file_system(self._scratch.directory)
-        proofs = {}
-        directories = {final.parent for _, final, _ in self._written}
-        for directory in sorted(directories):
-            self._scratch.admit(directory)
-            disk.make_directory(directory)
-        self._scratch.fence()
-        for temporary, final, proof in self._written:
-            proofs[final] = replace(proof, mtime_ns=os.stat(temporary).st_mtime_ns)
-            disk.rename(temporary, final)
-        if len(directories) > MOST_SYNCED_ALONE:
-            disk.sync_file_system(self._scratch.directory)
-        else:
-            for directory in sorted(directories):
-                disk.sync_directory(directory)
-        self._written = []
-        return proofs
-
-    def discard(self) -> None:
-        """Remove the temporary files; harmless after `commit`."""
-        for temporary, *_ in self._written:
-            disk.unlink(temporary)
-        self._written = []
-
-
-def replace_file(path: Path, data: bytes, scratch: Scratch) -> FileProof:
-    """Write a small file as a whole, atomically and durably."""
-    with PendingFile(path, scratch) as file:
-        file.append(data)
-        return file.commit()
-
-
-def replace_files(files: Mapping[Path, bytes], scratch: Scratch) -> None:
-    """Write small files, each as a whole, atomically and durably; many of them share one sync of the file system."""
-    if len(files) <= MOST_SYNCED_ALONE:
-        for path, data in files.items():
-            replace_file(path, data, scratch)
-        return
-    group = PendingGroup(scratch)
-    try:
-        for path, data in files.items():
-            group.add(path, data)
-        group.commit()
-    finally:
-        group.discard()
-
-
-def remove_files(paths: Sequence[Path], scratch: Scratch) -> None:
-    """Remove files durably: their directories are synced."""
-    for path in paths:
-        scratch.admit(path.parent)
-        disk.unlink(path)
-    for directory in sorted({path.parent for path in paths if path.parent.is_dir()}):
-        disk.sync_directory(directory)
-
-
-def remove_directory(path: Path, scratch: Scratch) -> None:
-    """Remove a directory, or the link in its place: durably it vanishes at once, its content after it. If it is not there, nothing happens.
-
-    A directory that is emptied in place could come back in part when the power goes.
-    """
-    if not path.is_dir() and not path.is_symlink():
-        return
-    scratch.admit(path.parent)
-    disk.make_directory(scratch.directory)
-    if os.stat(scratch.directory).st_dev == os.lstat(path).st_dev:
-        gone = scratch.directory / f"{uuid.uuid4().hex}.removed"
-        disk.rename(path, gone)
-        disk.sync_directory(path.parent)
-        disk.remove_tree(gone, scratch.root)
-    else:
-        disk.remove_tree(path, scratch.root)
-        disk.sync_file_system(path.parent)

@@ -1,14 +1,14 @@
-"""The identity of content: a digest of digests, which readers and writers compute from pieces in any order.
+"""The identity of content: a digest of digests, which readers and writers compute from parts in any order.
 
-A digest is the text ``xxh3-128/<layout>:<32 hex digits>``. The layout says what is hashed, and in which order:
+A digest is the text ``xxh3-128/<layout>:<32 hex digits>``. The layout defines what is hashed, and in which order:
 
 * ``shard``: the file's size; offset and size of every chunk in index order (little-endian int64, in C order of the grid;
-  offset -1 and size 0 where no chunk is stored); the digest of each stored chunk's bytes in index order; the digest of
+  offset -1 and size 0 for a chunk that is not stored); the digest of each stored chunk's bytes in index order; the digest of
   all other bytes in file order.
 * ``blocks``: the file's size; the digest of each block of 8 MiB.
 * ``files``: for each file of a block of chunk files, sorted by key: key, size, and its ``blocks`` digest.
 
-Digests of different layouts are never equal. They find accidents and replaced files; XXH3 is no protection against forgery
+Digests of different layouts are never equal. They detect accidents and replaced files; XXH3 does not protect against forgery
 (https://github.com/Cyan4973/xxHash, doc/xxhash_spec.md).
 """
 
@@ -28,12 +28,12 @@ _SIZE = struct.Struct("<q")
 
 
 def digest_of(data: Any) -> bytes:
-    """Return the digest of one piece: the bytes of a chunk, or of a block."""
+    """Return the digest of the bytes of a chunk or of a block."""
     return xxhash.xxh3_128_digest(data)
 
 
 class RestDigest:
-    """The digest of the bytes of a shard that belong to no chunk, fed in file order."""
+    """The digest of the bytes of a shard that belong to no chunk, added in file order."""
 
     def __init__(self) -> None:
         self._hash = xxhash.xxh3_128()
@@ -47,12 +47,12 @@ class RestDigest:
 
 
 def shard_digest(size: int, index: bytes, chunks: bytes, rest: bytes) -> str:
-    """Return the identity of a shard from its size, its index, the digests of its chunks and that of the rest."""
+    """Return the identity of a shard from its size, its index, the digests of its chunks and the digest of the rest."""
     return _text("shard", [_SIZE.pack(size), _SIZE.pack(len(index)), index, chunks, rest])
 
 
 class BlocksDigest:
-    """The identity of a file without a known inner layout, fed in file order by pieces of any length.
+    """The identity of a file without a known inner layout; bytes are added in file order, any number at a time.
 
     >>> digest = BlocksDigest()
     >>> digest.add(b"ab")
@@ -86,22 +86,41 @@ class BlocksDigest:
         return _text("blocks", [_SIZE.pack(self._size), *blocks])
 
 
+def digest_of_small_file(size: int, digest: bytes) -> str:
+    """Return the ``blocks`` identity of a file of at most `BLOCK_BYTES` from its size and the digest of its bytes."""
+    return _text("blocks", [_SIZE.pack(size), digest] if size else [_SIZE.pack(0)])
+
+
 def file_digest(data: bytes, digest: bytes | None = None) -> str:
-    """Return the ``blocks`` identity of a file from its content; `digest` is that of `data`, where it is known already."""
+    """Return the ``blocks`` identity of a file from its content; `digest` is that of `data`, if it is known."""
     if digest is not None and len(data) <= BLOCK_BYTES:
-        return _text("blocks", [_SIZE.pack(len(data)), digest] if data else [_SIZE.pack(0)])
+        return digest_of_small_file(len(data), digest)
     whole = BlocksDigest()
     whole.add(data)
     return whole.value
 
 
+def value_of_identity(identity: str) -> bytes:
+    """Return the hash in an identity.
+
+    >>> file_identity(value_of_identity(file_digest(b"abc"))) == file_digest(b"abc")
+    True
+    """
+    return bytes.fromhex(identity.rpartition(":")[2])
+
+
+def file_identity(value: bytes) -> str:
+    """Return the ``blocks`` identity with this hash."""
+    return f"{ALGORITHM}/blocks:{value.hex()}"
+
+
 def files_digest(files: Mapping[str, tuple[int, str]]) -> str:
-    """Return the identity of a block of chunk files, given by key: size and ``blocks`` identity."""
+    """Return the identity of a block of chunk files from the size and ``blocks`` identity of each, by key."""
     return _text("files", (f"{key}\0{size}\0{digest}\n".encode() for key, (size, digest) in sorted(files.items())))
 
 
 def table_stamp(files: Mapping[str, tuple[int, int]]) -> str:
-    """Return what tells one state of a block of chunk files from another without reading them: by key, size and mtime (ns)."""
+    """Return a hash that changes with a block of chunk files, from the size and mtime (ns) of each, by key; no file is read."""
     lines = (f"{key}\0{size}\0{mtime_ns}\n" for key, (size, mtime_ns) in sorted(files.items()))
     return xxhash.xxh3_64_hexdigest("".join(lines).encode())
 

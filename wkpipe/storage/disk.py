@@ -1,7 +1,7 @@
-"""The narrow seam to the local file system: every call that changes what is on disk goes through here.
+"""The only access to the local file system for changes: every call that changes a disk goes through here.
 
-Tests put another ``os`` into this module, which fails, kills or cuts the power at the n-th call; that nothing else in
-wkpipe changes a disk is itself a test. ``OSError`` becomes `NotWritable` with the path and the reason in one line.
+Tests put another ``os`` into this module, which fails, kills or cuts the power at the n-th call. Another test checks that
+nothing else in wkpipe changes a disk. ``OSError`` becomes `NotWritable` with the path and the reason in one line.
 """
 
 from __future__ import annotations
@@ -9,28 +9,28 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
-import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from wkpipe.errors import InputRefused
+from wkpipe.errors import InputRefused, NotWritable
 from wkpipe.storage.reasons import refusal
 
-_MOST_DEPTH = 200  # directories that are nested deeper are not wkpipe's; each level takes a descriptor
+_MOST_DEPTH = 200  # wkpipe does not nest directories deeper than this; each level takes a descriptor
 
-# What file systems answer that lack hard links (FAT, some FUSE), or the sync of a directory (some network ones).
-_NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP})
+_NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP})  # some network file systems answer this to the sync of a directory
 
-_AT_FDCWD = -100  # linux/fcntl.h
-_RENAME_NOREPLACE = 1  # linux/fs.h
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
+
+_system = functools.cache(lambda: ctypes.CDLL(None, use_errno=True))
 
 
 @contextlib.contextmanager
 def explained(path: Path | str) -> Iterator[None]:
-    """Turn an ``OSError`` in the block into `NotWritable` that names `path` and the mend."""
+    """Turn an ``OSError`` in the block into `NotWritable`, which names `path` and the fix."""
     try:
         yield
     except OSError as error:
@@ -38,36 +38,64 @@ def explained(path: Path | str) -> Iterator[None]:
 
 
 MOST_SMALL_BYTES = 1 << 16
+"""No small file of wkpipe has more bytes."""
+
+LEFTOVER = ".nfs"
+"""The beginning of the names that NFS gives to removed files that are still open."""
+
+_STALE_TRIES = 8
+
+Result = TypeVar("Result")
 
 
-def read_small(path: Path) -> bytes:
-    """Return the content of a small file of ours, or its beginning; whatever lies there instead, this comes to an end.
+def steady(call: Callable[[], Result]) -> Result:
+    """Make a call that takes a path, and repeat it on ESTALE: on NFS, the file may be replaced during the call."""
+    for _ in range(_STALE_TRIES):
+        try:
+            return call()
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+    return call()
 
-    Raises:
-        OSError: it is not there, can not be read, or is no regular file.
-    """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+
+@contextlib.contextmanager
+def _held_open(path: Path | str, how: int = 0) -> Iterator[int]:
+    """Open an existing file or directory for reading in the block; `how` are further flags."""
+    descriptor = steady(lambda: os.open(path, os.O_RDONLY | os.O_CLOEXEC | how))
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
-        return os.read(descriptor, MOST_SMALL_BYTES)
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def create(path: Path) -> int:
-    """Create a new file for reading and writing and return its descriptor; an existing one is an error."""
+def create(path: Path | str) -> int:
+    """Create a new file for reading and writing and return its descriptor; an existing file is an error."""
     with explained(path):
         return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
 
 def open_append(path: Path) -> int:
-    """Open a file for appending, making it where it is missing, and return its descriptor; a link is not followed."""
+    """Open a file for appending, create it if it is missing, and return its descriptor; links are not followed."""
     with explained(path):
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
 
 
-def write(descriptor: int, data: bytes | bytearray | memoryview, path: Path) -> None:
+def overwrite(path: Path, data: bytes) -> None:
+    """Write a file in place, unsynced, and create it if it is missing; links are not followed."""
+    with explained(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    _write_whole(descriptor, data, path)
+
+
+def _write_whole(descriptor: int, data: bytes, path: Path) -> None:
+    try:
+        write(descriptor, data, path)
+    finally:
+        close(descriptor, path)
+
+
+def write(descriptor: int, data: bytes | bytearray | memoryview, path: Path | str) -> None:
     """Write all of `data` at the file's position."""
     with explained(path):
         view = memoryview(data).cast("B")
@@ -85,19 +113,19 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int,
 
 
 def truncate(descriptor: int, size: int, path: Path) -> None:
-    """Set a file's size; what was not written reads as zeros."""
+    """Set a file's size; bytes that were not written read as zeros."""
     with explained(path):
         os.ftruncate(descriptor, size)
 
 
 def reserve(descriptor: int, size: int, path: Path) -> None:
-    """Give a file `size` bytes of the disk: one that is written through memory could else only die of a full disk."""
+    """Reserve `size` bytes of the disk for a file: without that, a full disk kills a process that writes through a memory map."""
     with explained(path):
         os.posix_fallocate(descriptor, 0, size)
 
 
-def close(descriptor: int, path: Path) -> None:
-    """Close a file that was written: network file systems tell only here what went wrong."""
+def close(descriptor: int, path: Path | str) -> None:
+    """Close a file that was written; network file systems report some errors only here."""
     with explained(path):
         os.close(descriptor)
 
@@ -108,92 +136,58 @@ def sync(descriptor: int, path: Path) -> None:
         os.fsync(descriptor)
 
 
+def sync_closed(path: Path | str, final: Path | str) -> None:
+    """Force the data of a closed file to the disk; `final` is its name in messages."""
+    with explained(final), _held_open(path) as descriptor:
+        os.fsync(descriptor)
+
+
 def sync_directory(path: Path) -> None:
     """Force a directory's entries to the disk."""
-    with explained(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with explained(path), _held_open(path, os.O_DIRECTORY) as descriptor:
         try:
             os.fsync(descriptor)
         except OSError as error:
             if error.errno not in _NO_DIRECTORY_SYNC:
                 raise
-        finally:
-            os.close(descriptor)
 
 
 def start_writing(descriptor: int, offset: int, size: int) -> None:
-    """Have the system begin to write a part of a file to the disk, so that `sync` has less to wait for; promises nothing."""
+    """Ask the system to start writing a part of a file to the disk, so that `sync` waits less; there is no guarantee."""
     with contextlib.suppress(AttributeError, OSError):  # Linux has it
-        call = ctypes.CDLL(None).sync_file_range
-        call(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
+        _system().sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
 
 
-def sync_file_system(path: Path) -> None:
-    """Force everything that was written to the file system of `path` to the disk: cheaper than many single syncs."""
-    with explained(path):
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            _syncfs(descriptor)
-        finally:
-            os.close(descriptor)
+def sync_file_system(path: Path | str) -> None:
+    """Force all data of the file system of `path` to the disk: cheaper than many single syncs."""
+    with explained(path), _held_open(path) as descriptor:
+        _syncfs(descriptor)
 
 
 def _syncfs(descriptor: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).syncfs(descriptor) != 0:
+    if _system().syncfs(descriptor) != 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
 
-def rename(source: Path, target: Path) -> None:
-    """Rename atomically, replacing what is there."""
-    with explained(target):
-        os.replace(source, target)
-
-
-def take_name(source: Path, target: Path) -> bool:
-    """Give a whole file a name that nobody else has, atomically; return False where that name is taken already.
-
-    The file has both names afterwards; where the file system has no hard links, `target` alone.
-    """
-    with explained(target):
-        try:
-            os.link(source, target)
-        except FileExistsError:
-            return False
-        except OSError as error:
-            if error.errno not in _NO_HARD_LINKS:
-                raise
-            return _rename_to_free_name(source, target)
-        return True
-
-
-def _rename_to_free_name(source: Path, target: Path) -> bool:
-    names = os.fsencode(source), os.fsencode(target)
-    if ctypes.CDLL(None, use_errno=True).renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code == errno.EEXIST:
-        return False
-    raise OSError(code, os.strerror(code))
-
-
-def touch(path: Path) -> None:
-    """Set a file's mtime to now."""
+def set_mtime(file: int | Path | str, mtime_ns: int, path: Path | str) -> None:
+    """Set the mtime of a file of this process, given by descriptor or path; `path` is its final name."""
     with explained(path):
-        os.utime(path)
+        os.utime(file, ns=(mtime_ns, mtime_ns))
 
 
-def unlink(path: Path) -> None:
-    """Remove a file; one that is gone already is fine."""
+def unlink(path: Path | str) -> None:
+    """Remove a file; a missing one is fine."""
     with explained(path), contextlib.suppress(FileNotFoundError):
         os.unlink(path)
 
 
 def remove_tree(path: Path, root: Path | None = None) -> None:
-    """Remove a directory with all that is in it, or the link in its place; what is gone already is fine.
+    """Remove a directory with its content, or the link in its place; a missing one is fine.
 
-    Directories are opened one in the other, so no link is followed: neither in the directory, nor on the way to it from
-    `root` (by default, its parent).
+    Each directory is opened from within its parent, so no link is followed: neither in the directory, nor on the way to it
+    from `root` (by default, its parent). On NFS, files that another process has open keep another name (`LEFTOVER`) until
+    it closes them, and their directory stays too: that is not an error.
 
     Raises:
         InputRefused: a link is on the way.
@@ -207,18 +201,20 @@ def remove_tree(path: Path, root: Path | None = None) -> None:
 
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})  # what opening anything else answers, with O_NOFOLLOW a link too
+_NO_DIRECTORY = frozenset({errno.ENOTDIR, errno.ELOOP})  # the errors for anything else; with O_NOFOLLOW, for a link too
 
 
 def _open_below(path: Path, root: Path) -> int:
     """Open a directory step by step from `root`."""
-    descriptor = os.open(root, _DIRECTORY)
+    descriptor = steady(partial(os.open, root, _DIRECTORY))
     for name in path.relative_to(root).parts:
         try:
-            below = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor)
+            below = steady(partial(os.open, name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=descriptor))
         except OSError as error:
             if error.errno in _NO_DIRECTORY:
-                raise InputRefused(f"{path}: {name} is a link or no directory; nothing is removed there: remove it yourself") from None
+                raise InputRefused(
+                    f"{name} is a link or not a directory, so nothing is removed there", where=path, fix="remove it yourself"
+                ) from None
             raise
         finally:
             os.close(descriptor)
@@ -226,75 +222,77 @@ def _open_below(path: Path, root: Path) -> int:
     return descriptor
 
 
-def _remove(name: str, parent: int, depth: int) -> None:
-    """Remove what has a name in an open directory."""
+def _remove(name: str, parent: int, depth: int) -> bool:
+    """Remove an entry of an open directory; return False if a part is left because other processes have it open."""
     try:
-        descriptor = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent)
+        descriptor = steady(partial(os.open, name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=parent))
     except FileNotFoundError:
-        return
+        return True
     except OSError as error:
         if error.errno not in _NO_DIRECTORY:
             raise
         with contextlib.suppress(FileNotFoundError):
             os.unlink(name, dir_fd=parent)
-        return
+        return True
     try:
         if not depth:
             raise OSError(errno.ELOOP, f"directories are nested deeper than {_MOST_DEPTH} levels; remove them yourself")
         with os.scandir(descriptor) as found:
-            names = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-        for inner, is_directory in names:
-            if is_directory:
-                _remove(inner, descriptor, depth - 1)
-            else:
-                with contextlib.suppress(FileNotFoundError):
-                    os.unlink(inner, dir_fd=descriptor)
+            inner = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+        removed = [_remove_inner(entry, is_directory, descriptor, depth) for entry, is_directory in inner]
+        is_empty = all(removed)
     finally:
         os.close(descriptor)
+    if is_empty:
+        with contextlib.suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=parent)
+    return is_empty
+
+
+def _remove_inner(name: str, is_directory: bool, parent: int, depth: int) -> bool:
+    if is_directory:
+        return _remove(name, parent, depth - 1)
+    if name.startswith(LEFTOVER):
+        return False
     with contextlib.suppress(FileNotFoundError):
-        os.rmdir(name, dir_fd=parent)
+        os.unlink(name, dir_fd=parent)
+    return True
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory with its parents, each one durable before anything is put into it."""
+    """Create a directory and its parents; each is durable before anything is put into it."""
     if path.is_dir():
         return
     make_directory(path.parent)
-    with explained(path), contextlib.suppress(FileExistsError):
-        os.mkdir(path)
+    make_unsynced(path)
     sync_directory(path.parent)
 
 
-def try_to_write(path: Path) -> None:
-    """Write a small file and remove it.
+def make_unsynced(path: Path) -> None:
+    """Create a directory in one that exists; the new name is not synced. An existing directory is fine."""
+    with explained(path), contextlib.suppress(FileExistsError):
+        try:
+            os.mkdir(path)
+        except OSError:
+            if not path.is_dir():  # otherwise it was created, and only the answer was lost
+                raise
 
-    Raises:
-        NotWritable: the disk does not take it; says why.
-    """
-    descriptor = create(path)
-    try:
-        write(descriptor, b"?", path)
-        sync(descriptor, path)
-    finally:
-        os.close(descriptor)
-        unlink(path)
+
+def make_new_directory(path: Path | str) -> None:
+    """Create a directory, unsynced; an existing one is an error."""
+    with explained(path):
+        os.mkdir(path)
 
 
 def note(path: Path, text: str) -> None:
-    """Write a small file that informs and proves nothing: not synced, and a disk that can not take it is no error."""
-    _inform(path, text, os.O_TRUNC | os.O_NOFOLLOW)
+    """Write a small file that only informs: it is not synced, and a failed write is not an error."""
+    with contextlib.suppress(OSError, NotWritable):
+        os.makedirs(path.parent, exist_ok=True)
+        overwrite(path, text.encode())
 
 
 def add_note(path: Path, text: str) -> None:
-    """Add to a file that informs, as `note`; a link is not followed."""
-    _inform(path, text, os.O_APPEND | os.O_NOFOLLOW)
-
-
-def _inform(path: Path, text: str, how: int) -> None:
-    with contextlib.suppress(OSError):
+    """Append to a file that only informs, as `note` does; links are not followed."""
+    with contextlib.suppress(OSError, NotWritable):
         os.makedirs(path.parent, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | how, 0o666)
-        try:
-            os.write(descriptor, text.encode())
-        finally:
-            os.close(descriptor)
+        _write_whole(open_append(path), text.encode(), path)

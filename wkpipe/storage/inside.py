@@ -1,8 +1,8 @@
-"""Nothing below a dataset's own directories may lead out of it: a dataset that somebody sends is data.
+"""Refuse links that lead out of a dataset: a dataset from somebody else is only data.
 
-wkpipe's state holds directories and regular files that wkpipe wrote. A link in it (or a pipe, or a device) was put there
-by somebody else, and would have wkpipe read, write or remove what it leads to. So all of it is refused, before anything
-of it is read. Where wkpipe only removes what it finds (temporary files, older runs), links are removed like files.
+wkpipe's state consists of directories and regular files that wkpipe wrote. Somebody else put any link (or pipe, or device)
+there, and wkpipe would read, write or remove its target. So such a state is refused before anything in it is read. If wkpipe
+only removes what it finds (temporary files, older runs), links are removed like files.
 """
 
 from __future__ import annotations
@@ -14,36 +14,27 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.storage.access import is_link
+from wkpipe.storage.commit import FIX_OF_LINK
 
 
 def refuse_links(*paths: Path) -> None:
-    """Make sure that none of these paths is a link.
+    """Check that none of these paths is a link.
 
     Raises:
-        InputRefused: one is; names it and where it leads.
+        InputRefused: one is a link; names it and its target.
     """
     for path in paths:
         if is_link(path):
             raise InputRefused(
-                f"{path} is a link that leads out to {os.path.realpath(path)}; wkpipe writes only inside of the dataset: "
-                "put a copy in the place of the link, or remove it"
+                f"{path} is a link that leads out to {os.path.realpath(path)}, and wkpipe writes only inside of the dataset",
+                fix=FIX_OF_LINK,
             )
 
 
-def refuse_links_between(root: Path, path: Path) -> None:
-    """Make sure that no component of a path below `root` is a link.
-
-    Raises:
-        InputRefused: one is.
-    """
-    if path.is_relative_to(root):
-        refuse_links(*reversed([step for step in (path, *path.parents) if step != root and step.is_relative_to(root)]))
-
-
 def refuse_strangers(root: Path, unread: Collection[str] = ()) -> None:
-    """Make sure that a directory, at any depth, holds directories and regular files only; it need not exist.
+    """Check that a directory contains only directories and regular files, at any depth; it need not exist.
 
-    `unread` are paths relative to `root`, whose parts may be ``*``, that are not looked at, as nothing is read from there.
+    `unread` are paths relative to `root` that are skipped, because nothing is read from there; their parts may be ``*``.
 
     Raises:
         InputRefused: there is anything else; names it.
@@ -54,14 +45,14 @@ def refuse_strangers(root: Path, unread: Collection[str] = ()) -> None:
         if entry.is_symlink():
             refuse_links(Path(entry.path))
         if not entry.is_dir(follow_symlinks=False) and not entry.is_file(follow_symlinks=False):
-            raise InputRefused(f"{root.joinpath(*parts)} is neither a file nor a directory; it is not wkpipe's: remove it")
+            raise InputRefused(f"{root.joinpath(*parts)} is neither a file nor a directory, so it is not wkpipe's", fix="remove it")
 
 
 def _entries(
     directory: Path, parts: tuple[str, ...], unread: Collection[tuple[str, ...]]
 ) -> Iterator[tuple[os.DirEntry[str], tuple[str, ...]]]:
     entries: list[os.DirEntry[str]] = []
-    # What may not be read is the business of whoever tries to; what is removed meanwhile is none.
+    # A directory that may not be read is reported by the code that reads it; one that is removed meanwhile is fine.
     with contextlib.suppress(PermissionError, FileNotFoundError, NotADirectoryError), os.scandir(directory) as found:
         entries = list(found)
     for entry in entries:

@@ -1,61 +1,70 @@
-"""RunLease: one run at a time works on a dataset; its epoch tells the records of runs apart.
+"""RunLease: one run at a time works on a dataset; its epoch distinguishes the records of runs.
 
-The main process of a run holds the lease and renews it while it lives. A lease whose holder is dead on this host is
-taken over at once; one of another host only after it was not renewed for a long time, or when the user breaks it.
-A lease that this user cannot read is another user's, and alive. Every run has an epoch, one higher than the one before.
-Jobs check before each rename of a shard and before each record that their run still holds the lease: what an orphan of an
-older run still computes is thrown away.
+The main process of a run holds the lease and renews it while it lives. If the holder was a process of this host and is dead,
+the lease is taken over at once; a lease of another host only if it was not renewed for a long time, or if the user breaks it.
+A lease that this user cannot read belongs to another user and counts as alive. Every run has an epoch, one higher than the last.
+Jobs check before each rename of a shard and before each record that their run still holds the lease: the results of an orphan of
+an older run are discarded. A process renews or takes over the lease with a write that succeeds only if the lease has not changed
+(`Place.put` with a stamp): if a suspended holder and a new one compete, only one wins.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from wkpipe.errors import TryAgain, WkpipeError
-from wkpipe.storage import disk
 from wkpipe.storage.access import owner, owner_and_mode
-from wkpipe.storage.commit import Scratch, replace_file
-from wkpipe.storage.lock import Holder, MetadataLock, read_holder
+from wkpipe.storage.barrier import Ways
+from wkpipe.storage.claim import Claim
+from wkpipe.storage.disk import MOST_SMALL_BYTES
+from wkpipe.storage.holder import Holder
+from wkpipe.storage.lock import Clock, MetadataLock, SeenLock, is_expired
+from wkpipe.storage.opened import TooLarge
+from wkpipe.storage.place import Place
+from wkpipe.storage.reasons import read_refusals
 
 LEASE_NAME: Final = "run.lease"
 EPOCH_NAME: Final = "epoch"
 RENEW_SECONDS: Final = 30.0
-EXPIRY_SECONDS: Final = 900.0
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """The right of a run to write: its number, and the lease that it rests on."""
+    """The right of a run to write: its number, and the token of its lease, which is stored in `locks`.
+
+    With a `claim`, it is the right of one process of the run, which does one task. `ways` are the directories that a process has made
+    durable since it has this right.
+    """
 
     number: int
-    lease: Path
+    locks: Place
     token: str
+    claim: Claim | None = None
+    ways: Ways = field(default_factory=Ways, compare=False, repr=False)
 
     def check(self) -> None:
-        """Make sure that the run still holds the dataset.
+        """Check that the run still holds the dataset, and the process its task.
 
         Raises:
             TryAgain: it does not.
-            NotWritable: the disk does not tell.
+            NotWritable: the lease cannot be read.
         """
-        holder = None
-        with disk.explained(self.lease), contextlib.suppress(FileNotFoundError):
-            holder = Holder.from_bytes(disk.read_small(self.lease))
+        data = _content(self.locks, LEASE_NAME)
+        holder = None if data is None else Holder.from_bytes(data)
         if holder is None or holder.token != self.token:
-            raise TryAgain(
-                f"another run has taken over {self.lease.parent.parent.parent} ({holder or 'the lease is gone'}); this one stops"
-            )
+            raise TryAgain(f"another run has taken over {_dataset(self.locks)} ({holder or 'the lease is gone'}), so this one stops")
+        if self.claim is not None:
+            self.claim.check()
 
     def cause_of(self, error: WkpipeError) -> WkpipeError:
-        """Return why the run failed: if it has lost the dataset, that explains all else (its temporary files are gone)."""
+        """Return the cause of an error: if the run has lost the dataset (its temporary files are gone then), that loss; else the error."""
         try:
             self.check()
         except TryAgain as lost:
@@ -65,26 +74,41 @@ class Epoch:
         return error
 
     def to_json(self) -> dict[str, Any]:
-        return {"number": self.number, "lease": str(self.lease), "token": self.token}
+        return {"number": self.number, "lease": str(self.locks.path(LEASE_NAME)), "token": self.token}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Epoch:
-        return cls(values["number"], Path(values["lease"]), values["token"])
+    def from_json(cls, values: dict[str, Any], place_at: Callable[[Path], Place]) -> Epoch:
+        """Return the epoch of these values; `place_at` returns the place of a path."""
+        return cls(values["number"], place_at(Path(values["lease"]).parent), values["token"])
 
 
-def read_epoch(locks: Path) -> int:
-    """Return the number of the newest run; 0 where there was none, or where no number stands in the file.
+def _content(locks: Place, key: str) -> bytes | None:
+    """Return the content of a file of the locks; None if there is none.
 
     Raises:
-        NotWritable: the disk does not tell. To count from 0 again would make all newer records look old.
+        NotWritable: it cannot be read: a run that cannot check its lease may not write.
     """
-    path = locks / EPOCH_NAME
-    if not os.path.isfile(path):
-        return 0
-    with disk.explained(path):
-        data = disk.read_small(path)
+    with read_refusals(locks.path(key)):
+        try:
+            return locks.content(key, MOST_SMALL_BYTES)
+        except TooLarge:
+            return b""
+
+
+def _dataset(locks: Place) -> Path:
+    """Return the dataset whose locks these are."""
+    return locks.path().parent.parent
+
+
+def read_epoch(locks: Place) -> int:
+    """Return the number of the newest run; 0 if there was none, or if there is no number in the file.
+
+    Raises:
+        NotWritable: it cannot be read. If epochs started from 0 again, all newer records would look old.
+    """
+    data = _content(locks, EPOCH_NAME)
     try:
-        return int(json.loads(data))
+        return 0 if data is None else int(json.loads(data))
     except (ValueError, TypeError, OverflowError, RecursionError):
         return 0
 
@@ -92,101 +116,110 @@ def read_epoch(locks: Path) -> int:
 class RunLease(MetadataLock):
     """The lease of a run, as a context manager that gives the run's `Epoch` as `epoch`.
 
-    `newest` returns the number of the newest run, asked for when the lease is held; default: what the epoch file says.
-    `taken_from` is the token of a holder that was dead, or that the user broke.
+    `newest` returns the number of the newest run and is called when the lease is held; by default, it reads the epoch file.
+    `taken_from` is the token of the previous holder if it was dead or the user broke its lease.
 
     Raises:
         TryAgain: on entering, another run works on the dataset; names it.
     """
 
-    def __init__(
-        self, locks: Path, scratch: Scratch, break_lock: bool = False, wait: float = 0.0, newest: Callable[[], int] | None = None
-    ) -> None:
-        super().__init__(locks, scratch, wait, LEASE_NAME)
+    def __init__(self, locks: Place, break_lock: bool = False, wait: float = 0.0, newest: Callable[[], int] | None = None) -> None:
+        super().__init__(locks, wait, LEASE_NAME, lasting=True)
         self._break = break_lock
         self._newest = newest or (lambda: read_epoch(locks))
         self.taken_from = ""
         self._stop = threading.Event()
-        self.epoch = Epoch(0, self.path, "")
+        self._renewal: threading.Thread | None = None
+        self.epoch = Epoch(0, locks, "")
 
     def __enter__(self) -> RunLease:
         super().__enter__()
         assert self._holder is not None
         try:
             number = self._newest() + 1
-            replace_file(self.path.parent / EPOCH_NAME, str(number).encode(), self._scratch)
+            self._place.put(EPOCH_NAME, str(number).encode())
         except BaseException:
             super().__exit__()
             raise
-        self.epoch = Epoch(number, self.path, self._holder.token)
+        self.epoch = Epoch(number, self._place, self._holder.token)
         self._stop.clear()
-        threading.Thread(target=self._renew, name="wkpipe-lease", daemon=True).start()
+        self._renewal = threading.Thread(target=self._keep, name="wkpipe-lease", daemon=True)
+        self._renewal.start()
         return self
 
     def __exit__(self, *details: object) -> None:
         self._stop.set()
+        if self._renewal is not None:
+            self._renewal.join()  # otherwise it could write the lease again after its removal
         super().__exit__(*details)
 
-    def _renew(self) -> None:
+    def _keep(self) -> None:
         while not self._stop.wait(RENEW_SECONDS):
-            # It may have been taken over while this process was asleep: another's lease is not to be kept alive.
             with contextlib.suppress(WkpipeError):
-                self.epoch.check()
-                disk.touch(self.path)
+                self.renew()
 
-    def _is_dead(self, holder: Holder) -> bool:
-        if holder.is_surely_dead():
-            return True
-        if holder.is_surely_alive():
+    def renew(self) -> None:
+        """Renew the lease, to show that the run is alive.
+
+        Raises:
+            TryAgain: the lease was taken over while this process was suspended.
+            NotWritable: the place refuses the write.
+        """
+        mine, seen = self._holder, self._seen()
+        if mine is None or seen is None or seen.holder is None or seen.facts is None or seen.holder.token != mine.token:
+            raise TryAgain(f"another run has taken over {_dataset(self._place)}, so this one stops")
+        self._place.put(self.name, mine.to_bytes(), if_stamp=seen.facts.stamp)
+
+    def _is_dead(self, seen: SeenLock, clock_ns: Clock) -> bool:
+        if seen.holder is None or seen.facts is None or seen.holder.is_surely_alive():
             return False
-        if self._break:
-            return True
-        with contextlib.suppress(OSError):
-            return time.time() - self.path.stat().st_mtime > EXPIRY_SECONDS
-        return False
+        return seen.holder.is_surely_dead() or self._break or is_expired(seen.facts, clock_ns)
 
-    def _remove_dead(self, dead: Holder, deadline: float) -> None:
-        super()._remove_dead(dead, deadline)
-        self.taken_from = dead.token
+    def _take_over(self, dead: SeenLock, mine: Holder) -> bool:
+        if not super()._take_over(dead, mine):
+            return False
+        self.taken_from = "" if dead.holder is None else dead.holder.token
+        return True
 
     def live_holder(self) -> Holder | None:
-        """Return who holds the lease and may be alive; None if nobody does.
+        """Return the holder of the lease if it may be alive; None if there is none.
 
         Raises:
-            TryAgain: somebody holds it who cannot be seen.
+            TryAgain: the lease is held, but its holder is not known.
         """
-        holder = read_holder(self.path)
-        if holder is None and os.path.lexists(self.path) and (holder := read_holder(self.path)) is None and os.path.lexists(self.path):
+        seen = self._seen()
+        if seen is not None and seen.holder is None:
             raise self._busy(None)
-        return None if holder is None or self._is_dead(holder) else holder
+        return None if seen is None or self._is_dead(seen, time.time_ns) else seen.holder
 
     def check_free(self) -> None:
-        """Make sure that nobody holds the lease.
+        """Check that nobody holds the lease.
 
         Raises:
-            TryAgain: somebody does; names who.
+            TryAgain: a run holds it; names it.
         """
         if (holder := self.live_holder()) is not None:
             raise self._busy(holder)
 
     def _busy(self, holder: Holder | None) -> TryAgain:
-        dataset = self.path.parent.parent.parent
+        dataset = _dataset(self._place)
         if holder is None:
             with contextlib.suppress(OSError):
+                whose = f"{owner(self.path)}, whose lease {self.path} cannot be read ({owner_and_mode(self.path)})"
                 return TryAgain(
-                    f"{dataset} is being worked on by a process of {owner(self.path)}, whose lease {self.path} cannot be read "
-                    f"({owner_and_mode(self.path)}); wait for it, or ask {owner(self.path)} to remove that file if it is gone"
+                    f"{dataset} is being worked on by a process of {whose}",
+                    fix=f"wait for it, or ask {owner(self.path)} to remove that file if it is gone",
                 )
         who = holder or "an unknown process"
         is_alive = holder is not None and holder.is_surely_alive()
-        mend = "wait for it, or stop it" if is_alive else "wait for it, or pass --break-lock if it is gone"
-        return TryAgain(f"{self.path.parent.parent.parent} is being worked on by {who}; {mend}")
+        fix = "wait for it, or stop it" if is_alive else "wait for it, or pass --break-lock if it is gone"
+        return TryAgain(f"{dataset} is being worked on by {who}", fix=fix)
 
 
-def check_free(locks: Path) -> None:
-    """Refuse to go on while a run holds the lease, for those who change arrays outside of a run.
+def check_free(locks: Place) -> None:
+    """Check that no run works on the dataset, before arrays are changed outside of a run.
 
     Raises:
-        TryAgain: a run that is alive works on the dataset; names it.
+        TryAgain: a run works on it; names the run.
     """
-    RunLease(locks, Scratch(locks)).check_free()
+    RunLease(locks).check_free()

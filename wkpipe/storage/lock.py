@@ -1,117 +1,72 @@
 """MetadataLock: one process at a time changes the metadata of a dataset.
 
-The lock is a file that is made by an exclusive hard link of a complete, synced one: that is atomic on local disks, NFS
-and Lustre alike, and the lock always tells who holds it. (Where there are no hard links, by an exclusive rename.)
-A lock whose holder is surely dead is taken over. For that the one who takes over first takes a lock of its own that is
-named after the dead one's token; only its holder may remove a lock with that token, after it looked again. So a slow
-process can never remove the lock of one that was faster.
+The lock is an object that says who holds it. It is created only if there is none. A lock whose holder is surely dead is replaced
+only if it has not changed since. These are the two conditional writes of a `Place`, so disks and object stores share this protocol.
 
-Whether a holder on another host is alive cannot be seen. Nobody holds the lock for longer than some changes of small files
-take; one that is much older (`EXPIRY_SECONDS`) was left behind, or came along with a copy of the dataset. A holder that was
-asleep for that long finds out before it writes (`check`).
+A process cannot see if a holder on another host is alive. Nobody holds the lock for longer than a few changes of small files
+take. A much older lock (`EXPIRY_SECONDS`, by the place's own clock) was left behind or copied with the dataset.
+A holder that was suspended for that long notices it before it writes (`check`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import datetime as dt
-import json
-import os
 import random
-import re
 import time
-import uuid
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Final
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
 
-from wkpipe.errors import TryAgain
-from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.process import is_gone, pid_namespace, start_ticks, this_system
+from wkpipe.errors import DamagedShard, TryAgain, UnreadableInput
+from wkpipe.storage.disk import MOST_SMALL_BYTES
+from wkpipe.storage.holder import Holder
+from wkpipe.storage.place import Facts, Place
 
 LOCK_FILE_NAME: Final = "metadata.lock"
-_TOKEN = re.compile("[0-9a-f]{32}")
+WRITING: Final = "write-"
+"""How the names of the locks begin that are held while a storage shard is changed outside of a run."""
+
 EXPIRY_SECONDS: Final = 900.0
 _FIRST_PAUSE: Final = 0.005
 _LONGEST_PAUSE: Final = 0.1
 
+Clock: TypeAlias = Callable[[], int]
+
 
 @dataclass(frozen=True)
-class Holder:
-    """Who holds a lock: host, machine and boot of the system, process (in its pid namespace) and its start, since when.
+class SeenLock:
+    """A lock that exists: its facts and its holder; each is None if it is not known or cannot be read."""
 
-    start_ticks: start of the process in clock ticks since boot, which tells it from a later one with the same pid; 0
-    where the system does not tell. token: unique for every time a lock is taken.
-    """
-
-    host: str
-    machine_id: str
-    boot_id: str
-    pid_namespace: str
-    pid: int
-    start_ticks: int
-    since: str
-    token: str
-
-    @classmethod
-    def myself(cls) -> Holder:
-        """Describe this process, with a fresh token."""
-        now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-        pid = os.getpid()
-        return cls(*this_system(), pid_namespace(), pid, start_ticks(pid) or 0, now, uuid.uuid4().hex)
-
-    @classmethod
-    def from_bytes(cls, data: bytes) -> Holder | None:
-        """Read the content of a lock; None where it is not one."""
-        try:
-            content = json.loads(data)
-            holder = cls(**content)
-        except (ValueError, TypeError, RecursionError):
-            return None
-        kinds = {"pid": int, "start_ticks": int}
-        is_sound = all(isinstance(value, kinds.get(key, str)) for key, value in content.items())
-        return holder if is_sound and _TOKEN.fullmatch(holder.token) else None
-
-    def to_bytes(self) -> bytes:
-        return json.dumps(asdict(self), indent=4).encode()
-
-    def is_surely_dead(self) -> bool:
-        """Tell whether the process is gone: on this system, in this pid namespace, or before a reboot of this host."""
-        host, machine_id, boot_id = this_system()
-        if (self.host, self.machine_id) != (host, machine_id):
-            return False
-        if self.boot_id != boot_id:
-            return True
-        return self.pid_namespace == pid_namespace() and is_gone(self.pid, self.start_ticks)
-
-    def is_surely_alive(self) -> bool:
-        """Tell whether the process runs here: on this system and in this pid namespace, so that its end would be seen."""
-        is_here = (self.host, self.machine_id, self.boot_id) == this_system() and self.pid_namespace == pid_namespace()
-        return is_here and not self.is_surely_dead()
-
-    def __str__(self) -> str:
-        return f"process {self.pid} on host {self.host} since {self.since}"
+    facts: Facts | None
+    holder: Holder | None
 
 
 class MetadataLock:
     """A short lock for the metadata of a dataset, as a context manager.
 
-    >>> with MetadataLock(dataset / ".wkpipe" / "locks"):  # doctest: +SKIP
-    ...     ...  # read, change, write
+    >>> from pathlib import Path
+    >>> from wkpipe.storage.local import Local
+    >>> from pathlib import Path
+    >>> with MetadataLock(Local(Path("locks"))) as lock:
+    ...     lock.path.exists()  # read, change, write
+    True
+    >>> lock.path.exists()
+    False
 
-    Not re-entrant: a thread that takes it twice waits for itself. `directory` is made where it is missing; `scratch` is
-    a directory for temporary files on the same file system (default: `directory`); `timeout` is in seconds.
+    Not re-entrant: a thread that takes it twice waits for itself. `timeout` is the longest wait in seconds. Taking it
+    does not wait until its name is on the disk: after a power failure, its holder is dead, whether it is there or not. Neither does
+    returning it, unless it is `lasting`: a lock that comes back blocks other hosts until it expires.
 
     Raises:
-        TryAgain: on entering, the lock was not free within `timeout`; names the holder and since when.
-        NotWritable: on entering, the directory can not be written.
+        TryAgain: on entering, the lock was not free within `timeout`; names the holder and the time it took the lock.
+        NotWritable: on entering, the place cannot be written.
     """
 
-    def __init__(self, directory: Path, scratch: Scratch | None = None, timeout: float = 30.0, name: str = LOCK_FILE_NAME) -> None:
-        self.path = directory / name
-        self._scratch = scratch or Scratch(directory)
+    def __init__(self, place: Place, timeout: float = 30.0, name: str = LOCK_FILE_NAME, lasting: bool = False) -> None:
+        self.name = name
+        self.path = place.path(name)
+        self._place = place
         self._timeout = timeout
+        self._lasting = lasting
         self._holder: Holder | None = None
 
     def __enter__(self) -> MetadataLock:
@@ -120,74 +75,70 @@ class MetadataLock:
 
     def __exit__(self, *_: object) -> None:
         mine, self._holder = self._holder, None
-        found = read_holder(self.path)
-        if mine is not None and found is not None and found.token == mine.token:
-            disk.unlink(self.path)
+        found = self._seen()
+        if mine is not None and found is not None and found.holder is not None and found.holder.token == mine.token:
+            self._place.remove([self.name], lasting=self._lasting)
 
     def _acquire(self, deadline: float) -> Holder:
-        disk.make_directory(self.path.parent)
         mine = Holder.myself()
-        temporary = self._scratch.new_path()
-        try:
-            _write(temporary, mine)
-            pause = _FIRST_PAUSE
-            # The second question is for NFS, where the answer to a link that was made may be lost.
-            while not disk.take_name(temporary, self.path) and temporary.stat().st_nlink != 2:
-                holder = read_holder(self.path)
-                if holder is not None and self._is_dead(holder):
-                    self._remove_dead(holder, deadline)
-                    continue
-                if time.monotonic() >= deadline:
-                    raise self._busy(holder)
-                time.sleep(pause * random.uniform(0.5, 1.0))
-                pause = min(pause * 1.5, _LONGEST_PAUSE)
-        finally:
-            disk.unlink(temporary)
-        return mine
+        pause = _FIRST_PAUSE
+        while True:
+            seen = self._seen()
+            if seen is None:
+                if self._place.put(self.name, mine.to_bytes(), if_absent=True, lasting=False) is not None:
+                    return mine
+                seen = self._seen()  # another process was faster
+            elif self._is_dead(seen, self._place.clock_ns) and self._take_over(seen, mine):
+                return mine
+            if time.monotonic() >= deadline:
+                raise self._busy(None if seen is None else seen.holder)
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+
+    def _take_over(self, dead: SeenLock, mine: Holder) -> bool:
+        """Replace the lock of a dead holder; return False if another process was faster."""
+        assert dead.facts is not None
+        return self._place.put(self.name, mine.to_bytes(), if_stamp=dead.facts.stamp) is not None
+
+    def _seen(self) -> SeenLock | None:
+        """Return the lock as it is now; None if there is none."""
+        return look(self._place, self.name)
 
     def check(self) -> None:
-        """Make sure that this process still holds the lock.
+        """Check that this process still holds the lock.
 
         Raises:
-            TryAgain: another one has taken it over.
+            TryAgain: another process has taken it over.
         """
-        found = read_holder(self.path)
+        seen = self._seen()
+        found = None if seen is None else seen.holder
         if self._holder is None or found is None or found.token != self._holder.token:
-            raise TryAgain(f"{self.path}: another process has taken over the lock ({found or 'it is gone'}); run the same command again")
+            raise TryAgain(
+                f"another process has taken over the lock ({found or 'it is gone'})", where=self.path, fix="run the same command again"
+            )
 
-    def _is_dead(self, holder: Holder) -> bool:
-        return holder.is_surely_dead() or (not holder.is_surely_alive() and self._is_expired())
-
-    def _is_expired(self) -> bool:
-        with contextlib.suppress(OSError):
-            return time.time() - os.stat(self.path).st_mtime > EXPIRY_SECONDS
-        return False
-
-    def _remove_dead(self, dead: Holder, deadline: float) -> None:
-        """Remove the lock of a dead holder, unless somebody else did so already."""
-        left = max(deadline - time.monotonic(), 0.0)
-        with MetadataLock(self.path.parent, self._scratch, left, f"{self.path.name}.{dead.token}"):
-            found = read_holder(self.path)
-            if found is not None and found.token == dead.token:
-                disk.unlink(self.path)
+    def _is_dead(self, seen: SeenLock, clock_ns: Clock) -> bool:
+        """True if the holder of a lock is gone; `clock_ns` is called only if the lock's age decides."""
+        if seen.holder is None or seen.facts is None or seen.holder.is_surely_alive():
+            return False
+        return seen.holder.is_surely_dead() or is_expired(seen.facts, clock_ns)
 
     def _busy(self, holder: Holder | None) -> TryAgain:
-        who, mend = holder or "an unknown process", "try again later, or remove that file if the process is gone"
-        return TryAgain(f"{self.path}: the metadata are locked by {who}; waited {self._timeout:g} s; {mend}")
+        who, fix = holder or "an unknown process", "try again later, or remove that file if the process is gone"
+        return TryAgain(f"the metadata are locked by {who} (waited {self._timeout:g} s)", where=self.path, fix=fix)
 
 
-def _write(path: Path, holder: Holder) -> None:
-    descriptor = disk.create(path)
+def look(place: Place, name: str) -> SeenLock | None:
+    """Return a lock and its holder; None if there is no lock."""
+    facts: Facts | None = None
     try:
-        disk.write(descriptor, holder.to_bytes(), path)
-        disk.sync(descriptor, path)
-    finally:
-        disk.close(descriptor, path)
+        facts = place.facts(name, fresh=True)
+        data = None if facts is None else place.content(name, MOST_SMALL_BYTES)
+    except (UnreadableInput, DamagedShard):
+        return SeenLock(facts, None)
+    return None if data is None else SeenLock(facts, Holder.from_bytes(data))
 
 
-def read_holder(path: Path) -> Holder | None:
-    """Return who holds the lock in a file; None where nobody does."""
-    try:
-        return Holder.from_bytes(disk.read_small(path))
-    except OSError:
-        return None
+def is_expired(facts: Facts, clock_ns: Clock) -> bool:
+    """True if a lock is so old that nobody can still hold it."""
+    return clock_ns() - facts.modified_ns > EXPIRY_SECONDS * 1e9

@@ -1,4 +1,4 @@
-"""What identifies the content of a unit of proof (see `wkpipe.formats.base` for the word)."""
+"""What identifies the content of a unit of proof (`wkpipe.formats.base` explains the term)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ETAG: Final = "etag"  # of an object in an object store
 
 
 class Stamp(NamedTuple):
-    """What a place says of a unit's files, and says differently after every change: its kind, and the value."""
+    """The stamp of a unit's files, its kind and value: a place gives them another one after every change."""
 
     kind: str
     value: int | str
@@ -23,9 +23,9 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class UnitFacts:
-    """What can be seen of a unit's files without reading them: how many, their bytes in all, and their stamp.
+    """The facts of a unit's files that are known without reading them: their number, total size in bytes, and stamp.
 
-    `mtime_ns` is the newest mtime, by which records of the first version know a block of chunk files.
+    `mtime_ns` is the newest mtime: records of the first version identify a block of chunk files with it.
     """
 
     files: int
@@ -38,10 +38,10 @@ class UnitFacts:
 class UnitProof:
     """What identifies the content of a unit.
 
-    `digest` is the identity of the content, see `wkpipe.storage.digest`; empty where it is not known. For a storage
+    `digest` is the identity of the content, see `wkpipe.storage.digest`; empty if it is not known. For a storage
     shard `crc32c` is the CRC-32C (RFC 3720) of the file. For a block of chunk files it is that of a table with one line
     ``<chunk key> <size> <crc32c, 8 hex digits>\\n`` per file, sorted by key (the path below the array); -1: not known.
-    It is there for transports, and proves nothing. A unit that holds nothing but the fill value has no files: `FILL`.
+    Transports use it; it proves nothing. A unit that has only the fill value has no files: `FILL`.
     """
 
     files: int
@@ -78,12 +78,12 @@ FILL: Final = UnitProof(0, 0, 0, Stamp(MTIME, 0))
 
 
 def unread(facts: UnitFacts | None) -> UnitProof:
-    """Return the proof of files that were not read: it holds as long as their stamp does."""
+    """Return the proof of files that were not read: it is valid until their stamp changes."""
     return FILL if facts is None else UnitProof(facts.files, facts.size, UNKNOWN_CRC, facts.stamp)
 
 
 def is_other_content(recorded: UnitProof, found: UnitProof) -> bool:
-    """True if files surely have another content than the recorded one; a recorded CRC-32C can tell that, but never the contrary."""
+    """True if files surely differ from the recorded content; a recorded CRC-32C can prove a difference, but never equality."""
     if (recorded.files, recorded.size) != (found.files, found.size):
         return True
     if recorded.digest and found.digest:

@@ -1,29 +1,30 @@
-"""What is known of one unit, and the line of a ledger that holds it: ``<crc32c of the JSON, 8 hex digits> <JSON>\\n``.
+"""The record of one unit, and its line in a ledger: ``<crc32c of the JSON, 8 hex digits> <JSON>\\n``.
 
-A line of version 2 has ``"v": 2``. Lines of version 1 have a CRC-32C in the place of the digest: they are read as records
-without a digest, which hold as long as size and mtime do, and prove nothing after that.
+A line of version 2 has ``"v": 2``. Lines of version 1 have a CRC-32C instead of the digest. They are read as records
+without a digest, which are valid only while size and mtime stay the same.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
-import google_crc32c
-
+from wkpipe.storage.change import Change, changes_of
+from wkpipe.storage.lines import checked_line, content_of_line
 from wkpipe.storage.proof import MTIME, Position, Stamp, UnitFacts, UnitProof
 
 VERSION = 2
 
 MADE = "made"  # by a task of wkpipe, with parameters and inputs
 WRITTEN = "written"  # by hand: through the library's `write`, or by another tool into a mag that wkpipe made
-ADOPTED = "adopted"  # found without a record; known by its stamp, and by its digest once it was read
-DIRTY = "dirty"  # a write has begun and not ended: the content is not known
-DAMAGED = "damaged"  # verify found other files than the recorded ones and has begun to make the unit again
+ADOPTED = "adopted"  # found without a record; identified by its stamp, and by its digest once it was read
+DIRTY = "dirty"  # a write has started and not ended: the content is not known
+DAMAGED = "damaged"  # verify found other files than the recorded ones and has started to make the unit again
+
+OUTDATED = "outdated"  # a run has started to make it again, because its source changed: its files may be newer than the record
 
 
 _NO_STATS: Mapping[str, Any] = MappingProxyType({})
@@ -31,12 +32,13 @@ _NO_STATS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is known of one unit.
+    """The facts of one unit.
 
-    `params` is the hash of what defines its voxels and layout, `inputs` the identity of what it was made from,
-    `token` the name of its content for what is made from it, which stays while the content provably stays. `stats` holds
-    facts on the voxels that later steps need (smallest and largest value). `encoder` names the codec's parameters and the
-    release of its library, `mag` the id of the mag that the unit belongs to; both are empty where they are not known.
+    `params` is the hash of what defines its voxels and layout, `inputs` the identity of what it was made from.
+    Units that are made from it know its content by `token`, which changes unless the content is provably the same. `stats` has
+    the facts about the voxels that later steps need (smallest and largest value). `encoder` names the codec's parameters and the
+    release of its library, `mag` the id of the mag that the unit belongs to; both are empty if they are not known. `sources` names the
+    contents that it was made from, in their order, and `changes` says where it differs from earlier contents (`wkpipe.storage.change`).
     """
 
     unit: Position
@@ -50,10 +52,12 @@ class Record:
     time_ns: int = 0
     encoder: str = ""
     mag: str = ""
+    sources: str = ""
+    changes: tuple[Change, ...] = ()
 
     @property
     def age(self) -> tuple[int, int]:
-        """Orders the records of one unit: the largest is the newest."""
+        """The order of the records of one unit: the largest is the newest."""
         return (self.epoch, self.time_ns)
 
     def matches(self, facts: UnitFacts | None) -> bool:
@@ -61,7 +65,7 @@ class Record:
         return self.proof.matches(facts)
 
     def is_made_by(self, params: str) -> bool:
-        """Tell whether a task made the unit with these parameters, or `verify --adopt` took it for such a one."""
+        """True if a task made the unit with these parameters, or `verify --adopt` accepted it as such."""
         return self.origin in (MADE, ADOPTED) and self.params == params
 
     def to_line(self) -> bytes:
@@ -82,24 +86,25 @@ class Record:
             "epoch": self.epoch,
             "time": self.time_ns,
         }
-        text = json.dumps(values, separators=(",", ":")).encode()
-        return b"%08x %s\n" % (google_crc32c.value(text), text)
+        if self.sources:
+            values["sources"] = self.sources
+        if self.changes:
+            values["changes"] = self.changes
+        return checked_line(values)
 
     @classmethod
     def from_line(cls, line: bytes) -> Record | None:
         """Parse a line of either version; None if it was cut short or damaged."""
         try:
-            crc, text = line.rstrip(b"\n").split(b" ", 1)
-            if int(crc, 16) != google_crc32c.value(text):
-                return None
-            values = json.loads(text)
+            values = content_of_line(line)
             stats = values["stats"] or _NO_STATS
             proof = _proof_of(values)
             digest, token = proof.digest, values["token"]
             encoder, mag = values.get("encoder", ""), values.get("mag", "")
+            sources, changes = values.get("sources", ""), changes_of(values["changes"]) if "changes" in values else ()
             if (
                 set(map(type, (*values["unit"], values["epoch"], values["time"]))) != {int}
-                or set(map(type, (values["origin"], token, values["params"], values["inputs"], encoder, mag))) != {str}
+                or set(map(type, (values["origin"], token, values["params"], values["inputs"], encoder, mag, sources))) != {str}
                 or not set(map(type, stats.values())) <= {int, float}
             ):
                 return None
@@ -115,16 +120,18 @@ class Record:
                 time_ns=values["time"],
                 encoder=sys.intern(encoder),
                 mag=sys.intern(mag),
+                sources=sources,
+                changes=changes,
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return None
 
 
 def _proof_of(values: Mapping[str, Any]) -> UnitProof:
-    """Return the proof that a line holds.
+    """Return the proof in the values of a line.
 
     Raises:
-        ValueError, KeyError, TypeError: it holds none.
+        ValueError, KeyError, TypeError: there is no valid one.
     """
     if "v" not in values:
         files, size, crc32c, mtime_ns = values["proof"]
@@ -139,8 +146,18 @@ def _proof_of(values: Mapping[str, Any]) -> UnitProof:
     return UnitProof(files, size, crc32c, Stamp(sys.intern(kind), value), digest)
 
 
+def with_token_of_same_voxels(made: Record, before: Record | None) -> Record:
+    """Return the record of a unit that was made again, with the token of the earlier one if only the encoder differs.
+
+    Then the stored bytes may differ and the voxels do not, so that units that are made from them stay up to date.
+    """
+    if before is None or before.origin not in (MADE, DAMAGED, OUTDATED) or before.encoder in ("", made.encoder):
+        return made
+    return replace(made, token=before.token) if (before.params, before.inputs) == (made.params, made.inputs) else made
+
+
 def content_token(proof: UnitProof) -> str:
-    """Return the token of a unit whose content is known; of one that was not read, its stamp stands for the content."""
+    """Return the token of a unit's content: its digest, or its stamp if the content was not read."""
     if proof.is_fill:
         return "fill"
     return proof.digest or f"{proof.files} {proof.size} {proof.stamp.kind} {proof.stamp.value}"

@@ -1,10 +1,10 @@
-"""Seal: a run's files are believed only by the processes of that run.
+"""Seal: the jobs of a run accept only files that their own run wrote.
 
 The process that starts a run draws a random name and a random secret. Both exist only in its memory and in the environment
-of what it starts (`VARIABLE`), never in the dataset or on a command line. Every line of the plan and of what else the run
-hands over ends in a keyed hash (BLAKE2b) over the run's name, the file's name and the line. Whoever does not have the
-secret, whatever user id owns the files, cannot make a line that a job of the run believes; and a job of one run does not
-believe the lines of another.
+of the processes that it starts (`VARIABLE`), never in the dataset or on a command line. Every line of the plan, and of all
+other files for the jobs, ends in a keyed hash (BLAKE2b) over the run's name, the file's name and the line. Without the secret,
+nobody can write a line that a job of the run accepts, whoever owns the files; and a job of one run does not accept the lines
+of another run.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from typing import Final
 from wkpipe.errors import UsageError
 
 VARIABLE: Final = "WKPIPE_RUN"
-"""Holds ``<name of the run>:<secret>``, for the jobs of a run."""
+"""The environment variable with ``<name of the run>:<secret>`` for the jobs of a run; several runs are separated by commas."""
 
 _CONTENT = re.compile(r"([0-9a-f]{12}):([0-9a-f]{64})")
 _HASH_BYTES = 16
 
 
 class Seal:
-    """Name and secret of a run.
+    """The name and the secret of a run.
 
     >>> seal = Seal.new()
     >>> seal.opened("plan.json", seal.sealed("plan.json", b"{}\\n"))
@@ -40,27 +40,36 @@ class Seal:
 
     @classmethod
     def new(cls) -> Seal:
-        """Draw a name and a secret."""
+        """Return a seal with a random name and secret."""
         return cls(secrets.token_hex(6), secrets.token_bytes(32))
 
     @classmethod
-    def of_environment(cls, run: Path | None = None) -> Seal:
-        """Return the seal of the run that this process belongs to; `run` is the directory that it was told to work on.
+    def of_environment(cls, run: Path) -> Seal:
+        """Return the seal of the run in a directory; this process must belong to that run.
 
         Raises:
-            UsageError: it belongs to none, or to another one.
+            UsageError: the process belongs to no run, or to another one.
         """
-        match = _CONTENT.fullmatch(os.environ.get(VARIABLE, ""))
-        if match is None:
-            what = "a run" if run is None else f"the run in {run}"
-            raise UsageError(f"this process was not started by {what}: {VARIABLE} is not set; start wkpipe or snakemake again")
-        if run is not None and run.name != match[1]:
-            raise UsageError(f"this process belongs to run {match[1]}, not to the one in {run}; start wkpipe or snakemake again")
-        return cls(match[1], bytes.fromhex(match[2]))
+        seals = cls.all_of_environment()
+        if not seals:
+            raise UsageError(
+                f"this process was not started by the run in {run}: {VARIABLE} is not set", fix="start wkpipe or snakemake again"
+            )
+        for seal in seals:
+            if seal.run == run.name:
+                return seal
+        names = ", ".join(seal.run for seal in seals)
+        raise UsageError(f"this process belongs to run {names}, not to the one in {run}", fix="start wkpipe or snakemake again")
+
+    @classmethod
+    def all_of_environment(cls) -> list[Seal]:
+        """Return the seals of all runs that this process belongs to: a workflow may have several, each on its own dataset."""
+        matches = [_CONTENT.fullmatch(text) for text in os.environ.get(VARIABLE, "").split(",")]
+        return [cls(match[1], bytes.fromhex(match[2])) for match in matches if match is not None]
 
     @property
     def variable(self) -> str:
-        """The content of `VARIABLE` for the processes of the run."""
+        """The content of `VARIABLE` for the processes of this run alone."""
         return f"{self.run}:{self._key.hex()}"
 
     def __repr__(self) -> str:
@@ -79,7 +88,7 @@ class Seal:
         text, _, found = line.rstrip(b"\n").rpartition(b"\t")
         if not hmac.compare_digest(found, self._hash(file, text)):
             raise UsageError(
-                f"{file} of run {self.run} was not written by the process that started the run; start wkpipe or snakemake again"
+                f"{file} of run {self.run} was not written by the process that started the run", fix="start wkpipe or snakemake again"
             )
         return text
 

@@ -1,1 +1,1 @@
-"""A dataset as it lies on disk: properties, arrays, ledgers; below everything that plans or works."""
+"""A dataset as it is stored: properties, arrays, ledgers; below everything that plans or works."""

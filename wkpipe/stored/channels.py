@@ -1,8 +1,8 @@
-"""Channels: which channels of a mag's array are its layer's.
+"""Channels: the channels of a mag's array that belong to its layer.
 
-Several layers may share one array: each mag names the first channel that is the layer's (``channelIndex``). So the
-channels of a layer's mags have different places in their arrays. All code that goes from one mag of a layer to another
-does so with `others_of`, which moves places on the axis c from one array to the other.
+Several layers may share one array: each mag names the layer's first channel (``channelIndex``). So the channels of a
+layer have different places in the arrays of its mags. All code that goes from one mag of a layer to another uses
+`others_of`, which converts places on the axis c from one array to the other.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.stored.axes import with_spatial
 
 Others = Mapping[str, tuple[int, int]]
-"""Start and size along each of an array's axes other than x, y, z."""
+"""The start and size along each axis of an array other than x, y, z."""
 
 
 @dataclass(frozen=True)
 class Channels:
-    """A layer's channels in the array of one mag: `count` of them, from `first` on.
+    """The channels of a layer in the array of one mag: `count` of them, beginning with `first`.
 
     >>> Channels(2, 1).end
     3
@@ -56,7 +56,7 @@ class Channels:
         return (unit for unit in units if self.has(spec, unit))
 
     def share(self, spec: ArraySpec) -> float:
-        """Return the part of the voxels in the channels' units that are the channels'; the rest are other layers'."""
+        """Return the share of these channels in the voxels of their units; the rest belongs to other layers."""
         if "c" not in spec.axes:
             return 1.0
         axis, units = spec.axes.index("c"), self.unit_range(spec)
@@ -65,9 +65,9 @@ class Channels:
 
 
 def others_of(spec: ArraySpec, unit: Sequence[int], own: Channels, seen: Channels) -> Others:
-    """Return the region, along the axes other than x, y, z, that a unit of one mag has in the array of another mag.
+    """Return the region of a unit in the array of another mag, along the axes other than x, y, z.
 
-    `own` are the layer's channels in the unit's array, `seen` the same channels in the other one (or in the same one).
+    `own` are the layer's channels in the unit's array, `seen` the same channels in the other array, which may be the same.
     """
     found = {}
     for axis, at, size, whole in zip(spec.axes, unit, spec.unit_shape, spec.shape, strict=True):
@@ -82,6 +82,6 @@ def others_of(spec: ArraySpec, unit: Sequence[int], own: Channels, seen: Channel
 
 
 def region_at(spec: ArraySpec, others: Others, first: Vec3Int, shape: Vec3Int) -> tuple[Position, Position]:
-    """Return start and shape, in the order of an array's axes, of a box (x, y, z) at a place on the other axes."""
+    """Return start and shape, in array order, of a box (x, y, z) at a place on the other axes."""
     starts, shapes = zip(*(others.get(axis, (0, 1)) for axis in spec.axes), strict=True)
     return with_spatial(spec, starts, first), with_spatial(spec, shapes, shape)

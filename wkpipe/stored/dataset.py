@@ -13,15 +13,17 @@ from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
+from wkpipe.storage.place import Place
 from wkpipe.stored.locations import Locations
+from wkpipe.stored.places import place_at
+from wkpipe.stored.renaming import check_no_renaming
 
 
 class StoredDataset:
-    """A dataset on disk: its properties as they were read, and its arrays."""
+    """A stored dataset: its properties as they were read, and its arrays."""
 
     def __init__(self, locations: Locations, properties: DatasetProperties) -> None:
-        self.locations = locations
+        self.locations = locations.published(properties)
         self.properties = properties
 
     @classmethod
@@ -31,15 +33,21 @@ class StoredDataset:
         Raises:
             UnreadableInput: there is no dataset.
             MetadataError: its properties are broken.
+            TryAgain: one of its layers is between two names.
         """
-        if not root.is_dir():
-            raise UnreadableInput(f"{root} is not a directory; give the path of a dataset (a directory with datasource-properties.json)")
+        if not place_at(root).is_directory():
+            raise UnreadableInput(
+                f"{root} is not a directory", fix="give the path of a dataset (a directory with datasource-properties.json)"
+            )
         locations = Locations.of(root, state_dir)
-        file = PropertiesFile(locations.dataset, locations.state)
-        if not file.exists():
+        check_no_renaming(locations)
+        file = locations.properties_file()
+        if not file.is_there():
             locations.check_readable()
-            if locations.conversion.exists():
-                raise UnreadableInput(f"{root} is not finished; run the same command (`wkpipe convert` or `wkpipe download`) to go on")
+            if locations.has_conversion:
+                raise UnreadableInput(
+                    f"{root} is not finished", fix="run the same command (`wkpipe convert` or `wkpipe download`) again to resume"
+                )
             raise UnreadableInput(f"{root} is not a dataset: it has no datasource-properties.json")
         return cls(locations, file.read())
 
@@ -51,58 +59,71 @@ class StoredDataset:
         """
         return self.properties.layer(name)
 
-    def mag_path(self, layer: LayerProperties, entry: MagProperties) -> Path:
-        """Return where a mag's array lies; old entries without a path lie under the mag's short or long name.
+    def mag_place(self, layer: LayerProperties, entry: MagProperties) -> Place:
+        """Return the place of a mag's array; if an old entry has no path, it has the mag's short or long name.
 
         Raises:
             RemoteMag: the mag is on a server.
         """
-        root = self.locations.dataset
         if entry.path is None:
-            short, long = (root / layer.name / name for name in (str(entry.mag), entry.mag.to_long_str()))
-            return short if short.exists() or not long.exists() else long
+            directory = self.locations.data.child(layer.name)
+            short, long = str(entry.mag), entry.mag.to_long_str()
+            return directory.child(short if directory.has(short) or not directory.has(long) else long)
         if entry.is_remote:
-            raise RemoteMag(f"layer {layer.name}, mag {entry.mag}: {entry.path} is remote; copy the mag into the dataset first")
-        return root / entry.path
+            raise RemoteMag(
+                f"{entry.path} is remote", where=f"layer {layer.name}, mag {entry.mag}", fix="copy the mag into the dataset first"
+            )
+        return self.locations.data.child(entry.path)
+
+    def attachment_path(self, path: str) -> str:
+        """Return the path of an attachment from anywhere, by that in the properties; a URL stays."""
+        return path if "://" in path else self.locations.data.child(path).real()
 
     def open_mag(self, layer: LayerProperties, entry: MagProperties) -> StoredArray:
-        """Open a mag's array; one of another type of voxels than the layer's, as uint32 for uint8, is read as the layer's.
+        """Open a mag's array; if its voxel type is not the layer's, as uint32 for uint8, it is read as the layer's type.
 
         Raises:
-            MetadataError: the array's metadata are missing or broken, or do not fit the layer's.
+            MetadataError: the array's metadata is missing or broken, or does not fit the layer's.
         """
         where = f"layer {layer.name}, mag {entry.mag}"
-        path = self.mag_path(layer, entry)
-        if not path.is_dir():
-            raise MetadataError(f"{where}: there is no directory {path}; remove the mag from datasource-properties.json or restore it")
-        array = open_array(path, layer.data_format, layer.axes, shape=wkw_shape(layer, entry))
-        if not can_convert(array.spec.dtype, layer.dtype):
+        place = self.mag_place(layer, entry)
+        path = place.path()
+        if not place.is_directory():
+            check_no_renaming(self.locations)
             raise MetadataError(
-                f"{where}: the array in {path} holds {array.spec.dtype}, datasource-properties.json says {layer.dtype} per channel"
+                f"there is no directory {path}", where=where, fix="remove the mag from datasource-properties.json or restore it"
             )
-        # A WKW array takes its shape from the properties; what it really holds is in its blocks.
+        array = open_array(place, layer.data_format, layer.axes, shape=wkw_shape(layer, entry))
+        if not can_convert(array.spec.dtype, layer.dtype):
+            found, expected = f"{array.spec.dtype} in {path}", f"{layer.dtype} per channel as datasource-properties.json says"
+            raise MetadataError(where=where, found=found, expected=expected)
+        # A WKW array takes its shape from the properties, but its blocks decide the number of channels.
         shape = array.spec.chunk_shape if layer.data_format is DataFormat.WKW else array.spec.shape
         channels, needed = dict(zip(layer.axes, shape, strict=True)).get("c", 1), entry.channel_index + layer.num_channels
         if channels < needed:
             says = f"{layer.num_channels}" + (f" from channelIndex {entry.channel_index} on" if entry.channel_index else "")
-            raise MetadataError(f"{where}: the array in {path} has {channels} channels, datasource-properties.json says {says}")
+            raise MetadataError(where=where, found=f"{channels} channels in {path}", expected=f"{says} as datasource-properties.json says")
         return as_dtype(array, layer.dtype)
 
     def shared_with(self, layer: LayerProperties, entry: MagProperties) -> str | None:
         """Return the name of another layer that has a mag in the same directory; None if there is none."""
-        path = self.mag_path(layer, entry).resolve()
+        return self.user_of(self.mag_place(layer, entry), layer.name)
+
+    def user_of(self, place: Place, besides: str) -> str | None:
+        """Return the name of a layer, other than `besides`, with a mag in a directory or below it; None if there is none."""
+        real = Path(place.real())
         for other in self.properties.layers:
             local = [mag for mag in other.mags if not mag.is_remote]
-            if other.name != layer.name and any(self.mag_path(other, mag).resolve() == path for mag in local):
+            if other.name != besides and any(Path(self.mag_place(other, mag).real()).is_relative_to(real) for mag in local):
                 return other.name
         return None
 
     def owns(self, layer: LayerProperties, entry: MagProperties) -> bool:
-        """Whether a mag lies inside this dataset, where wkpipe may write it; symlinked mags are read-only sources."""
+        """True if a mag is inside this dataset, so that wkpipe may write it; symlinked mags are read-only sources."""
         if entry.is_remote:
             return False
-        path = self.mag_path(layer, entry)
-        return path.resolve().parent == self.locations.dataset / layer.name and not path.is_symlink()
+        place = self.mag_place(layer, entry)
+        return Path(place.real()).parent == self.locations.dataset / layer.name and not place.is_link()
 
 
 def box_in_mag(box: NDBoundingBox, mag: Mag) -> NDBoundingBox:
@@ -111,7 +132,7 @@ def box_in_mag(box: NDBoundingBox, mag: Mag) -> NDBoundingBox:
 
 
 def wkw_shape(layer: LayerProperties, entry: MagProperties) -> Position | None:
-    """Return the shape of a WKW array, which does not stand in its files: as far as the layer's box goes."""
+    """Return the shape of a WKW array, which is not in its files: up to the end of the layer's box."""
     if layer.data_format is not DataFormat.WKW:
         return None
     corner = box_in_mag(layer.bounding_box(), entry.mag).bottomright_xyz
@@ -119,5 +140,5 @@ def wkw_shape(layer: LayerProperties, entry: MagProperties) -> Position | None:
 
 
 def array_corner(box: NDBoundingBox, axes: Sequence[str]) -> Position:
-    """Return the last corner (exclusive) of a box in the order of an array's axes; axes that the box lacks count 1."""
+    """Return the last corner (exclusive) of a box in array order; 1 for axes that the box lacks."""
     return tuple(box.bounds(axis)[1] if axis in box.axes else 1 for axis in axes)

@@ -1,8 +1,8 @@
-"""Whose mag it is: the ids that bind an array to what the state knows of it; see docs/design/identity.md.
+"""The identity of a mag: ids that bind an array to its records in the state; see docs/design/identity.md.
 
 A dataset has a random id, and so has each mag that wkpipe creates. Both are in the attributes of a Zarr array (`KEY`) and
-in the state, beside the mag's ledger. WKW arrays have no attributes, and another tool's are never touched: for these the
-layout stands for the id. Nothing here depends on inodes, hosts, paths, or what other tools and servers rewrite.
+in the state, beside the mag's ledger. WKW arrays have no attributes, and arrays of other tools are never touched: for
+these, the layout takes the place of the id. Nothing depends on inodes, hosts, paths, or anything that other tools rewrite.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ import hashlib
 import json
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 from wkpipe.errors import MetadataError, UnreadableInput
 from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
-from wkpipe.storage.commit import Scratch, replace_file
+from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
-from wkpipe.storage.record import DAMAGED, DIRTY
+from wkpipe.storage.place import Place
+from wkpipe.storage.record import DAMAGED, DIRTY, OUTDATED
+from wkpipe.storage.stored_object import StoredObject, put_in_order
 from wkpipe.stored.dataset_id import FILE_NAME as DATASET_FILE_NAME
 from wkpipe.stored.dataset_id import id_in
 from wkpipe.stored.locations import Locations
@@ -33,7 +34,7 @@ _ATTRIBUTES: Final = {DataFormat.ZARR3: "zarr.json", DataFormat.ZARR: ".zattrs"}
 
 @dataclass(frozen=True)
 class MagIdentity:
-    """The ids of dataset and mag (empty where there are none) and the digest of the array's layout."""
+    """The ids of dataset and mag (empty if there are none) and the digest of the array's layout."""
 
     dataset: str
     mag: str
@@ -41,12 +42,12 @@ class MagIdentity:
 
     @classmethod
     def new(cls, dataset: str, spec: ArraySpec) -> MagIdentity:
-        """Return the identity of a mag that is created."""
+        """Return the identity of a new mag."""
         return cls(dataset, uuid.uuid4().hex, layout_of(spec))
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """What an array's attributes hold of it."""
+        """The attributes that an array gets from it."""
         return {KEY: {"dataset": self.dataset, "mag": self.mag}}
 
     def to_bytes(self) -> bytes:
@@ -54,7 +55,7 @@ class MagIdentity:
 
 
 def layout_of(spec: ArraySpec) -> str:
-    """Return a digest of all that decides how voxels become bytes; an array's shape is not part of it, as it may grow."""
+    """Return a digest of everything that decides how voxels become bytes, except the array's shape, which may grow."""
     values = [
         spec.data_format.value,
         list(spec.axes),
@@ -67,14 +68,14 @@ def layout_of(spec: ArraySpec) -> str:
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
 
 
-def identity_of_array(path: Path, spec: ArraySpec) -> MagIdentity:
-    """Return what an array itself says of whose it is; ids are empty where it says nothing."""
+def identity_of_array(place: Place, spec: ArraySpec) -> MagIdentity:
+    """Return the identity in an array itself; its ids are empty if the array has none."""
     layout = layout_of(spec)
     name = _ATTRIBUTES.get(spec.data_format)
     if name is None:
         return MagIdentity("", "", layout)
     try:
-        node = JsonNode.read(path / name)
+        node = JsonNode.read(StoredObject(place, name))
         values: Any = None if node is None else node.value
     except (MetadataError, UnreadableInput):
         values = None
@@ -86,13 +87,13 @@ def identity_of_array(path: Path, spec: ArraySpec) -> MagIdentity:
     return MagIdentity(dataset, mag, layout)
 
 
-def identity_file(locations: Locations, layer: str, mag: Mag) -> Path:
-    """Return where the state keeps the identity of a mag: it goes along with the mag's ledger."""
-    return locations.ledger(layer, mag) / FILE_NAME
+def identity_file(locations: Locations, layer: str, mag: Mag) -> StoredObject:
+    """Return the object of a mag's identity in the state, which is beside the mag's ledger."""
+    return locations.beside_ledger(layer, mag, FILE_NAME)
 
 
 def recorded_identity(locations: Locations, layer: str, mag: Mag) -> MagIdentity | None:
-    """Return the identity that a mag had when it was made or first read; None if none is recorded."""
+    """Return the identity of a mag when it was made or first read; None if none is recorded."""
     try:
         node = JsonNode.read(identity_file(locations, layer, mag))
     except (MetadataError, UnreadableInput):
@@ -104,7 +105,7 @@ def recorded_identity(locations: Locations, layer: str, mag: Mag) -> MagIdentity
 
 
 def is_same_array(recorded: MagIdentity | None, found: MagIdentity, data_format: DataFormat) -> bool:
-    """True if an array can be the one that was recorded. Where nothing is recorded, nothing speaks against it."""
+    """True if an array can be the one that was recorded, or if none is recorded."""
     if recorded is None:
         return True
     has_id = bool(recorded.mag) and data_format in _ATTRIBUTES
@@ -112,7 +113,7 @@ def is_same_array(recorded: MagIdentity | None, found: MagIdentity, data_format:
 
 
 def has_recorded_unit(array: StoredArray, ledger: Ledger) -> bool:
-    """True if any unit with files is the recorded one by its stamp: an array in another's place has none."""
+    """True if any unit with files has its recorded stamp: an array that took the place of another has no such unit."""
     return any(
         not record.proof.is_fill and len(unit) == len(array.spec.axes) and record.matches(array.unit_facts(unit))
         for unit, record in ledger.records.items()
@@ -121,20 +122,20 @@ def has_recorded_unit(array: StoredArray, ledger: Ledger) -> bool:
 
 def is_replaced(recorded: MagIdentity | None, array: StoredArray, ledger: Ledger) -> bool:
     """True if another tool has put another array in the place of the recorded one."""
-    found = identity_of_array(array.path, array.spec)
+    found = identity_of_array(array.place, array.spec)
     if is_same_array(recorded, found, array.spec.data_format):
         return not found.mag and was_replaced(array, ledger)
     return not has_recorded_unit(array, ledger)
 
 
 def was_replaced(array: StoredArray, ledger: Ledger) -> bool:
-    """True if an array without an id was made again by another tool, as far as sizes show: units are gone, and no other one is left.
+    """True if sizes show that another tool made an array without an id again: units are gone, and no recorded one is left.
 
-    Files that are merely lost leave others of the recorded size. Blocks of chunk files that lost some are no evidence.
+    If files are merely lost, others of the recorded size remain. Blocks of chunk files that lost some are not evidence.
     """
     is_other = is_gone = False
     for unit, record in ledger.records.items():
-        if len(unit) != len(array.spec.axes) or record.origin in (DIRTY, DAMAGED):
+        if len(unit) != len(array.spec.axes) or record.origin in (DIRTY, DAMAGED, OUTDATED):
             continue
         facts = array.unit_facts(unit)
         if facts is None:
@@ -147,7 +148,7 @@ def was_replaced(array: StoredArray, ledger: Ledger) -> bool:
 
 
 def current_ledger(locations: Locations, layer: str, mag: Mag, array: StoredArray) -> Ledger:
-    """Return the ledger of a mag's array; an empty one if another tool has put another array in its place."""
+    """Return the ledger of a mag's array; empty if another tool has replaced the array."""
     ledger = Ledger.load(locations.ledger(layer, mag))
     return Ledger({}) if is_replaced(recorded_identity(locations, layer, mag), array, ledger) else ledger
 
@@ -155,11 +156,16 @@ def current_ledger(locations: Locations, layer: str, mag: Mag, array: StoredArra
 # -- the dataset ----------------------------------------------------------------------------------------------------
 
 
-def ensure_dataset_id(locations: Locations, data_scratch: Scratch, scratch: Scratch) -> str:
-    """Return the id of a dataset, giving it one if it has none yet; a state elsewhere keeps a copy."""
-    found = id_in(locations.inside) or id_in(locations.state) or uuid.uuid4().hex
+def dataset_id(locations: Locations, data_scratch: Scratch, scratch: Scratch) -> tuple[str, dict[StoredObject, bytes]]:
+    """Return the id of a dataset, a new one if it has none, and the objects to write it into; a state elsewhere keeps a copy."""
+    found = id_in(locations.inside) or id_in(locations.store) or uuid.uuid4().hex
+    places = {locations.inside: data_scratch, locations.store: scratch}
     content = json.dumps({"id": found}).encode()
-    for directory, used in {locations.inside: data_scratch, locations.state: scratch}.items():
-        if id_in(directory) != found:
-            replace_file(directory / DATASET_FILE_NAME, content, used)
+    return found, {StoredObject(place, DATASET_FILE_NAME).writing(used): content for place, used in places.items() if id_in(place) != found}
+
+
+def ensure_dataset_id(locations: Locations, data_scratch: Scratch, scratch: Scratch) -> str:
+    """Return the id of a dataset, after giving it one if it has none."""
+    found, objects = dataset_id(locations, data_scratch, scratch)
+    put_in_order([objects])
     return found

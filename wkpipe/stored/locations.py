@@ -1,220 +1,298 @@
-"""Where things lie in and beside a dataset: arrays, ledgers, locks, temporary files, the files of runs."""
+"""Locations: the places and objects of a dataset and its state: arrays, ledgers, locks, temporary files, the files of runs."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.geometry import Mag
-from wkpipe.storage.access import check_readable, exists, is_directory
+from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.metadata.store import PropertiesFile
 from wkpipe.storage.commit import Scratch
-from wkpipe.storage.inside import refuse_links, refuse_strangers
 from wkpipe.storage.lease import Epoch
+from wkpipe.storage.place import Place
+from wkpipe.storage.stored_object import StoredObject
 from wkpipe.stored.dataset_id import state_of
+from wkpipe.stored.generations import Generations, directory_name, published_generations
+from wkpipe.stored.places import place_at
 
 STATE_NAME = ".wkpipe"
 
+STATES_VARIABLE = "WKPIPE_STATE_DIR"
+"""The environment variable that stands for --state-dir."""
+
 REMADE = "remade"
-UPLOADS = "uploads"
 ARRAYS, LEDGERS = "arrays", "ledger"
+RECIPE = "recipe.json"
+COPIES, RUNS, TEMPORARY = "copies", "runs", "tmp"
 
 
 @dataclass(frozen=True)
 class Locations:
-    """The directories of one dataset; `state` is where wkpipe keeps what it knows of it.
+    """The places of one dataset; `state` is the path of wkpipe's records.
 
-    The state may be elsewhere; `locks` are always in the dataset, because they belong to the data that is written.
-    `remade` names the mags (layer, mag) that are being made anew beside the old ones: their arrays and ledgers lie apart.
+    The state may be outside the dataset; `locks` are always in it, because they belong to the data that is written.
+    `remade` names the mags (layer, mag) that are being rebuilt beside the old ones: their arrays and ledgers are elsewhere.
+    `generations` has the directories of mags that were rebuilt where nothing can be renamed.
     """
 
     dataset: Path
     state: Path
     remade: frozenset[tuple[str, Mag]] = frozenset()
+    generations: Generations = field(default_factory=dict)
 
     @classmethod
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
-        """Choose the state directory: the given one, else the one inside the dataset; never any other.
+        """Return the locations of a dataset; the state is in the given directory, or else in the dataset.
 
-        `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path, and by the
-        dataset's id where another dataset was at that path before.
+        `state_dir` and the variable WKPIPE_STATE_DIR hold the states of many datasets, each keyed by its resolved path, and also by
+        the dataset's id if another dataset was at that path before.
 
         Raises:
-            InputRefused: there is anything but files and directories in the state; or a path has a line break.
+            InputRefused: the state has anything but files and directories, or a path has a line break.
         """
-        root = dataset.resolve()
-        inside = root / STATE_NAME
-        refuse_links(inside, inside / "locks")
-        chosen = state_dir or (Path(os.environ["WKPIPE_STATE_DIR"]) if os.environ.get("WKPIPE_STATE_DIR") else None)
+        root = Path(place_at(dataset).real())
+        place_at(root).refuse_links(STATE_NAME, f"{STATE_NAME}/locks")
+        chosen = state_dir or (Path(given) if (given := os.environ.get(STATES_VARIABLE)) else None)
         if chosen is None:
-            return cls(root, inside)._checked()
-        return cls(root, state_of(chosen.resolve() / state_key(root), inside))._checked()
+            return cls(root, root / STATE_NAME)._checked()
+        states = place_at(Path(place_at(chosen).real()))
+        return cls(root, state_of(states, state_key(root), place_at(root / STATE_NAME)))._checked()
 
     def _checked(self) -> Locations:
-        """Return the locations, if nothing that wkpipe goes by can be led astray by what somebody has put there."""
+        """Return the locations after a check of what others may have put there: no line break in a path, no link in the state."""
         if {"\n", "\r"} & {*str(self.dataset), *str(self.state)}:
-            raise InputRefused(f"{str(self.dataset)!r}: a path with a line break is not supported; rename the directory")
-        for state in {self.state, self.dataset / STATE_NAME}:
-            refuse_strangers(state, _UNREAD)
+            raise InputRefused("a path with a line break is not supported", where=repr(str(self.dataset)), fix="rename the directory")
+        for place in {self.store, self.inside}:
+            place.refuse_strangers(_UNREAD)
         return self
 
-    def root_of(self, path: Path) -> Path:
-        """Return the directory that a path must not leave through a link: the dataset, or a state elsewhere."""
-        return self.state if path.is_relative_to(self.state) and not self.state.is_relative_to(self.dataset) else self.dataset
+    # -- dataset and state --------------------------------------------------------------------------------------
 
     @property
-    def inside(self) -> Path:
-        """The directory in the dataset that is wkpipe's own: locks and temporary files, and the state unless that is elsewhere."""
-        return self.dataset / STATE_NAME
+    def data(self) -> Place:
+        """The place of the dataset."""
+        return place_at(self.dataset)
+
+    @property
+    def store(self) -> Place:
+        """The place of the state."""
+        return place_at(self.state)
+
+    @property
+    def inside(self) -> Place:
+        """wkpipe's own part of the dataset: locks and temporary files, and the state unless it is elsewhere."""
+        return self.data.child(STATE_NAME)
 
     @property
     def is_inside(self) -> bool:
-        """Whether the state is in the dataset."""
-        return self.state == self.inside
+        """True if the state is in the dataset."""
+        return self.state == self.dataset / STATE_NAME
+
+    @property
+    def with_state_inside(self) -> Locations:
+        """The same dataset with the state in it."""
+        return Locations(self.dataset, self.dataset / STATE_NAME)
 
     @property
     def has_state(self) -> bool:
-        """Whether the state directory holds anything that wkpipe knows of the dataset."""
-        return exists(self.conversion) or is_directory(self.ledgers)
+        """True if the state holds anything that wkpipe knows of the dataset."""
+        return self.has_conversion or self.ledgers.is_directory()
 
     def check_readable(self) -> None:
-        """Make sure that the state can be read as far as it exists.
+        """Check that the existing part of the state can be read.
 
         Raises:
-            UnreadableInput: it belongs to somebody who lets nobody else read it.
+            UnreadableInput: it belongs to another user and cannot be read.
         """
-        check_readable((self.state, *(self.state / name for name in _KNOWLEDGE)), READ_FIX)
+        self.store.check_readable(("", *_KNOWLEDGE), READ_FIX)
 
-    def array(self, layer: str, mag: Mag) -> Path:
-        """Return where wkpipe puts a mag's array.
+    def properties_file(self, scratch: Scratch | None = None, timeout: float = 30.0) -> PropertiesFile:
+        """Return the dataset's properties; a run gives its scratch, so that it cannot change them after it lost the lease."""
+        data = self.data.writing(scratch or Scratch(self.data_temporary))
+        return PropertiesFile(data, self.store.writing(Scratch(self.temporary)), timeout)
+
+    def published(self, properties: DatasetProperties) -> Locations:
+        """Return the locations of the mags that the properties name."""
+        return replace(self, remade=frozenset(), generations=published_generations(properties))
+
+    @property
+    def can_swap(self) -> bool:
+        """True if rebuilt mags can take the directories of the old ones."""
+        return self.data.can_rename and self.store.can_rename
+
+    def rebuilding(self, layer: str, mags: Iterable[Mag]) -> Locations:
+        """Return the locations of a run that rebuilds mags of a layer, by those of the published ones.
+
+        They are rebuilt beside the old ones, and take their place by a rename; or in new directories if that is not possible.
+        """
+        rebuilt = dict.fromkeys((layer, mag) for mag in mags)
+        if self.can_swap:
+            others = {key: number for key, number in self.generations.items() if key not in rebuilt}
+            return replace(self, remade=self.remade | rebuilt.keys(), generations=others)
+        newest = max((number for (name, _), number in self.generations.items() if name == layer), default=0)
+        return replace(self, generations=self.generations | dict.fromkeys(rebuilt, newest + 1))
+
+    # -- mags ---------------------------------------------------------------------------------------------------
+
+    def name(self, layer: str, mag: Mag) -> str:
+        """Return the name of a mag's directory and of its ledger."""
+        return directory_name(mag, self.generations.get((layer, mag), 0))
+
+    def array(self, layer: str, mag: Mag) -> Place:
+        """Return the place where wkpipe puts a mag's array.
 
         Raises:
-            InputRefused: the layer's or the mag's directory is a link: what it leads to is only read.
+            InputRefused: the layer's or the mag's directory is a link; wkpipe only reads through links.
         """
-        directory = self.dataset / layer
-        refuse_links(directory, directory / str(mag))
-        if (layer, mag) in self.remade:
-            directory = self.remade_data(layer) / ARRAYS
-            refuse_links(directory.parent.parent, directory.parent, directory, directory / str(mag))
-        return directory / str(mag)
+        directory = self.array_file(layer, mag, "")
+        return directory.place.child(directory.key)
 
-    def ledger(self, layer: str, mag: Mag) -> Path:
-        """Return the directory of a mag's ledger.
+    def array_file(self, layer: str, mag: Mag, name: str) -> StoredObject:
+        """Return an object of a mag's array by its key in the array; raises as `array`."""
+        directory = f"{layer}/{self.name(layer, mag)}"
+        self.data.refuse_links(layer, directory)
+        if (layer, mag) not in self.remade:
+            return StoredObject(self.data, f"{directory}/{name}".rstrip("/"))
+        place = self.remade_data(layer)
+        place.refuse_links("", ARRAYS, f"{ARRAYS}/{mag}")
+        return StoredObject(place, f"{ARRAYS}/{mag}/{name}".rstrip("/"))
+
+    def ledger(self, layer: str, mag: Mag) -> Place:
+        """Return the place of a mag's ledger.
 
         Raises:
             InputRefused: it is a link.
             UnreadableInput: it cannot be read.
         """
+        return self.store.child(self._ledger_key(layer, mag))
+
+    def _ledger_key(self, layer: str, mag: Mag) -> str:
         if (layer, mag) in self.remade:
-            directory = self.remade_state(layer) / LEDGERS
-            refuse_links(self.state / REMADE, directory.parent)
+            parent = f"{REMADE}/{layer}/{LEDGERS}"
+            self.store.refuse_links(REMADE, f"{REMADE}/{layer}")
         else:
-            directory = self.ledgers / layer
-        refuse_links(directory, directory / str(mag))
-        check_readable((directory, directory / str(mag)), READ_FIX)
-        return directory / str(mag)
+            parent = f"{LEDGERS}/{layer}"
+        key = f"{parent}/{self.name(layer, mag)}"
+        self.store.refuse_links(parent, key)
+        self.store.check_readable((parent, key), READ_FIX)
+        return key
+
+    def records(self, layer: str, mag: Mag, scratch: Scratch) -> Place:
+        """Return a mag's ledger as a place to write records to; raises as `ledger`."""
+        return self.ledger(layer, mag).writing(scratch)
+
+    def copied(self, layer: str, mag: Mag) -> StoredObject:
+        """Return the object that marks an array as a copy that is not in the properties yet, so that it may be replaced."""
+        return self.beside_ledger(layer, mag, "copied.json")
+
+    def attaching(self, layer: str) -> StoredObject:
+        """Return the object that names an attachment of a layer that is copied but is not in the properties yet."""
+        self.store.refuse_links("attaching")
+        return StoredObject(self.store, f"attaching/{layer}")
 
     @property
-    def ledgers(self) -> Path:
-        """The directory of the ledgers of all layers."""
-        return self.state / "ledger"
+    def ledgers(self) -> Place:
+        """The place of the ledgers of all layers."""
+        return self.store.child(LEDGERS)
 
-    def recipe(self, layer: str, mag: Mag) -> Path:
-        """Return the file that says how a mag is made."""
-        return self.ledger(layer, mag) / "recipe.json"
+    def beside_ledger(self, layer: str, mag: Mag, name: str) -> StoredObject:
+        """Return an object that is stored beside a mag's records; raises as `ledger`."""
+        return StoredObject(self.store, f"{self._ledger_key(layer, mag)}/{name}")
 
-    def written(self, layer: str, mag: Mag) -> Path:
-        """Return the file that says that a mag was written to by hand, and has no recipe any more."""
-        return self.ledger(layer, mag) / "written.json"
+    def recipe(self, layer: str, mag: Mag) -> StoredObject:
+        """Return a mag's recipe."""
+        return self.beside_ledger(layer, mag, RECIPE)
 
-    def remade_data(self, layer: str) -> Path:
-        """Return where what is made anew of a layer lies, and the old arrays until they are deleted: on the dataset's file system."""
-        beside_state = self.state / REMADE / layer
-        if layer and is_directory(beside_state / ARRAYS):  # where an earlier version began, if that is another place
+    def has_recipe(self, layer: str, mag: Mag) -> bool:
+        """True if a mag has a recipe."""
+        return self.recipe(layer, mag).is_there()
+
+    def written(self, layer: str, mag: Mag) -> StoredObject:
+        """Return the object that marks a mag as written by hand; such a mag has no recipe any more."""
+        return self.beside_ledger(layer, mag, "written.json")
+
+    def remade_data(self, layer: str) -> Place:
+        """Return the place of a layer's rebuilt arrays, and of old ones until they are deleted; on the dataset's file system."""
+        beside_state = self.remade_state(layer)
+        if beside_state.is_directory(ARRAYS):  # an earlier version began here, if this is another directory
             return beside_state
-        return self.inside / REMADE / layer
+        return self.inside.child(f"{REMADE}/{layer}")
 
-    def remade_state(self, layer: str) -> Path:
-        """Return where the ledgers of what is made anew of a layer lie, and the note that it takes the place of the old."""
-        return self.state / REMADE / layer
+    def remade_state(self, layer: str) -> Place:
+        """Return the place of the ledgers of a layer's rebuilt mags, and of the note that they take the place of the old ones."""
+        return self.store.child(f"{REMADE}/{layer}")
 
-    @property
-    def conversion(self) -> Path:
-        """The file that says from what the dataset was converted."""
-        return self.state / "conversion.json"
+    # -- the whole dataset --------------------------------------------------------------------------------------
 
     @property
-    def conversion_copy(self) -> Path:
-        """A copy of that file, from which ``wkpipe verify --repair`` restores it."""
-        return self.state / "copies" / "conversion.json"
+    def has_conversion(self) -> bool:
+        """True if a conversion or download of the dataset has begun or ended."""
+        return self.conversion.is_there()
 
     @property
-    def locks(self) -> Path:
-        """The directory of lease, epoch and locks: with the data, wherever the state is."""
-        return self.inside / "locks"
+    def conversion(self) -> StoredObject:
+        """The object that names the source of the dataset's conversion."""
+        return StoredObject(self.store, "conversion.json")
 
     @property
-    def earlier_locks(self) -> Path:
-        """Where an earlier version kept lease and epoch: with the state."""
-        return self.state / "locks"
+    def conversion_copy(self) -> StoredObject:
+        """A copy of that object, from which ``wkpipe verify --repair`` restores it."""
+        return StoredObject(self.store, f"{COPIES}/conversion.json")
 
     @property
-    def runs(self) -> Path:
-        return self.state / "runs"
+    def locks(self) -> Place:
+        """The place of lease, epoch and locks: in the dataset, wherever the state is."""
+        return self.inside.child("locks")
 
     @property
-    def uploads(self) -> Path:
-        """The directory of the journals of uploads."""
-        return uploads_directory(self.state)
+    def earlier_locks(self) -> Place:
+        """The place of lease and epoch in an earlier version: in the state."""
+        return self.store.child("locks")
+
+    @property
+    def runs(self) -> Place:
+        """The place of the stored plans, and of what jobs report."""
+        return self.store.child(RUNS)
+
+    # -- temporary files ----------------------------------------------------------------------------------------
 
     @property
     def temporary(self) -> Path:
         """The directory for temporary files of the state."""
-        return self.state / "tmp"
+        return self.state / TEMPORARY
 
     @property
     def data_temporary(self) -> Path:
-        """The directory for temporary files of arrays and properties: a rename cannot leave a file system, nor a mount."""
-        return self.inside / "tmp"
+        """The directory for temporary files of arrays and properties: a rename must stay in one file system and mount."""
+        return self.dataset / STATE_NAME / TEMPORARY
 
     def scratch(self, epoch: Epoch) -> Scratch:
-        """Return where the run with this epoch puts temporary files of the state; none gets its name once the lease is lost."""
-        return Scratch(self.temporary / _epoch_name(epoch), epoch.check, self.root_of(self.temporary))
+        """Return the scratch of a run for files of the state; no file gets its final name once the lease is lost."""
+        is_outside = not self.state.is_relative_to(self.dataset)
+        root = self.state if is_outside else self.dataset
+        return Scratch(self.temporary / _epoch_name(epoch), epoch.check, root, ways=epoch.ways)
 
     def data_scratch(self, epoch: Epoch) -> Scratch:
-        """Return the like for temporary files of arrays and properties."""
-        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset)
+        """Return the scratch of a run for arrays and properties."""
+        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset, ways=epoch.ways)
 
 
 READ_FIX = "ask its owner for the right to read it, or give another state directory with --state-dir"
 
-_KNOWLEDGE = ("conversion.json", "copies", "ledger", REMADE)
-_UNREAD = ("runs/*", "tmp/*", ".snakemake", f"{REMADE}/*/{ARRAYS}/*", f"{REMADE}/*/old/*")
-"""What is only removed, or never used; and arrays, which `Locations.array` looks at: their inner links are followed for reading."""
+_KNOWLEDGE = ("conversion.json", COPIES, LEDGERS, REMADE)
+_UNREAD = (f"{RUNS}/*", f"{TEMPORARY}/*", ".snakemake", f"{REMADE}/*/{ARRAYS}/*", f"{REMADE}/*/old/*")
+"""Not checked: what is only removed or never used; and arrays, which `Locations.array` checks: links in them are read through."""
 
 
 def state_key(root: Path) -> str:
-    """Return the name of a dataset's state among those of other datasets; `root` is resolved."""
+    """Return the name of a dataset's state in a directory of many; `root` is resolved."""
     path = str(root).encode(errors="surrogatepass")
     return f"{root.name}-{hashlib.sha256(path).hexdigest()[:16]}"
-
-
-def uploads_directory(state: Path) -> Path:
-    """Return where a state directory keeps the journals of uploads."""
-    return state / UPLOADS
-
-
-def upload_directory(state: Path, key: str) -> Path:
-    """Return where a state directory keeps the journal of one upload.
-
-    Raises:
-        InputRefused: it is a link.
-    """
-    directory = uploads_directory(state) / key
-    refuse_links(directory)
-    return directory
 
 
 def _epoch_name(epoch: Epoch) -> str:

@@ -1,0 +1,1 @@
+"""Slurm: commands, states, options of sbatch, environment variables."""

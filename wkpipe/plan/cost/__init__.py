@@ -1,0 +1,1 @@
+"""What the work costs: memory, time and disk space."""

@@ -1,0 +1,1 @@
+"""What exists: compare the planned mags with ledgers and files."""

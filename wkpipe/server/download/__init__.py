@@ -1,0 +1,1 @@
+"""Download: datasets on a server and boxes of their voxels."""

@@ -1,0 +1,1 @@
+"""Requests to a server: addresses, tokens, connections, and their errors."""

@@ -1,0 +1,1 @@
+"""Upload: choose files and send them, resumably."""
