@@ -62,7 +62,7 @@ def _draw_tile(sheet: Image.Image, tile: Tile, corner: tuple[int, int], edge: in
 
 
 def colors_of(tile: Tile) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a slice as colours (y, x, 3): labels in a colour each, pictures as they are."""
+    """Return a slice as colours (y, x, 3): a colour for each label, pictures unchanged."""
     plane = tile.plane.transpose(2, 1, 0)
     if tile.category == "segmentation":
         return label_colors(plane[:, :, 0])
@@ -87,7 +87,7 @@ def _color_of(label: int) -> tuple[int, int, int]:
 
 
 def _as_bytes(plane: Plane) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return uint8 as it is, and any other type stretched from its least to its greatest value."""
+    """Return uint8 unchanged, and any other type stretched from its least to its greatest value."""
     if plane.dtype == np.uint8:
         return plane
     values = np.nan_to_num(plane.astype(np.float64))

@@ -4,9 +4,9 @@
 
 writes OUT/em/*.tif (uint8) and OUT/labels/*.tif (uint32), one file a slice. Needs only numpy and tifffile.
 
-The tissue is a power diagram in three dimensions: every voxel belongs to the seed that is nearest in a warped space, and chains of
-neighbouring seeds make one cell, so that cells are long, bent and of many sizes. Everything that the picture shows follows from three
-distances: to the nearest other cell (membranes), to the axis of a mitochondrion, to the centre of a vesicle.
+The tissue is a power diagram in three dimensions: every voxel belongs to the nearest seed in a warped space, and chains of
+neighbouring seeds make one cell, so that cells are long, bent and of many sizes. Three distances determine the whole picture:
+to the nearest other cell (membranes), to the axis of a mitochondrion, to the centre of a vesicle.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ SPACING = 36.0  # mean distance of seeds, in pixels
 GAP = 1.1  # half the width of the gap between two cells, in pixels; there the label is 0
 TILE = 32  # seeds are looked up for a tile of 32 × 32 pixels at a time
 WARPS = ((80.0, 26.0), (34.0, 11.0), (15.0, 3.2))  # (wavelength, amplitude) in pixels
-FARTHEST = 70  # no pixel lies farther from its place in the warped space, on any axis
+FARTHEST = 70  # the longest displacement of a pixel in the warped space, on any axis
 
 
 @dataclass(frozen=True)
 class Tissue:
-    """Everything that the slices are drawn from; lengths in pixels, points as (x, y, z)."""
+    """The source of all slices; lengths in pixels, points as (x, y, z)."""
 
     shape: tuple[int, int, int]  # x, y in pixels, z in slices
     seeds: Floats  # (n, 3)
@@ -54,13 +54,13 @@ class Tissue:
 class Cut:
     """One slice through the tissue before it is drawn."""
 
-    points: Floats  # (3, y, x): where each pixel lies in the warped space
+    points: Floats  # (3, y, x): the position of each pixel in the warped space
     cells: Labels  # (y, x)
     membrane: Floats  # (y, x): distance to the nearest other cell
 
 
 def make_tissue(shape: tuple[int, int, int], seed: int) -> Tissue:
-    """Draw the lots: where cells, mitochondria and vesicles lie."""
+    """Draw random positions of cells, mitochondria and vesicles."""
     rng = np.random.default_rng([seed, 0])
     extent = np.array([shape[0], shape[1], shape[2] * SLICE_THICKNESS])
     seeds = _jittered_grid(rng, extent)
@@ -88,7 +88,7 @@ def _jittered_grid(rng: np.random.Generator, extent: Any) -> Any:
 
 
 def _chains(rng: np.random.Generator, seeds: Any) -> Labels:
-    """Join seeds to cells: each cell walks in its own direction from seed to seed, for as long as it finds a free one."""
+    """Join seeds to cells: each cell walks in its own direction from seed to seed, as long as it finds a free one."""
     cells = np.zeros(len(seeds), np.uint32)
     cell = 0
     for start in rng.permutation(len(seeds)):
@@ -133,7 +133,7 @@ def _vesicles(rng: np.random.Generator, extent: Any) -> Floats:
 
 
 def _drift(rng: np.random.Generator, slices: int) -> Floats:
-    """Return offset and contrast of each slice: a slow drift and a little of its own."""
+    """Return offset and contrast of each slice: a slow drift, and a small random part."""
     slow = np.cumsum(rng.normal(size=(slices, 2)), axis=0) * (0.9, 0.006)
     own = rng.normal(size=(slices, 2)) * (1.4, 0.01)
     drift: Floats = ((slow - slow.mean(axis=0)).clip((-12, -0.1), (12, 0.1)) + own + (0, 1)).astype(np.float32)
@@ -157,7 +157,7 @@ def cut_slice(tissue: Tissue, z: int) -> Cut:
 
 
 def _slab(tissue: Tissue, low: float, high: float) -> Tissue:
-    """Return the tissue with only those seeds that lie between two depths."""
+    """Return the tissue with only those seeds that are between two depths."""
     near = (tissue.seeds[:, 2] >= low) & (tissue.seeds[:, 2] <= high)
     return replace(tissue, seeds=tissue.seeds[near], weights=tissue.weights[near], cells=tissue.cells[near])
 
@@ -175,7 +175,7 @@ def _warped_points(tissue: Tissue, z: int) -> Floats:
 
 
 def _interpolated(grid: Floats, positions: Any, wavelength: float, axis: int) -> Floats:
-    """Return the cubic B-spline through a grid whose nodes lie a wavelength apart, at positions along one axis."""
+    """Return the cubic B-spline through a grid whose nodes are a wavelength apart, at positions along one axis."""
     first, t = np.divmod(positions / wavelength, 1)
     pieces = ((1 - t) ** 3, 4 - 6 * t**2 + 3 * t**3, 1 + 3 * t + 3 * t**2 - 3 * t**3, t**3)
     broadcast = [1] * grid.ndim
@@ -189,7 +189,7 @@ def _interpolated(grid: Floats, positions: Any, wavelength: float, axis: int) ->
 
 
 def _nearest_cells(tissue: Tissue, points: Floats) -> tuple[Labels, Floats]:
-    """Return for each of the points (3, n) its cell and the distance to the plane that parts it from the next cell."""
+    """Return for each of the points (3, n) its cell and the distance to the plane between it and the next cell."""
     near = _candidates(tissue, points)
     seeds, cells = tissue.seeds[near], tissue.cells[near]
     power = ((seeds**2).sum(axis=1) - tissue.weights[near])[:, None]
@@ -205,7 +205,7 @@ def _nearest_cells(tissue: Tissue, points: Floats) -> tuple[Labels, Floats]:
 
 
 def _candidates(tissue: Tissue, points: Floats) -> Any:
-    """Return the seeds that may be the first or second cell of one of the points: those near enough to the points' box."""
+    """Return the seeds near enough to the points' box to be the first or second cell of one of the points."""
     low, high = points.min(axis=1), points.max(axis=1)
     outside = np.maximum(np.maximum(low - tissue.seeds, tissue.seeds - high), 0)
     least = (outside**2).sum(axis=1) - tissue.weights
@@ -214,7 +214,7 @@ def _candidates(tissue: Tissue, points: Floats) -> Any:
 
 
 def draw_em(tissue: Tissue, cut: Cut, z: int, rng: np.random.Generator) -> Image:
-    """Draw the slice as the microscope would show it."""
+    """Draw the slice like a microscope's picture."""
     height, width = cut.cells.shape
     tone = (cut.cells.astype(np.uint64) * 2654435761 % 4294967296 / 4294967296).astype(np.float32)
     texture = _grain(tissue, 2, rng) * 12 + _grain(tissue, 5, rng) * 13
@@ -268,7 +268,7 @@ def _draw_vesicles(image: Any, tissue: Tissue, cut: Cut, z: int) -> None:
 
 
 def _window(cut: Cut, low: Any, high: Any) -> tuple[slice, slice] | None:
-    """Return the smallest part of the slice that holds every pixel between two corners of the warped space."""
+    """Return the smallest part of the slice that contains every pixel between two corners of the warped space."""
     left, top = (max(0, int(corner) - FARTHEST) for corner in low[:2])
     right, bottom = (max(0, int(corner) + FARTHEST) for corner in high[:2])
     points = cut.points[:, top:bottom, left:right]
@@ -286,7 +286,7 @@ def _cell_at(tissue: Tissue, point: Any) -> int:
 
 
 def _grain(tissue: Tissue, radius: int, rng: np.random.Generator) -> Floats:
-    """Return a texture, shifted by lot: it is periodic, so that any shift of it is as good as another."""
+    """Return a texture with a random shift; it is periodic, so that any shift is valid."""
     grain = tissue.grains[radius]
     return np.roll(grain, (int(rng.integers(grain.shape[0])), int(rng.integers(grain.shape[1]))), axis=(0, 1))
 
@@ -308,13 +308,13 @@ def make_slice(tissue: Tissue, seed: int, z: int) -> tuple[Image, Labels]:
 
 
 def _numbers_within(tissue: Tissue, seed: int) -> Labels:
-    """Give the cells scattered segment ids, as a segmentation has that was cut out of a larger one."""
+    """Return scattered segment ids for the cells, as in a segmentation that was cut out of a larger one."""
     rng = np.random.default_rng([seed, 2])
     return rng.choice(np.arange(1, 200_000, dtype=np.uint32), int(tissue.cells.max()) + 1, replace=False)
 
 
 def write_sample(out: Path, shape: tuple[int, int, int], seed: int) -> bool:
-    """Write both stacks; return False where exactly this sample is there already."""
+    """Write both stacks; return False if exactly this sample exists already."""
     record = out / ".sample.json"
     wanted = {"shape": list(shape), "seed": seed, "format": 1}
     stacks = [out / "em", out / "labels"]
@@ -344,7 +344,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make a sample of neural tissue as TIFF stacks: OUT/em and OUT/labels.")
     parser.add_argument("out", type=Path)
     parser.add_argument("--shape", default="512,512,128", help="x,y,z in voxels (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=1, help="another seed, another tissue (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, help="each seed gives another tissue (default: %(default)s)")
     arguments = parser.parse_args()
     x, y, z = (int(length) for length in arguments.shape.split(","))
     fresh = write_sample(arguments.out, (x, y, z), arguments.seed)

@@ -1,4 +1,4 @@
-"""The content of a dataset's files without the random ids by which wkpipe knows its arrays again."""
+"""The content of a dataset's files, without the random ids with which wkpipe recognises its arrays."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def content_of(path: Path) -> bytes:
-    """Return a file's bytes; of the metadata of an array the JSON without wkpipe's ids, which differ in every run."""
+    """Return a file's bytes; for the metadata of an array, the JSON without wkpipe's ids, which differ in every run."""
     data = path.read_bytes()
     if path.name not in ("zarr.json", ".zattrs") or b'"wkpipe"' not in data:
         return data

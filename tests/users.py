@@ -1,4 +1,4 @@
-"""Act as another user of the machine: a forked child that has dropped root's rights, with all modules loaded already."""
+"""Act as another user of the machine: in a forked child that has dropped root's rights, with all modules loaded already."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import Task
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import Task
+from wkpipe.runs.run import run_here
 
 LAB = 60020
 """A group that Ada and Ben are in. The ids need no entry in /etc/passwd."""
@@ -39,7 +39,7 @@ class User:
 
     @property
     def name(self) -> str:
-        """How wkpipe calls the user, who has no name."""
+        """The text with which wkpipe names the user, who has no name."""
         return f"user {self.uid}"
 
     def become(self) -> None:
@@ -55,7 +55,7 @@ ADA, BEN, EVE = User(60011, LAB), User(60012, LAB), User(60013, 60013)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an action ended with: the exit code, and what it said."""
+    """The result of an action: its exit code and its output."""
 
     code: int
     said: str
@@ -112,7 +112,7 @@ def cli(*arguments: str | Path) -> int:
 
 @contextlib.contextmanager
 def mounted(*arguments: str | Path) -> Iterator[None]:
-    """Mount something; the last argument is where."""
+    """Mount a file system; the last argument is the mount point."""
     done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.skip(f"mount: {done.stderr.strip()}")
@@ -123,7 +123,7 @@ def mounted(*arguments: str | Path) -> Iterator[None]:
 
 
 def everything_below(root: Path) -> dict[str, tuple[object, ...]]:
-    """Return kind, mode, owner, times and content of all that is below a directory."""
+    """Return kind, mode, owner, times and content of everything below a directory."""
     found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()

@@ -1,4 +1,4 @@
-"""Who installs wkpipe gets the workflow with it, from the wheel as from the source distribution."""
+"""The wheel and the source distribution contain the workflow."""
 
 from __future__ import annotations
 

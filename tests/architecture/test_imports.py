@@ -1,4 +1,4 @@
-"""The house stays as it was drawn: imports run one way, and no module grows beyond what one can read."""
+"""Imports run one way, and no module is too long to read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-MOST_LINES = 500
+MOST_LINES = 300
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = sorted((ROOT / "wkpipe").rglob("*.py"))
 
@@ -32,7 +32,7 @@ def test_module_fits_on_a_few_screens(path: Path) -> None:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if "cli" not in path.parts], ids=_id)
 def test_nobody_inside_imports_the_public_root(path: Path) -> None:
-    """`from wkpipe import Dataset` within wkpipe would go round the one-way rule, for the root knows everything."""
+    """`from wkpipe import Dataset` within wkpipe would bypass the one-way rule, because the root imports everything."""
     offences = [f"{_id(path)}:{node.lineno}" for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if _imports_the_root(node)]
     assert not offences
 

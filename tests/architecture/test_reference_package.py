@@ -1,4 +1,4 @@
-"""The package that the comparing tests compare with is the one that they were written for."""
+"""The installed reference package has the version that the comparing tests were written for."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from tests.attack.other_tools import Imitation, Original, OtherTool
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Cut no power here, so turn the syncs off."""
+    """Turn the syncs off, because these tests do not cut the power."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.usefixtures("no_syncs"))
@@ -28,7 +28,7 @@ def original(reference_python: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture(params=["imitation", pytest.param("original", marks=pytest.mark.reference)])
 def tool(request: pytest.FixtureRequest) -> OtherTool:
-    """The other tool: imitated, and where it is installed the reference package itself."""
+    """The other tool: an imitation, and the reference package itself if it is installed."""
     if request.param == "imitation":
         return Imitation()
     found: OtherTool = request.getfixturevalue("original")
@@ -37,7 +37,7 @@ def tool(request: pytest.FixtureRequest) -> OtherTool:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Slices of noise; tests that change them copy them."""
+    """Slices of noise; a test that changes them makes a copy."""
     return write_images(tmp_path_factory.mktemp("attack") / "images", noise())
 
 
@@ -55,7 +55,7 @@ def pristine(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
 
 @pytest.fixture
 def converted(pristine: Callable[[str], Path], tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that gives a copy, times kept, of a dataset that wkpipe converted and downsampled to mag 4."""
+    """Return a function that copies, with its times, a dataset that wkpipe converted and downsampled to mag 4."""
 
     def copied(data_format: str = "zarr3", name: str = "ds") -> Path:
         return Path(shutil.copytree(pristine(data_format), tmp_path / name))

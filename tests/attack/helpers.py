@@ -1,4 +1,4 @@
-"""What the tests of attacks share: a small dataset, wkpipe's commands in this process, and looking at what they did."""
+"""Shared by the attacks: a small dataset, wkpipe's commands in this process, and checks of their results."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tests.oracle.reading import stored_mags
 from wkpipe.errors import WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.dataset import VerifyReport, verify_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.runs.run import run_here
+from wkpipe.verify.dataset import VerifyReport, verify_dataset
+from wkpipe.verify.select import Selection
 
 SIZE = (48, 40, 24)
 LAYER = "img"
@@ -28,12 +28,12 @@ ONE = (1, 1, 1)
 
 
 def noise(size: tuple[int, int, int] = SIZE, seed: int = 0) -> Array:
-    """Voxels (x, y, z) without a zero."""
+    """Return voxels (x, y, z) without a zero."""
     return np.random.default_rng(seed).integers(1, 255, size, "u1")
 
 
 def block(at: tuple[int, int, int], edge: int = 16, value: int = 200, size: tuple[int, int, int] = (64, 32, 32)) -> Array:
-    """Voxels that are empty but for one solid cube."""
+    """Return voxels that are zero except for one solid cube."""
     voxels = np.zeros(size, "u1")
     voxels[tuple(slice(a, a + edge) for a in at)] = value
     return voxels
@@ -67,13 +67,13 @@ def convert(images: Path, root: Path, data_format: str = "zarr3", **values: Any)
 
 
 def downsample(root: Path, **values: Any) -> None:
-    """Do as `wkpipe downsample` does."""
+    """Downsample as `wkpipe downsample` does."""
     kind = next(iter(stored_mags(root, LAYER).values())).data_format
     run(root, **{key: value for key, value in values_of(kind).items() if key != "data_format"} | values)
 
 
 def refusal(function: Callable[[], object]) -> tuple[int, str]:
-    """Return exit code and text (one line) of the error that a command ends with; 0 if there is none."""
+    """Return the exit code and the text (one line) of the error that ends a command; 0 if there is none."""
     found: WkpipeError | None = None
     try:
         function()
@@ -94,13 +94,13 @@ def assert_sound(root: Path, **values: Any) -> None:
 
 
 def read(root: Path, mag: int = 1, layer: str = LAYER) -> Array:
-    """The voxels (x, y, z) of a mag, read without wkpipe."""
+    """Return the voxels (x, y, z) of a mag, read without wkpipe."""
     stored = stored_mags(root, layer)[(mag,) * 3]
     return stored.read("wkw" if stored.data_format == "wkw" else "tensorstore")[0][0]
 
 
 def assert_fresh(root: Path, mags: tuple[int, ...] = (1, 2, 4), mode: str = "median", layer: str = LAYER) -> None:
-    """Every coarser mag holds what mag 1 gives now."""
+    """Assert that every coarser mag holds what mag 1 gives now."""
     stored = stored_mags(root, layer)
     assert [mag[0] for mag in stored] == list(mags)
     size = stored[ONE].size
@@ -110,19 +110,19 @@ def assert_fresh(root: Path, mags: tuple[int, ...] = (1, 2, 4), mode: str = "med
 
 
 def data_files(root: Path, mag: str = "*", layer: str = "*") -> list[Path]:
-    """The files with voxels."""
+    """Return the files with voxels."""
     found = [path for directory in root.glob(f"{layer}/{mag}") for path in directory.rglob("*") if path.is_file()]
     return sorted(path for path in found if path.name not in METADATA and ".wkpipe" not in path.relative_to(root).parts)
 
 
 def picture(root: Path, mag: str = "*") -> dict[str, tuple[int, int, bytes]]:
-    """Inode, mtime and content of every data file: equal pictures mean that nothing was made again."""
+    """Return inode, mtime and content of every data file: equal pictures mean that nothing was made again."""
     stats = {path: path.stat() for path in data_files(root, mag)}
     return {str(path.relative_to(root)): (s.st_ino, s.st_mtime_ns, path.read_bytes()) for path, s in stats.items()}
 
 
 def everything(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Inode, mtime and content of all that is below a directory, wkpipe's state too."""
+    """Return inode, mtime and content of every file below a directory, including wkpipe's state."""
     found = {path: path.lstat() for path in sorted(root.rglob("*"))}
     return {
         str(path.relative_to(root)): (s.st_ino, 0 if path.is_dir() else s.st_mtime_ns, path.read_bytes() if path.is_file() else b"")

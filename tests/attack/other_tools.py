@@ -1,7 +1,7 @@
 """Other tools that change a dataset behind wkpipe's back.
 
-`Imitation` does with tensorstore, wkw and a text editor what the reference package does to the files: arrays without wkpipe's
-attributes, whole shards replaced, properties rewritten, no ledger. `Original` has the reference package do it.
+`Imitation` changes the files like the reference package, with tensorstore, wkw and plain Python: arrays without wkpipe's
+attributes, whole shards replaced, properties rewritten, no ledger. `Original` runs the reference package itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ CHUNK, SHARD = 8, 16
 
 
 class OtherTool(ABC):
-    """What others do to a dataset. Voxels are x, y, z and begin at `at` (mag-1 voxels); layers have one channel."""
+    """The changes of other tools. Voxels are x, y, z and begin at `at` (mag-1 voxels); layers have one channel."""
 
     @abstractmethod
     def add_layer(self, root: Path, layer: str, data_format: str, dtype: str, size: tuple[int, int, int]) -> None: ...
@@ -149,7 +149,7 @@ class Imitation(OtherTool):
 
 
 class Original(OtherTool):
-    """The reference package, in one process of its own Python."""
+    """The reference package, in a process with its own Python."""
 
     def __init__(self, python: Path, place: Path) -> None:
         environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "WK_TOKEN")}
@@ -159,7 +159,7 @@ class Original(OtherTool):
         self._process = subprocess.Popen(command, text=True, env=environment, **pipes)
 
     def close(self) -> None:
-        self._process.communicate(timeout=60)
+        self._process.communicate(timeout=500)
 
     def _do(self, root: Path, name: str, voxels: Array | None = None, **values: Any) -> None:
         assert self._process.stdin is not None
@@ -201,7 +201,7 @@ def _properties(root: Path) -> Any:
 
 
 def _save(root: Path, properties: Any) -> None:
-    """Write the properties, and the group files as the reference package has them (the 2 of .zgroup is a text there)."""
+    """Write the properties, and the group files as the reference package writes them (with the 2 in .zgroup as a string)."""
     (root / "datasource-properties.json").write_text(json.dumps(properties, indent=4))
     for layer in properties["dataLayers"]:
         directory, kind = root / layer["name"], layer["dataFormat"]
@@ -228,7 +228,7 @@ def _save(root: Path, properties: Any) -> None:
 
 
 def _whole_shards(length: int, mag: int, shard: int) -> int:
-    """How long an axis of a mag's array is: the box, rounded up to voxels of the mag and then to whole shards."""
+    """Return the length of an axis of a mag's array: the box, rounded up to voxels of the mag and then to whole shards."""
     voxels = -(-length // mag)
     return -(-voxels // shard) * shard
 

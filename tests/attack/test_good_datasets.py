@@ -1,4 +1,4 @@
-"""Datasets that are good, wherever they come from: verify raises no alarm, and nothing that is right is made again."""
+"""Good datasets, wherever they come from: verify raises no alarm, and nothing that is right is made again."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from tests.attack.other_tools import OtherTool
 from wkpipe import BoundingBox, Dataset
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import Run
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.select import Selection
-from wkpipe.steps.work import run_task
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import Run
+from wkpipe.steps.task import run_task
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.select import Selection
 
 
 @dataclass
 class Workbench:
-    """What an origin may use: the images, another tool, and a directory of its own."""
+    """The things that an origin may use: the images, another tool, and a directory of its own."""
 
     place: Path
     images: Path
@@ -118,7 +118,7 @@ def images_gone(w: Workbench) -> Path:
 
 @origin("half made and resumed")
 def half_made_and_resumed(w: Workbench) -> Path:
-    """Three tasks of many are done, then the run ends; one file is there and not recorded."""
+    """The run ends after three of many tasks; one file exists and is not recorded."""
     root = w.place / "ds"
     values = {"source": str(w.images), "voxel_size": [10, 10, 10], "layer_name": LAYER, "category": "color", "name": "ds"} | values_of()
     plan = make_plan(load_config({"target": str(root)} | values, "test"), Sizing(cores=4, least_seconds=0, target_seconds=0.001))
@@ -163,7 +163,7 @@ def mag_deleted_by_the_library_and_made_again(w: Workbench) -> Path:
 
 
 def with_boxes(w: Workbench, *sizes: tuple[int, int, int]) -> Path:
-    """Return a converted dataset whose layer the library has given one box after the other, downsampled each time."""
+    """Return a converted dataset whose layer the library gave one box after the other, downsampled each time."""
     root = w.convert()
     for size in sizes:
         Dataset.open(root).layers[LAYER].bounding_box = BoundingBox((0, 0, 0), size)

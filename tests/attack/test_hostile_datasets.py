@@ -1,6 +1,6 @@
-"""A dataset that somebody sends is data: nothing in it is executed, and nothing outside of it is written, renamed or deleted.
+"""A dataset from somebody else is only data: nothing in it is executed, and nothing outside it is written, renamed or deleted.
 
-The whole commands, as users run them. The many ways to tamper with the state are in tests/torture/test_hostile_state.py.
+These tests run whole commands, as users do. tests/torture/test_hostile_state.py tampers with the state in many ways.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def dataset(seed: Path, tmp_path: Path) -> Path:
 
 
 def forget_mag(dataset: Path, mag: int) -> None:
-    """Take a mag out of the properties and off the disk, so that there is something to do."""
+    """Remove a mag from the properties and from the disk, so that there is something to do."""
     file = dataset / "datasource-properties.json"
     values = json.loads(file.read_text())
     layer = values["dataLayers"][0]
@@ -49,7 +49,7 @@ def forget_mag(dataset: Path, mag: int) -> None:
 
 
 def plant_code(dataset: Path, said: Path) -> None:
-    """Put modules wherever a process may start, or be thought to."""
+    """Put modules wherever a process starts or may start."""
     for place in ("", ".wkpipe", ".wkpipe/runs", ".wkpipe/runs/current", ".wkpipe/.snakemake/scripts", ".wkpipe/tmp", "stack"):
         for module in MODULES:
             package = dataset / place / module
@@ -63,6 +63,7 @@ def plant_code(dataset: Path, said: Path) -> None:
     (profile / "config.yaml").write_text(f"snakefile: {dataset}/Snakefile\n")
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("start", ["", ".wkpipe", ".wkpipe/runs"])
 def test_no_code_of_a_dataset_is_run(dataset: Path, seed: Path, tmp_path: Path, start: str) -> None:
     said = tmp_path / "PWNED"
@@ -90,7 +91,7 @@ def test_no_code_of_a_dataset_is_run_by_other_commands(dataset: Path, seed: Path
 def test_no_code_of_a_dataset_is_run_by_plain_snakemake(dataset: Path, tmp_path: Path) -> None:
     said = tmp_path / "PWNED"
     plant_code(dataset, said)
-    (dataset / ".wkpipe" / "profiles").rename(dataset / "unused")  # that Snakemake looks there is its own way
+    (dataset / ".wkpipe" / "profiles").rename(dataset / "unused")  # Snakemake itself looks there
     for name in ("Snakefile", "setup.py", "conftest.py"):
         (dataset / ".wkpipe" / name).unlink()
     command = [
@@ -106,6 +107,7 @@ def test_no_code_of_a_dataset_is_run_by_plain_snakemake(dataset: Path, tmp_path:
 # -- links ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("place", ["tmp/x", "runs/aaaaaaaaaaaa", "tmp/a/b/x", "runs/a/jobs", "tmp/x.tmp"])
 def test_a_link_among_what_is_cleaned_up_empties_nothing(dataset: Path, tmp_path: Path, place: str) -> None:
     victim = tmp_path / "victim"
@@ -147,7 +149,41 @@ def test_a_pipe_in_the_state_is_refused(dataset: Path, capsys: pytest.CaptureFix
 
     os.mkfifo(dataset / ".wkpipe" / "copies" / "pipe")
     assert run_app(["downsample", str(dataset), "--coarsest-mag", "8"]) == 3
-    assert "copies/pipe is neither a file nor a directory; it is not wkpipe's: remove it" in capsys.readouterr().err
+    assert "copies/pipe is neither a file nor a directory, so it is not wkpipe's; remove it" in capsys.readouterr().err
+
+
+def state_files(dataset: Path) -> list[str]:
+    return sorted(path.relative_to(dataset).as_posix() for path in (dataset / ".wkpipe").rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("kind", ["huge", "directory"])
+def test_a_state_file_that_cannot_be_one_is_named_in_one_line(dataset: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every file of the state and the properties is replaced in turn; each command reports it, or does not need it."""
+    from wkpipe.cli.app import run_app
+
+    files = [*state_files(dataset), "datasource-properties.json", "zarr.json", "stack/1/zarr.json"]
+    assert ".wkpipe/copies/conversion.json" in files
+    assert any(name.startswith(".wkpipe/published/") for name in files)
+    for name in files:
+        path = dataset / name
+        kept = path.rename(path.with_name("kept"))
+        if kind == "huge":
+            with path.open("wb") as file:
+                file.truncate(1 << 36)
+        else:
+            path.mkdir()
+        for command in (["verify", "--jobs", "1"], ["info"], ["downsample", "--coarsest-mag", "8", "--dry-run"]):
+            code = run_app([command[0], str(dataset), *command[1:]])
+            said = capsys.readouterr().err
+            assert code in (0, 3, 4), (name, command, code, said)
+            assert "defect" not in said, (name, command, said)
+            assert "Traceback" not in said, (name, command, said)
+        if kind == "huge":
+            path.unlink()
+        else:
+            shutil.rmtree(path)
+        kept.rename(path)
+    assert run_app(["verify", str(dataset), "--jobs", "1"]) == 0
 
 
 # -- notes that name directories ------------------------------------------------------------------------------------
@@ -191,11 +227,11 @@ def test_a_note_of_a_swap_that_no_run_has_begun(
 def test_remote_convert_deletes_nothing_through_a_link(
     seed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a directory like /tmp, somebody else may have put a link and the note of an upload where the command will look."""
+    """In a directory like /tmp, another user may have put a link and the note of an upload where the command looks."""
     from wkpipe.cli import remote_convert
     from wkpipe.cli.app import run_app
 
-    name = "dataset-0123456789.uploading"  # what source and options give can be guessed
+    name = "dataset-0123456789.uploading"  # the name follows from source and options, so it can be guessed
     monkeypatch.setattr(remote_convert, "directory_name", lambda *_: name)
     victim = tmp_path / "victim"
     shutil.copytree(seed / "dataset", victim)

@@ -1,4 +1,4 @@
-"""What happens to datasets in the field: docs/design/identity.md, the tables of outcomes, one test a row."""
+"""What happens to datasets in practice: one test for each row of the tables in docs/design/identity.md."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ from tests.attack.helpers import (
 from tests.attack.other_tools import OtherTool
 from wkpipe import Dataset
 from wkpipe.cli.app import run_app
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import Run, run_here
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import Run, run_here
 from wkpipe.storage.ledger import Ledger
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.select import Selection
 
 Converted = Callable[..., Path]
 
@@ -48,7 +48,7 @@ def shell(*command: str | Path) -> None:
 
 
 def touched(root: Path) -> None:
-    """Give every data file another time, as copies do that do not keep it."""
+    """Give every data file another time, as copies that do not keep times do."""
     for file in data_files(root):
         os.utime(file, ns=(0, file.stat().st_mtime_ns + 7 * 10**9))
 
@@ -57,12 +57,12 @@ def write_half(root: Path, value: int) -> None:
     Dataset.open(root).layers[LAYER].get_mag(1).write(np.full((1, 32, 32, 16), value, "u1"), absolute_offset=(0, 0, 0))
 
 
-# -- what a unit whose file has another stamp turns out to be ------------------------------------------------------------
+# -- units with another stamp --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_unit_with_the_recorded_content(data_format: str, converted: Converted) -> None:
-    """It was copied or touched: nothing is made again, and the next run has nothing to look at."""
+    """The unit was copied or touched: nothing is made again, and the next run has nothing to check."""
     root = converted(data_format)
     touched(root)
     assert_sound(root)
@@ -87,7 +87,7 @@ def test_unit_of_a_source_that_differs(data_format: str, tool: OtherTool, tmp_pa
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_unit_of_a_made_mag_that_differs(data_format: str, converted: Converted, tool: OtherTool) -> None:
-    """Somebody wrote it: it is kept, and no unit of that mag is written, those of which the source changed neither."""
+    """Another tool wrote it: it is kept, and no unit of that mag is written, not even one with a changed source."""
     root = converted(data_format)
     write_half(root, 5)
     tool.write(root, LAYER, 2, np.full((8, 8, 8), 99, "u1"), at=(32, 16, 0))
@@ -210,7 +210,7 @@ def test_newer_data_and_older_state_of_a_made_mag(converted: Converted, tmp_path
 
 @pytest.mark.parametrize("older", ["data", "state"])
 def test_older_and_newer_of_a_source(older: str, tool: OtherTool, tmp_path: Path) -> None:
-    """In a mag that is only read, what differs is taken as changed."""
+    """In a mag that is only read, a different unit counts as changed."""
     root = tool.make(tmp_path / "ds", LAYER, noise())
     downsample(root)
     what = root / LAYER / "1" if older == "data" else root / ".wkpipe" / "ledger" / LAYER / "1"
@@ -228,7 +228,7 @@ def test_older_and_newer_of_a_source(older: str, tool: OtherTool, tmp_path: Path
 
 @pytest.fixture
 def read_only(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
-    """Return a function that shows a directory again elsewhere, where nothing can be written."""
+    """Return a function that mounts a directory read-only elsewhere."""
     mounts: list[Path] = []
 
     def shown(root: Path) -> Path:
@@ -311,7 +311,7 @@ def test_other_tool_downsamples_a_dataset_of_wkpipe(data_format: str, images: Pa
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_wkpipe_downsamples_a_dataset_of_another_tool(data_format: str, tool: OtherTool, tmp_path: Path) -> None:
-    """Source units are adopted with digests, and the other tool's arrays are left as they are."""
+    """Source units are adopted with digests, and the arrays of the other tool stay as they are."""
     root = tool.make(tmp_path / "ds", LAYER, noise(), data_format)
     before = {name: now for name, now in everything(root / LAYER / "1").items() if now[2]}
     downsample(root)
@@ -325,7 +325,7 @@ def test_wkpipe_downsamples_a_dataset_of_another_tool(data_format: str, tool: Ot
 
 @pytest.mark.parametrize("states", [("a", "a"), ("a", "b"), ("a", None)], ids=["shared", "apart", "one-inside"])
 def test_one_run_at_a_time_whatever_the_state_directories(states: tuple[str, str | None], converted: Converted, tmp_path: Path) -> None:
-    """Lease and epoch are in the dataset: runs with other state directories, of other hosts or users, see them."""
+    """Lease and epoch are in the dataset, so runs with other state directories, on other hosts or of other users, see them."""
     root = converted()
     shutil.rmtree(root / ".wkpipe")
     first, second = ({} if name is None else {"state_dir": str(tmp_path / name)} for name in states)
@@ -340,11 +340,11 @@ def test_one_run_at_a_time_whatever_the_state_directories(states: tuple[str, str
     assert_fresh(root, (1, 2, 4, 8))
 
 
-# -- what a dataset cannot bring along -------------------------------------------------------------------------------------
+# -- what a copy of a dataset does not keep --------------------------------------------------------------------------------
 
 
 def test_ids_are_no_paths_or_inodes(converted: Converted, tmp_path: Path) -> None:
-    """A restored backup has other inodes and another path, and is the same dataset."""
+    """A restored backup has other inodes and another path, but it is the same dataset."""
     root = converted()
     shell("cp", "-a", root, tmp_path / "backup")
     shutil.rmtree(root)
@@ -355,7 +355,7 @@ def test_ids_are_no_paths_or_inodes(converted: Converted, tmp_path: Path) -> Non
 
 
 def test_images_changed_in_a_copy_without_times(tmp_path: Path) -> None:
-    """Proven by content, and still fresh: only what the changed images make is made again."""
+    """Units are proven by content and stay fresh: only the units of changed images are made again."""
     images = write_images(tmp_path / "images", noise())
     root = convert(images, tmp_path / "ds")
     shell("cp", "-r", root, tmp_path / "copy")

@@ -1,4 +1,4 @@
-"""The same chunks at other places: a solid object moves by whole chunks, so that sizes and sums over bytes stay what they were."""
+"""The same chunks at other places: a solid object moves by whole chunks, so sizes and sums over bytes stay the same."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from wkpipe import Dataset
 
 BEFORE, AFTER = (0, 0, 0), (16, 0, 0)
 LARGE = {"shard_shape": 32, "chunk_shape": 8}
-"""Shards that hold the object before and after."""
+"""The shards that hold the object before and after."""
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
@@ -42,7 +42,7 @@ def test_moved_in_the_images(data_format: str, tmp_path: Path) -> None:
     root = convert(write_images(images, block(BEFORE)), tmp_path / "ds", data_format, **shapes)
     assert_fresh(root)
     write_images(images, block(AFTER))
-    for image in images.iterdir():  # times may not be finer than two seconds
+    for image in images.iterdir():  # the resolution of times may be two seconds
         os.utime(image, ns=(image.stat().st_atime_ns, image.stat().st_mtime_ns + 10**10))
     convert(images, root, data_format, **shapes)
     np.testing.assert_array_equal(read(root), block(AFTER))
@@ -77,7 +77,7 @@ def test_moved_by_another_tool(data_format: str, tool: OtherTool, tmp_path: Path
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_moved_and_moved_back_by_another_tool(data_format: str, tool: OtherTool, tmp_path: Path) -> None:
-    """The content is the recorded one again, under another time: nothing need be made."""
+    """The content is the recorded one again, with another time: nothing has to be made."""
     root = tool.make(tmp_path / "ds", LAYER, block(BEFORE), data_format, shard=32)
     downsample(root)
     made = {mag: picture(root, mag) for mag in ("2", "4")}
@@ -90,7 +90,7 @@ def test_moved_and_moved_back_by_another_tool(data_format: str, tool: OtherTool,
 
 @pytest.mark.parametrize("checksum", ["chunks", "shard"])
 def test_checksum_codecs_of_others(checksum: str, tmp_path: Path) -> None:
-    """Arrays whose own codecs end in CRC-32C: a CRC-32C over such bytes is the same whatever they hold."""
+    """Arrays with codecs that end in CRC-32C: a CRC-32C over such bytes is the same for any content."""
     root = tmp_path / "ds"
     rng = np.random.default_rng(1)
     first, second = (rng.integers(1, 255, (1, 32, 32, 32), "u1") for _ in range(2))
@@ -148,7 +148,7 @@ def _write(root: Path, voxels: Array) -> None:
 
 
 def exchange_entries(file: Path, silent: bool) -> None:
-    """Exchange two chunks' places in a Zarr 3 shard's index, whose checksum is then made right; all bytes but the index stay."""
+    """Exchange the places of two chunks in a Zarr 3 shard's index, and correct its checksum; all other bytes stay."""
     content, status = bytearray(file.read_bytes()), file.stat()
     count = _chunks_of(content)
     index = content[-16 * count - 4 : -4]
@@ -163,7 +163,7 @@ def exchange_entries(file: Path, silent: bool) -> None:
 
 
 def _chunks_of(content: bytes | bytearray) -> int:
-    """How many entries the index at a shard's end has: its checksum says so."""
+    """Return the number of entries in the index at a shard's end, which its checksum confirms."""
     for count in (8, 64, 512):
         index, crc = content[-16 * count - 4 : -4], content[-4:]
         if len(index) == 16 * count and struct.pack("<I", google_crc32c.value(bytes(index))) == crc:
@@ -186,7 +186,7 @@ def test_index_with_a_right_checksum(mag: str, silent: bool, tmp_path: Path) -> 
 
 
 def test_no_coarser_mag_is_made_from_such_a_shard(tmp_path: Path) -> None:
-    """With the recorded time, planning trusts the file; what is made from it must not be wrong with exit code 0."""
+    """With the recorded time, planning trusts the file; wrong voxels must not be made from it with exit code 0."""
     images = write_images(tmp_path / "images", block((16, 8, 0), edge=8))
     root = convert(images, tmp_path / "ds", downsample=False, **LARGE)
     exchange_entries(data_files(root, "1")[0], silent=True)

@@ -1,4 +1,4 @@
-"""Whose mag it is: what another tool deleted and made again under wkpipe's names is the other tool's."""
+"""Ownership of mags: a mag that another tool deleted and made again under wkpipe's names belongs to the other tool."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wkpipe.cli.app import run_app
 
 Converted = Callable[..., Path]
 SEVENS = np.full((24, 20, 12), 77, "u1")
-"""A mag 2 of another tool, which no mag 1 of noise gives."""
+"""The voxels of another tool's mag 2, which no mag 1 of noise gives."""
 
 
 def is_refused_untouched(root: Path, command: Callable[[], object]) -> str:
@@ -54,7 +54,7 @@ def test_mag_that_was_made_again_is_refused(data_format: str, chunk: int, shard:
         tool.delete_mag(root, LAYER, mag)
     tool.add_mag(root, LAYER, 2, SEVENS, chunk, shard)
     before = picture(root)
-    if data_format == "wkw" and chunk == 8:  # the very same header: known by its units, which jobs look at
+    if data_format == "wkw" and chunk == 8:  # the same header: jobs recognise it by its units
         code, text = refusal(lambda: downsample(root))
         assert code == 3, text
     else:
@@ -78,7 +78,7 @@ def test_the_command_says_so_in_one_line(converted: Converted, tool: OtherTool, 
 
 
 def test_half_of_the_ladder_made_again(converted: Converted, tool: OtherTool) -> None:
-    """Mag 4 is still wkpipe's own, and made from a mag that is no longer there."""
+    """Mag 4 is still wkpipe's own, but the mag it was made from is gone."""
     root = converted()
     tool.delete_mag(root, LAYER, 2)
     tool.add_mag(root, LAYER, 2, SEVENS)
@@ -148,7 +148,7 @@ def test_layer_made_again_by_another_tool_is_not_converted_over(converted: Conve
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_single_unit_that_somebody_wrote(data_format: str, converted: Converted, tool: OtherTool) -> None:
-    """A shard of a made mag that another tool wrote is kept, and none of that mag is written."""
+    """If another tool wrote a shard of a made mag, the shard is kept and no shard of that mag is written."""
     root = converted(data_format)
     tool.write(root, LAYER, 2, SEVENS[:16, :16, :12])
     before = picture(root)
@@ -160,7 +160,7 @@ def test_single_unit_that_somebody_wrote(data_format: str, converted: Converted,
 
 
 def test_written_by_another_tool_in_a_converted_mag(converted: Converted, images: Path, tool: OtherTool) -> None:
-    """Downsampling takes it as changed; converting again, which would lose it, is refused."""
+    """Downsampling counts it as changed; converting again is refused, because that would lose it."""
     root = converted()
     tool.write(root, LAYER, 1, SEVENS[:16, :16, :12])
     before = picture(root, "1")
@@ -199,13 +199,13 @@ def test_sparse_layer_in_the_place_of_a_converted_one(converted: Converted, tool
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_sparse_layer_in_the_place_of_an_adopted_one(data_format: str, tool: OtherTool, tmp_path: Path) -> None:
-    """A mag without a recipe whose recorded units are all gone or replaced: its records do not count any more."""
+    """If all recorded units of a mag without a recipe are gone or replaced, its records no longer count."""
     root = tool.make(tmp_path / "ds", LAYER, noise(), data_format)
     downsample(root)
     tool.delete_layer(root, LAYER)
     tool.add_layer(root, LAYER, data_format, "uint8", (48, 40, 24))
     tool.add_mag(root, LAYER, 1, sparse())
-    if data_format == "zarr":  # one block of files, most of which are gone: that may as well be a loss
+    if data_format == "zarr":  # most files of the only block are gone: that may also be a loss
         code, text = refusal(lambda: downsample(root))
         assert code == 4, text
         assert "--forget" in text
@@ -218,7 +218,7 @@ def test_sparse_layer_in_the_place_of_an_adopted_one(data_format: str, tool: Oth
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_adopted_mag_of_which_every_shard_was_replaced(data_format: str, tool: OtherTool, tmp_path: Path) -> None:
-    """The only object moves into another shard; the one that it leaves is empty, which is a file that is gone."""
+    """The only object moves into another shard; the shard that it leaves is empty, so its file is gone."""
     root = tool.make(tmp_path / "ds", LAYER, block((0, 0, 0)), data_format)
     downsample(root)
     tool.write(root, LAYER, 1, block((16, 0, 0)))
@@ -229,14 +229,14 @@ def test_adopted_mag_of_which_every_shard_was_replaced(data_format: str, tool: O
 
 
 def test_pyramid_of_another_tool_in_the_place_of_coarser_mags(converted: Converted, tool: OtherTool) -> None:
-    """It is a good pyramid: nothing in it is damaged, whatever the records of the old one say."""
+    """The new pyramid is good: nothing in it is damaged, whatever the records of the old one say."""
     root = converted()
     for mag in (2, 4):
         tool.delete_mag(root, LAYER, mag)
     tool.downsample(root, LAYER, 4)
     for problem in verify(root).problems:
         assert problem.shard == "", f"a good shard is called damaged: {problem}"
-        assert "--forget" in problem.mend
+        assert "--forget" in problem.fix
     assert run_app(["verify", str(root), "--forget", f"{LAYER}/2"]) == 0
     assert run_app(["verify", str(root), "--forget", f"{LAYER}/4"]) == 0
     assert_sound(root)
@@ -248,7 +248,7 @@ def test_pyramid_of_another_tool_in_the_place_of_coarser_mags(converted: Convert
 
 @pytest.mark.parametrize("place", ["inside", "beside"])
 def test_state_of_another_dataset(place: str, images: Path, tmp_path: Path) -> None:
-    """The dataset at a path is replaced by another, and the old one's state is still there."""
+    """Another dataset replaces the one at a path, and the state of the old one still exists."""
     root, other = tmp_path / "ds", tmp_path / "other"
     state = {} if place == "inside" else {"state_dir": str(tmp_path / "state")}
     convert(images, root, **state)
@@ -276,7 +276,7 @@ def test_state_directory_that_is_used_for_two_datasets(images: Path, tmp_path: P
     first = convert(images, tmp_path / "first", state_dir=state)
     before = picture(first)
     code, text = refusal(lambda: convert(images, tmp_path / "second", state_dir=state))
-    if code == 0:  # kept apart, which is right as well
+    if code == 0:  # kept apart, which is right too
         assert_fresh(tmp_path / "second")
     else:
         assert code == 3, text

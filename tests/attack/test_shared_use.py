@@ -1,6 +1,6 @@
-"""Several users, umasks, read-only media and state directories: nobody is told to delete what is good, nothing is half deleted.
+"""Several users, umasks, read-only media and state directories: no advice to delete good data, and nothing is half deleted.
 
-Real users by numeric ids (as root), real mounts. Each refusal is one line that names the owner and the mode.
+With real users by numeric ids (as root) and real mounts. Each refusal is one line that names the owner and the mode.
 """
 
 from __future__ import annotations
@@ -24,38 +24,38 @@ from wkpipe.errors import AlreadyExists, InputRefused, NotWritable, TryAgain
 from wkpipe.geometry import Mag
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.space import free_bytes
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cost.space import free_bytes
+from wkpipe.runs.run import Run, run_here
+from wkpipe.runs.stored_task import place_of
 from wkpipe.steps import swap
-from wkpipe.steps.run import Run, place_of, run_here
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.select import Selection
 from wkpipe.storage import disk
 from wkpipe.storage.access import check_removable
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import EPOCH_NAME, RunLease
 from wkpipe.stored.lease import DatasetLease, Lookout, newest_epoch
 from wkpipe.stored.locations import Locations, state_key
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.select import Selection
 
 SHARDS = ("--shard-shape", "32,32,32", "--chunk-shape", "16,16,16")
 VALUES = {"voxel_size": "1,1,1", "shard_shape": 32, "chunk_shape": 16}
 
 
 class Killed(BaseException):
-    """Ends a run between two tasks, as a kill does: what it holds stays."""
+    """Raised to end a run between two tasks like a kill: its lease and files stay."""
 
 
 @pytest.fixture(autouse=True)
 def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("sync", "sync_directory", "sync_file_system"):
+    for name in ("sync", "sync_closed", "sync_directory", "sync_file_system"):
         monkeypatch.setattr(disk, name, lambda *_: None)
     monkeypatch.delenv("WKPIPE_STATE_DIR", raising=False)
 
 
 @pytest.fixture
 def place() -> Iterator[Path]:
-    """A directory that all users reach, and where the lab may write; pytest's own are closed to others."""
+    """A directory that all users reach and the lab may write; pytest's own directories are closed to others."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         lab = Path(name) / "lab"
@@ -77,7 +77,7 @@ def source() -> Iterator[Path]:
             tifffile.imwrite(images / f"{z:02}.tif", plane)
         first = Path(name) / "first"
         work(source=images, target=first, **VALUES)
-        # All that is imported late is loaded now: other users may not be able to read this environment.
+        # Everything that is imported late is imported now, because other users may not be able to read this environment.
         for more in ((), ("--dry-run",)):
             assert cli("convert", images, first, "--voxel-size", "1,1,1", *SHARDS, *more) == 0
         assert [cli("downsample", first), cli("info", first), cli("verify", first, "--adopt"), cli("verify", first, "--repair")] == [0] * 4
@@ -100,7 +100,7 @@ def convert(source: Path, target: Path, **more: object) -> None:
 
 
 def half(source: Path, target: Path, **more: object) -> None:
-    """Convert, and die after the first task; one of the files that were made is lost as well."""
+    """Convert and die after the first task; one of the files is lost too."""
 
     def stop(_: object) -> None:
         next(target.glob("em/1/c/*/*/*/*")).unlink()
@@ -114,11 +114,11 @@ def same_command(source: Path, target: Path, *more: str | Path) -> Callable[[], 
 
 
 NOTES = ("storage shards are gone and will be made again", "which is not used with another --state-dir")
-"""What planning may say before a run is refused."""
+"""The notes that planning may give before a run is refused."""
 
 
 def check_refusal(outcome: Outcome, owner: User | None, code: int = 3) -> None:
-    """One line, with owner and mode, and no advice to delete."""
+    """Check that a refusal is one line, with owner and mode, and without advice to delete."""
     assert outcome.code == code, outcome
     *notes, _ = outcome.said.splitlines()
     assert all(any(known in note for known in NOTES) for note in notes), outcome
@@ -170,7 +170,7 @@ def test_a_colleague_who_may_not_write_is_refused_what_is_pending(source: Path, 
 @needs_root
 @pytest.mark.parametrize("closed", [".wkpipe", ".wkpipe/ledger", ".wkpipe/ledger/em", ".wkpipe/ledger/em/1", ".wkpipe/conversion.json"])
 def test_a_state_that_cannot_be_read_is_named(closed: str, source: Path, place: Path, whole: dict[str, str]) -> None:
-    """Umask 077 closes all of it; a later run with it only a part."""
+    """Umask 077 closes all of the state; a later run with that umask closes only a part."""
     target = place / "ds"
     assert act(lambda: convert(source, target), ADA).code == 0
     (target / closed).chmod(0o700 if (target / closed).is_dir() else 0o600)
@@ -182,13 +182,13 @@ def test_a_state_that_cannot_be_read_is_named(closed: str, source: Path, place: 
         assert "--state-dir" in outcome.said
     assert data_files(target) == whole
     read = act(lambda: print(Dataset.open(target, read_only=True).get_layer("em").get_mag(1).read().sum()), BEN)
-    assert read.code == 0, "who only reads voxels needs no state"
+    assert read.code == 0, "reading voxels needs no state"
     next(target.glob("em/1/c/*/*/*/*")).unlink()
     lost = act(lambda: print(Dataset.open(target, read_only=True).get_layer("em").get_mag(1).read().sum()), BEN)
     if closed.endswith(".json"):
         assert lost.code == 4, lost
     else:
-        check_refusal(lost, ADA)  # it may be empty, or lost: nobody can tell
+        check_refusal(lost, ADA)  # it may be empty or lost: there is no way to know
 
 
 @needs_root
@@ -204,7 +204,7 @@ def test_a_single_file_of_the_ledger_that_cannot_be_read(source: Path, place: Pa
 
 @needs_root
 def test_no_other_mags_are_made_without_the_recipe_of_their_maker(source: Path, place: Path) -> None:
-    """A's shape of shards would not be B's."""
+    """A's shape of shards may not be B's."""
     target = place / "ds"
     assert act(lambda: convert(source, target, downsample=False), ADA.with_umask(0o002)).code == 0
     (target / ".wkpipe").chmod(0o2755)
@@ -356,7 +356,7 @@ def test_what_is_removed_is_looked_at_as_a_whole(tmp_path: Path) -> None:
 
 @needs_root
 def test_read_only_media(source: Path, place: Path) -> None:
-    """Who only reads is served; what must write is one line; nobody is told to delete."""
+    """Reading works; commands that must write give one line; no advice to delete."""
     done, begun = place / "done", place / "begun"
     convert(source, done)
     assert act(lambda: half(source, begun)).code == 0
@@ -385,7 +385,7 @@ def test_read_only_media(source: Path, place: Path) -> None:
 
 
 def test_the_home_is_never_used_silently(source: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What an earlier version kept there is named, with the option that uses it."""
+    """The state that an earlier version kept there is named, with the option that uses it."""
     target, home = place / "ds", place / "home"
     monkeypatch.setenv("XDG_STATE_HOME", str(home))
     key = state_key(target.resolve())
@@ -403,7 +403,7 @@ def test_the_home_is_never_used_silently(source: Path, place: Path, monkeypatch:
 
 
 def test_the_very_same_conversion_with_another_state(source: Path, place: Path) -> None:
-    """Who leaves out --state-dir, or gives another, is told where the state is."""
+    """Without --state-dir, or with another one, the command says where the state is."""
     target, one, two = place / "ds", place / "one", place / "two"
     convert(source, target, state_dir=one)
     for more in ([], ["--state-dir", two]):
@@ -430,7 +430,7 @@ def test_the_target_of_a_conversion_with_a_state_elsewhere_is_emptied_but_for_th
 
 
 def earlier_layout(target: Path, state: Path) -> None:
-    """Put things where the versions before kept them if the state was elsewhere, on the same file system."""
+    """Move things to where earlier versions kept them if the state was elsewhere on the same file system."""
     inside = target / ".wkpipe"
     for entry in list(inside.rglob("*")):
         if entry.is_file() and entry.name != "state":
@@ -450,13 +450,13 @@ def test_a_state_elsewhere_of_an_earlier_version_is_gone_on_with(source: Path, p
     made = {path: path.stat().st_ino for path in target.rglob("c/*/*/*/*")}
     convert(source, target, state_dir=state)
     assert data_files(target) == whole
-    assert {path: path.stat().st_ino for path in made} == made, "what was proven is not made again"
+    assert {path: path.stat().st_ino for path in made} == made, "proven units are not made again"
     assert newest_epoch(Locations.of(target, state)) == 42
 
 
 @needs_root
 def test_a_state_on_another_mount_of_the_same_file_system(source: Path, place: Path, whole: dict[str, str]) -> None:
-    """Neither rename nor link can go from one mount to another, though the device is the same."""
+    """Neither rename nor link works from one mount to another, although the device is the same."""
     target, other = place / "ds", place / "other"
     other.mkdir()
     with mounted("--bind", place, other):
@@ -469,7 +469,7 @@ def test_a_state_on_another_mount_of_the_same_file_system(source: Path, place: P
 def test_a_state_on_another_file_system(source: Path, place: Path, whole: dict[str, str]) -> None:
     shm = Path("/dev/shm")
     if not shm.is_dir() or shm.stat().st_dev == place.stat().st_dev:
-        pytest.skip(f"{shm} is no other file system than {place}")
+        pytest.skip(f"{shm} is on the same file system as {place}")
     with tempfile.TemporaryDirectory(dir=shm) as state:
         convert(source, place / "ds", state_dir=state)
         work(target=place / "ds", interpolation_mode="max", overwrite_existing=True, state_dir=state)
@@ -505,12 +505,12 @@ def test_a_swap_that_an_earlier_version_began_is_ended(source: Path, place: Path
 def test_a_live_run_of_an_earlier_version_holds_the_dataset(source: Path, place: Path) -> None:
     target, state = place / "ds", place / "state"
     locations = Locations.of(target, state)
-    with RunLease(locations.earlier_locks, Scratch(locations.earlier_locks)), pytest.raises(TryAgain, match="is being worked on"):
+    with RunLease(locations.earlier_locks), pytest.raises(TryAgain, match="is being worked on"):
         convert(source, target, state_dir=state)
 
 
 def test_new_records_are_never_older_than_those_of_a_state_elsewhere(source: Path, place: Path) -> None:
-    """The dataset was restored from a copy without .wkpipe; the records count on."""
+    """The dataset was restored from a copy without .wkpipe; the numbers of its records continue."""
     target, state = place / "ds", place / "state"
     for _ in range(3):
         convert(source, target, state_dir=state)
@@ -540,7 +540,7 @@ def config(source: Path, target: Path, **more: object):  # type: ignore[no-untyp
 
 
 def in_work(target: Path) -> None:
-    """Leave what a run has begun: mags without properties."""
+    """Leave the beginning of a run: mags without properties."""
     (target / "em" / "2").mkdir(parents=True)
     (target / "em" / "2" / "begun").touch()
 
@@ -572,7 +572,7 @@ def test_a_refusal_counts_only_if_nobody_works(source: Path, place: Path) -> Non
 
 @pytest.mark.parametrize("began_before", [False, True])
 def test_a_run_that_worked_while_another_planned(began_before: bool, source: Path, place: Path) -> None:
-    """It has ended before the plan is made, or refused: neither counts."""
+    """The other run ends before the plan is made or refused: then neither counts."""
     target = place / "ds"
     lease = DatasetLease(Locations.of(target))
     enough = 1 << 40
@@ -634,7 +634,7 @@ def test_a_lease_that_is_broken_does_not_hold_back_a_refusal(source: Path, place
 
 @needs_root
 def test_a_lease_that_cannot_be_read_holds(source: Path, place: Path) -> None:
-    """A's umask hides who works; B's library must not take that for nobody."""
+    """A's umask hides the holder of the lease; B's library must not take that for a free dataset."""
     target = place / "ds"
     assert act(lambda: convert(source, target), ADA.with_umask(0o002)).code == 0
     locks = target / ".wkpipe" / "locks"
@@ -662,6 +662,6 @@ def test_who_may_not_write_is_told_so_even_while_another_works(source: Path, pla
 
 
 def test_the_name_of_a_state_is_known_for_every_path() -> None:
-    """Of paths in UTF-8 it never changes, or the state of a dataset would be lost."""
+    """For paths in UTF-8 it must never change, or the state of a dataset would be lost."""
     assert state_key(Path("/data/brain")) == "brain-588abed7adef613d"
     assert state_key(Path("/data/\udcff")).startswith("\udcff-")

@@ -1,4 +1,4 @@
-"""Coarser mags that are not made from what the finer one holds now: verify calls that a problem, downsample ends it."""
+"""Coarser mags that differ from what the finer mag gives now: verify reports them, downsample updates them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.attack.helpers import FORMATS, LAYER, assert_fresh, assert_sound, con
 from tests.attack.other_tools import OtherTool
 from wkpipe import Dataset
 from wkpipe.cli.app import run_app
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.report import Kind
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.report import Kind
+from wkpipe.verify.select import Selection
 
 Converted = Callable[..., Path]
 
@@ -29,7 +29,7 @@ def test_finest_mag_rewritten_by_another_tool(data_format: str, tool: OtherTool,
     tool.write(root, LAYER, 1, noise(seed=1))
     problems = verify(root).problems
     assert {(problem.kind, problem.mag) for problem in problems} >= {(Kind.STALE, "2")}
-    assert all("wkpipe downsample" in problem.mend for problem in problems if problem.kind is Kind.STALE)
+    assert all("wkpipe downsample" in problem.fix for problem in problems if problem.kind is Kind.STALE)
     assert all(problem.mag != "1" for problem in problems), "the written mag is not wrong"
     downsample(root)
     assert_fresh(root)
@@ -37,7 +37,7 @@ def test_finest_mag_rewritten_by_another_tool(data_format: str, tool: OtherTool,
 
 
 def test_one_shard_rewritten_by_another_tool(tool: OtherTool, tmp_path: Path) -> None:
-    """Just what is made from it is stale, and is made again."""
+    """Only the units made from it are stale, and are made again."""
     root = tool.make(tmp_path / "ds", LAYER, noise((64, 64, 16)))
     downsample(root)
     before = picture(root, "2")

@@ -1,9 +1,10 @@
-"""The benchmark runs, and leaves its table, numbers and chart."""
+"""The benchmark runs, and writes its table, numbers and chart."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.contenders import PEER_VARIABLE, REFERENCE_VARIABLE, contenders
-from bench.volumes import draw
+from bench.contenders import COMPILER, PEER_VARIABLE, REFERENCE_VARIABLE, contenders
+from bench.volumes import REAL_LABELS, draw
 from bench.workloads import WORKLOADS, choose
+from tests.material import LABELS
 
 OURS, LEVEL_3, SLOW = "wkpipe --jobs 2", "wkpipe --jobs 2, level 3", "wkpipe --jobs 2, 10 ms"
 THEIRS = ("webknossos --jobs 1", "webknossos --jobs 2")
@@ -26,7 +28,7 @@ LABELS_WORKLOAD = "downsample-labels"
 def _bench(
     root: Path, out: Path, *workloads: str, python: Path | None = None, data: Path | None = None, add: bool = False
 ) -> dict[str, Any]:
-    """Run the benchmark; tensorstore's Python is this one, as wkpipe needs it too."""
+    """Run the benchmark; tensorstore's Python is this one, because wkpipe needs tensorstore too."""
     environment = {key: value for key, value in os.environ.items() if key != REFERENCE_VARIABLE} | {PEER_VARIABLE: sys.executable}
     if python:
         environment[REFERENCE_VARIABLE] = str(python)
@@ -65,6 +67,7 @@ def _assert_measured(found: dict[str, Any], workload: str, contender: str) -> di
     return hashes
 
 
+@pytest.mark.sampled(every=3)
 def test_one_workload_without_the_reference(root: Path, tmp_path: Path) -> None:
     found = _bench(root, tmp_path / "out", "downsample-u16", LABELS_WORKLOAD)
     _assert_measured(found, "downsample-u16", OURS)
@@ -81,22 +84,42 @@ def test_one_workload_without_the_reference(root: Path, tmp_path: Path) -> None:
     )
 
 
+TOGETHER = {
+    "downsample": ("downsample-zarr3", "downsample-wkw", "downsample-zarr2", "downsample-isotropic"),
+    "alone": ("downsample-zarr3", "alone-color-zarr3", "alone-seg-zarr3", "alone-color-wkw", "alone-seg-wkw"),
+    "big": ("downsample-big-color", "downsample-big-seg", "alone-big-color", "alone-big-seg"),
+    "types": ("downsample-u16", "downsample-u64", "downsample-labels", "convert"),
+}
+"""All workloads, in groups whose voxels are compared."""
+
+
+def test_each_workload_is_in_a_group() -> None:
+    assert {name for names in TOGETHER.values() for name in names} == {workload.name for workload in WORKLOADS}
+
+
 @pytest.mark.slow
+@pytest.mark.sampled(every=3)
 @pytest.mark.timeout(2400)
-def test_all_workloads_without_the_reference(root: Path, tmp_path: Path, shared: Path) -> None:
-    found = _bench(root, tmp_path / "out", data=shared / "data")
+@pytest.mark.parametrize("group", TOGETHER)
+def test_all_workloads_without_the_reference(group: str, root: Path, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(LABELS, tmp_path / "data" / REAL_LABELS)
+    found = _bench(root, tmp_path / "out", *TOGETHER[group], data=tmp_path / "data")
     assert found["skipped"] == {}
-    hashes = {workload.name: _assert_measured(found, workload.name, OURS) for workload in WORKLOADS}
-    assert hashes["downsample-zarr3"] == hashes["downsample-wkw"] == hashes["downsample-zarr2"]
-    assert hashes["downsample-zarr3"] != hashes["downsample-isotropic"]
+    hashes = {name: _assert_measured(found, name, OURS) for name in TOGETHER[group]}
+    if group == "downsample":
+        assert hashes["downsample-zarr3"] == hashes["downsample-wkw"] == hashes["downsample-zarr2"]
+        assert hashes["downsample-zarr3"] != hashes["downsample-isotropic"]
     for kind in ("color", "seg"):
-        alone = {mag: voxels for mag, voxels in hashes["downsample-zarr3"].items() if mag.startswith(kind)}
-        assert hashes[f"alone-{kind}-zarr3"] == hashes[f"alone-{kind}-wkw"] == alone
-        assert hashes[f"alone-big-{kind}"] == hashes[f"downsample-big-{kind}"]
-    for workload in WORKLOADS:
+        if group == "alone":
+            alone = {mag: voxels for mag, voxels in hashes["downsample-zarr3"].items() if mag.startswith(kind)}
+            assert hashes[f"alone-{kind}-zarr3"] == hashes[f"alone-{kind}-wkw"] == alone
+        if group == "big":
+            assert hashes[f"alone-big-{kind}"] == hashes[f"downsample-big-{kind}"]
+    for workload in choose([*TOGETHER[group]], None):
         if workload.has_level_3:
             assert _assert_measured(found, workload.name, LEVEL_3) == hashes[workload.name]
-        if workload.is_alone:
+        if workload.is_alone and shutil.which(COMPILER):
             (limit,) = _runs(found, workload.name, "limit")
             assert limit["facts"]["decode_s"] > 0
             assert limit["facts"]["encode_s"] > 0
@@ -107,6 +130,7 @@ def test_all_workloads_without_the_reference(root: Path, tmp_path: Path, shared:
 
 
 @pytest.mark.reference
+@pytest.mark.sampled(every=4)
 @pytest.mark.timeout(1200)
 def test_beside_the_reference(root: Path, tmp_path: Path, reference_python: Path) -> None:
     found = _bench(root, tmp_path / "out", *REFERENCE_WORKLOADS, python=reference_python)

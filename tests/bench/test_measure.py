@@ -1,4 +1,4 @@
-"""What the benchmark says about a process tree is true."""
+"""The benchmark's measurements of a process tree are right."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_cpu_is_that_of_the_whole_tree_and_memory_is_looked_at_only_on_demand(tm
     assert (found.peak_memory, found.memory_samples) == (None, 0)
 
 
-def test_failure_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_failure_is_reported_with_its_last_words(tmp_path: Path) -> None:
     found = _measure("import sys; print('no such slice\\n'); sys.exit(3)", tmp_path)
     assert found.error == "exit code 3: no such slice"
 
@@ -46,11 +46,11 @@ def test_failure_is_told_with_its_last_words(tmp_path: Path) -> None:
 def test_tree_that_takes_too_long_is_ended(tmp_path: Path) -> None:
     number = tmp_path / "pid"
     child = f"import os, pathlib, time; pathlib.Path({str(number)!r}).write_text(str(os.getpid())); time.sleep(120)"
-    found = _measure(f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])", tmp_path, timeout=3)
-    assert found.error == "timed out after 3 s"
-    assert found.wall_s < 60
+    found = _measure(f"import subprocess, sys; subprocess.run([sys.executable, '-IS', '-c', {child!r}])", tmp_path, timeout=5)
+    assert found.error == "timed out after 5 s"
+    assert found.wall_s < 120, "the child would have ended by itself"
     pid = int(number.read_text())
-    for _ in range(100):
+    for _ in range(1000):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
             return
         time.sleep(0.1)

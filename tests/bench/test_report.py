@@ -1,4 +1,4 @@
-"""Medians and ratios are right, and what failed, is missing or differs is named."""
+"""Medians and ratios are right; failures, missing contenders and differences are named."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZES = {"downsample": 10_000_000}
 
 
 def _runs(contender: str, walls: list[float], peak: int, hashes: dict[str, str] = HASHES, error: str | None = None) -> list[RunResult]:
-    """Return the run whose memory was looked at (its times must not count), then the timed ones; the last one has the error."""
+    """Return the run that measured memory (its times must not count), then the timed ones; the last one has the error."""
     measured = [Measurement(999, 0, 999, peak, 10, 0.5, None), *(Measurement(wall, 0.1, wall / 2, None, 0, 0.5, None) for wall in walls)]
     last = len(measured) - 1
     role = "ours" if contender == OURS else "reference"

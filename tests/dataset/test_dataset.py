@@ -1,4 +1,4 @@
-"""Datasets: created, opened, described; many handles on one."""
+"""Datasets: creating, opening and describing them; many handles on one dataset."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from wkpipe import BoundingBox, Dataset, DatasetViewConfiguration, LayerViewConf
 from wkpipe.errors import AlreadyExists, InputRefused, LayerNotFound, NotWritable
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import Config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 
 NM = (11.24, 11.24, 25.0)
 
@@ -33,7 +33,7 @@ def _json(dataset: Dataset) -> dict[str, object]:
     return json.loads((dataset.path / "datasource-properties.json").read_bytes())  # type: ignore[no-any-return]
 
 
-def test_a_new_dataset_tells_what_it_was_made_with(tmp_path: Path) -> None:
+def test_a_new_dataset_reports_what_it_was_made_with(tmp_path: Path) -> None:
     dataset = Dataset(tmp_path / "a" / "brain", voxel_size_with_unit=VoxelSize((0.5, 0.5, 2.0), "micrometer"))
     assert (dataset.name, dataset.path, dataset.read_only) == ("brain", tmp_path / "a" / "brain", False)
     assert dataset.voxel_size == (500.0, 500.0, 2000.0)
@@ -67,7 +67,7 @@ def test_a_dataset_that_is_there_is_opened_only_if_asked_and_equal(dataset: Data
         Dataset(dataset.path, NM)
 
 
-def test_places_that_can_not_take_a_dataset(tmp_path: Path) -> None:
+def test_places_that_cannot_take_a_dataset(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("hello")
     with pytest.raises(RuntimeError, match="not empty"):
         Dataset(tmp_path, NM)
@@ -125,9 +125,9 @@ def test_layers_with_channels_and_other_axes(dataset: Dataset) -> None:
 @pytest.mark.parametrize(
     "values",
     [
-        {"name": ".hidden"},
-        {"name": "a/b"},
-        {"name": "ä"},
+        {"layer_name": ".hidden"},
+        {"layer_name": "a/b"},
+        {"layer_name": "ä"},
         {"category": "colour"},
         {"dtype": "float64"},
         {"dtype": "bool"},
@@ -151,7 +151,7 @@ def test_layers_with_channels_and_other_axes(dataset: Dataset) -> None:
 )
 def test_impossible_layers_are_refused(dataset: Dataset, values: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"."):
-        dataset.add_layer(**{"name": "new", "category": "color", **values})  # type: ignore[arg-type]
+        dataset.add_layer(**{"layer_name": "new", "category": "color", **values})  # type: ignore[arg-type]
     assert dataset.layers == {}
 
 
@@ -242,7 +242,7 @@ def test_a_read_only_dataset_refuses_every_change(dataset: Dataset) -> None:
         lambda: cells.delete_mag(1),
         lambda: cells.downsample(),
         lambda: cells.get_mag(1).write(np.zeros((32, 32, 32), np.uint8)),
-        lambda: cells.get_mag(1).get_view(size=(32, 32, 32), read_only=False),
+        lambda: cells.get_mag(1).get_view(relative_offset=(0, 0, 0), size=(32, 32, 32), read_only=False),
     ]
     for change in changes:
         with pytest.raises(RuntimeError, match="read-only"):
@@ -262,7 +262,14 @@ def test_from_images_makes_what_a_run_of_the_config_makes(tmp_path: Path) -> Non
     for z in range(5):
         Image.fromarray(rng.integers(0, 255, (60, 70), np.uint8)).save(tmp_path / "images" / f"{z:03}.png")
     made = Dataset.from_images(
-        tmp_path / "images", tmp_path / "a", (4, 4, 40), layer_name="em", category="color", shard_shape=(64, 64, 32), max_mag=2, name="n"
+        tmp_path / "images",
+        tmp_path / "a",
+        (4, 4, 40),
+        layer_name="em",
+        layer_category="color",
+        shard_shape=(64, 64, 32),
+        max_mag=2,
+        name="n",
     )
     config = Config(
         source=tmp_path / "images",
@@ -286,7 +293,7 @@ def test_from_images_makes_what_a_run_of_the_config_makes(tmp_path: Path) -> Non
 
 def test_images_that_were_written_over_are_not_converted_again(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64), 9, np.uint8)).save(tmp_path / "a.png")
-    values = {"layer_name": "em", "category": "color", "shard_shape": (64, 64, 32), "coarsest_mag": 2}
+    values = {"layer_name": "em", "layer_category": "color", "shard_shape": (64, 64, 32), "coarsest_mag": 2}
     made = Dataset.from_images(tmp_path / "a.png", tmp_path / "d", (4, 4, 4), **values)  # type: ignore[arg-type]
     mag = made.get_layer("em").get_mag(1)
     mag.write(np.full((64, 64, 1), 5, np.uint8))
@@ -299,7 +306,9 @@ def test_images_that_were_written_over_are_not_converted_again(tmp_path: Path) -
 
 def test_a_larger_box_of_converted_images_can_be_downsampled(tmp_path: Path) -> None:
     Image.fromarray(np.full((64, 64), 9, np.uint8)).save(tmp_path / "a.png")
-    made = Dataset.from_images(tmp_path / "a.png", tmp_path / "d", (4, 4, 4), layer_name="em", category="color", shard_shape=(64, 64, 32))
+    made = Dataset.from_images(
+        tmp_path / "a.png", tmp_path / "d", (4, 4, 4), layer_name="em", layer_category="color", shard_shape=(64, 64, 32)
+    )
     layer = made.get_layer("em")
     layer.bounding_box = BoundingBox((0, 0, 0), (100, 64, 1))
     layer.downsample()

@@ -1,4 +1,4 @@
-"""The contact sheet shows every mag as it is stored: nothing smoothed, labels in colours that stay the same."""
+"""The contact sheet shows every mag as it is stored: without smoothing, and each label in the same colour everywhere."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_sheet_without_tiles_is_empty() -> None:
 
 
 class _View:
-    """A mag whose voxels hold their own x coordinate in mag 1, divided by 64."""
+    """A mag whose voxels are their own x coordinate in mag 1, divided by 64."""
 
     def __init__(self, mag: Mag, box: BoundingBox) -> None:
         self.mag, self.bounding_box = mag, box

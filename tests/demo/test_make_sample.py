@@ -1,4 +1,4 @@
-"""The demo's sample is a good sample: grey slices with dark membranes, and labels that agree with them and go on in z."""
+"""The demo's sample is good: grey slices with dark membranes, and labels that agree with them and continue along z."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_stacks_have_the_promised_types(tmp_path: Path) -> None:
     assert (labels.dtype, labels.shape) == (np.dtype("uint32"), (SHAPE[1], SHAPE[0]))
 
 
-def test_sample_that_is_there_is_kept_and_a_broken_one_is_made_anew(tmp_path: Path) -> None:
+def test_sample_that_is_there_is_kept_and_a_broken_one_is_made_again(tmp_path: Path) -> None:
     assert write_sample(tmp_path, SHAPE, 1)
     before = (tmp_path / "em" / "em_0000.tif").stat().st_mtime_ns
     assert not write_sample(tmp_path, SHAPE, 1)

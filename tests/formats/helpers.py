@@ -1,4 +1,4 @@
-"""What the tests of formats share: fixtures of the reference package, specs, writing a whole array."""
+"""Shared by the tests of formats: fixtures of the reference package, specs, and a function that writes a whole array."""
 
 from __future__ import annotations
 
@@ -8,23 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from wkpipe.formats import create_array, make_spec
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat, StoredArray, UnitProof, Voxels
 from wkpipe.storage.commit import Scratch
 
-SHARED = Path(__file__).parents[2].parent / "shared"
-
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
-
-
-def shared(name: str) -> Path:
-    """Return a directory of fixtures, or skip the test where they are not installed."""
-    path = SHARED / name
-    if not path.exists():
-        pytest.skip(f"the fixtures {name} are not installed beside the repository")
-    return path
 
 
 def noise(shape: Sequence[int], dtype: Any, seed: int = 0, holes: bool = True) -> Voxels:
@@ -41,12 +30,12 @@ def noise(shape: Sequence[int], dtype: Any, seed: int = 0, holes: bool = True) -
 
 
 def write_array(array: StoredArray, data: Voxels, scratch: Scratch, seed: int | None = None) -> dict[tuple[int, ...], UnitProof]:
-    """Write all units of an array; chunks in a random order if there is a seed. Data are padded with zeros."""
+    """Write all units of an array; chunks in a random order if there is a seed. The data is padded with zeros."""
     spec = array.spec
     proofs = {}
     for unit in np.ndindex(*spec.unit_grid):
         base = [u * n for u, n in zip(unit, spec.unit_shape, strict=True)]
-        # Units of chunk files are 1024³ voxels: only those chunks that hold data are walked over.
+        # Units of chunk files have 1024³ voxels, so only the chunks with data are visited.
         used = [
             min(n, max(0, -(-(size - b) // c)))
             for n, size, b, c in zip(spec.chunks_per_unit, data.shape, base, spec.chunk_shape, strict=True)
@@ -90,7 +79,7 @@ def spec_of(
     shard: int | Sequence[int] = 16,
     compression: Compression | bool = True,
 ) -> ArraySpec:
-    """Return a spec in the canonical layout; Zarr 2 gets chunks in place of shards."""
+    """Return a spec in the canonical layout; Zarr 2 gets chunks instead of shards."""
     chunk = (chunk,) * 3 if isinstance(chunk, int) else chunk
     shard = (shard,) * 3 if isinstance(shard, int) else shard
     if data_format == "zarr":

@@ -1,13 +1,15 @@
-"""Arrays that the reference package wrote are read voxel by voxel as it reads them, and its metadata are ours."""
+"""wkpipe reads the arrays of the reference package voxel by voxel as the package does, and writes the same metadata."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.formats.helpers import shared
+from tests.material import material
+from tests.small_datasets import EDGE, FORMATS, make_small_dataset, voxels
 from wkpipe.formats import make_spec, open_array
 from wkpipe.formats.base import DataFormat
 from wkpipe.formats.wkw import wkw_files
@@ -23,8 +25,8 @@ def mag_steps(name: str) -> list[int]:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_reads_what_the_reference_wrote(name: str) -> None:
-    root = shared("golden")
+def test_reads_what_the_reference_wrote(golden: Path, name: str) -> None:
+    root = golden
     formats = {la["name"]: la["dataFormat"] for la in json.loads((root / name / "datasource-properties.json").read_text())["dataLayers"]}
     expected = json.loads((root / f"{name}.expected.json").read_text())
     with np.load(root / f"{name}.npz") as arrays:
@@ -46,10 +48,9 @@ def test_reads_what_the_reference_wrote(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in DATASETS if name != "wkw"])
-def test_metadata_equal_those_of_the_reference(name: str) -> None:
-    root = shared("golden")
+def test_metadata_equal_those_of_the_reference(golden: Path, name: str) -> None:
     seen = 0
-    for path in [*(root / name).glob("*/*/zarr.json"), *(root / name).glob("*/*/.zarray")]:
+    for path in [*(golden / name).glob("*/*/zarr.json"), *(golden / name).glob("*/*/.zarray")]:
         data_format = DataFormat.ZARR3 if path.name == "zarr.json" else DataFormat.ZARR
         made = zarr3_files if data_format is DataFormat.ZARR3 else zarr2_files
         spec = open_array(path.parent, data_format).spec
@@ -62,8 +63,8 @@ def test_metadata_equal_those_of_the_reference(name: str) -> None:
     assert seen
 
 
-def test_wkw_headers_equal_those_of_the_reference() -> None:
-    for path in (shared("golden") / "wkw").glob("*/*/header.wkw"):
+def test_wkw_headers_equal_those_of_the_reference(golden: Path) -> None:
+    for path in (golden / "wkw").glob("*/*/header.wkw"):
         assert wkw_files(open_array(path.parent, "wkw").spec, {}) == {"header.wkw": path.read_bytes()}
 
 
@@ -78,16 +79,28 @@ def test_wkw_headers_equal_those_of_the_reference() -> None:
     ],
 )
 def test_reads_the_simple_datasets(dataset: str, mag: str, data_format: str, dtype: str) -> None:
-    path = shared("data") / dataset / "color" / mag
+    path = material("data") / dataset / "color" / mag
+    data = check_reading(path, data_format, dtype)
+    assert data.any() == (data_format != "wkw")  # the WKW dataset has zeros only
+
+
+@pytest.mark.parametrize("data_format", FORMATS)
+def test_reads_small_datasets_of_other_libraries(tmp_path: Path, data_format: str) -> None:
+    dtype = "uint32" if data_format == "n5" else "uint8"
+    data = check_reading(make_small_dataset(tmp_path / "d", data_format) / "color" / "1", data_format, dtype)
+    np.testing.assert_array_equal(data, voxels(dtype))
+
+
+def check_reading(path: Path, data_format: str, dtype: str) -> np.ndarray:
+    """Read an array of 3 × 24³ voxels in several ways and return its voxels."""
     array = open_array(path, data_format)
     assert array.spec.axes == ("c", "x", "y", "z")
     assert array.spec.dtype == np.dtype(dtype)
-    data = array.read((0, 0, 0, 0), (3, 24, 24, 24))
+    data = array.read((0, 0, 0, 0), (3, EDGE, EDGE, EDGE))
     assert data.flags.f_contiguous
-    assert data.any() == (data_format != "wkw")  # that one was made with zeros only
     padded = array.read((0, 0, 0, 0), (3, 70, 70, 70))
-    np.testing.assert_array_equal(padded[:, :24, :24, :24], data)
-    assert not padded[:, 24:].any()
+    np.testing.assert_array_equal(padded[:, :EDGE, :EDGE, :EDGE], data)
+    assert not padded[:, EDGE:].any()
     np.testing.assert_array_equal(array.read((1, 3, 5, 7), (1, 11, 13, 9)), data[1:2, 3:14, 5:18, 7:16])
     assert list(array.stored_units()) != []
     for unit in array.stored_units():
@@ -97,10 +110,11 @@ def test_reads_the_simple_datasets(dataset: str, mag: str, data_format: str, dty
         assert facts is not None
         assert proof is not None
         assert proof.matches(facts)
+    return data
 
 
 def test_the_two_zarr_datasets_hold_the_same_voxels() -> None:
-    root = shared("data")
+    root = material("data")
     zarr = open_array(root / "simple_zarr_dataset/color/1-1-1", "zarr").read((0, 0, 0, 0), (3, 24, 24, 24))
     zarr3 = open_array(root / "simple_zarr3_dataset/color/1", "zarr3").read((0, 0, 0, 0), (3, 24, 24, 24))
     np.testing.assert_array_equal(zarr, zarr3)

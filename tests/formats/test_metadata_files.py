@@ -1,4 +1,4 @@
-"""Broken and hostile metadata are refused in one line that names the file; impossible arrays are refused before anything is made."""
+"""Broken and hostile metadata is refused in one line with the file's name; impossible arrays are refused before anything is created."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ WRONG = [None, True, -1, 0, 2**31, 2**70, 1.5, "x", "", [], {}, [0], [[]], {"nam
 
 @pytest.mark.parametrize("data_format", FILES)
 def test_any_value_replaced_by_any_other(tmp_path: Path, data_format: str) -> None:
-    """Opened or refused in one line; whatever opens can be read."""
+    """The array opens or is refused in one line; an array that opens can be read."""
     content = made(tmp_path, data_format)
     file = tmp_path / "a" / FILES[data_format]
     messages = []
@@ -90,7 +90,7 @@ def test_odd_json(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw", "n5", "neuroglancerPrecomputed"])
 def test_nothing_there(tmp_path: Path, data_format: str) -> None:
-    with pytest.raises(MetadataError, match="can not read"):
+    with pytest.raises(MetadataError, match="does not exist"):
         open_array(tmp_path / "absent" / "1", data_format)
 
 

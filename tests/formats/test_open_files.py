@@ -1,4 +1,4 @@
-"""Open shards are bounded in number, closed when nobody uses them, and shared safely by threads."""
+"""The number of open shards is limited; unused ones are closed; threads share them safely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is written is read back: formats × types × shapes × compression × axes, chunks in any order."""
+"""Written voxels are read back: formats × types × shapes × compression × axes, chunks in any order."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.formats.helpers import DTYPES, files_of, leftovers, new_array, noise, scratch_of, write_array
-from wkpipe.errors import AlreadyExists
+from wkpipe.errors import AlreadyExists, DamagedShard
 from wkpipe.formats import create_array, open_array
 from wkpipe.formats.base import Compression
+from wkpipe.storage.digest import digest_of
 from wkpipe.storage.proof import FILL
 
 LAYOUTS = {
@@ -86,11 +87,13 @@ def arrays_and_regions(draw: st.DrawFn) -> tuple[str, tuple[int, ...], str, tupl
 
 @settings(max_examples=25)
 @given(arrays_and_regions())
-def test_any_region_of_any_array(case: tuple[str, tuple[int, ...], str, tuple[int, ...], tuple[int, ...], int, int, int]) -> None:
+def test_any_region_of_any_array(
+    temporary: Path, case: tuple[str, tuple[int, ...], str, tuple[int, ...], tuple[int, ...], int, int, int]
+) -> None:
     kind, shape, dtype, start, size, chunk, shard, seed = case
     data_format, compression = KINDS[kind]
     data = noise(shape, dtype, seed)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         array = new_array(Path(directory) / "a", data_format, shape, dtype, chunk=chunk, shard=shard, compression=compression)
         write_array(array, data, scratch_of(array.path), seed)
         expected = np.zeros(size, dtype)
@@ -121,7 +124,7 @@ def test_the_same_chunks_give_the_same_bytes(tmp_path: Path, kind: str) -> None:
         write_array(array, data, scratch_of(array.path), seed)
         stored.append(files_of(array.path))
     assert stored[0] == stored[1]
-    if data_format != "zarr3":  # there, the order of chunks in a shard is that in which they came
+    if data_format != "zarr3":  # there, chunks are in the shard in the order in which they came
         assert stored[0] == stored[2] == stored[3]
 
 
@@ -240,6 +243,34 @@ def test_read_encoded_gives_what_encode_made(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_stored_chunks_are_those_that_were_encoded(tmp_path: Path, kind: str) -> None:
+    data_format, compression = KINDS[kind]
+    array = new_array(tmp_path / "a", data_format, (1, 48, 16, 16), compression=compression)
+    kept = np.array([(0, 1, 0, 1), (0, 0, 0, 0), (0, 1, 1, 1), (0, 0, 1, 0)])
+    assert not array.stored_chunks((0, 0, 0, 0), kept).data
+    written: dict[tuple[int, ...], bytes | None] = {}
+    with array.unit_writer((0, 0, 0, 0), scratch_of(array.path)) as writer:
+        for i, position in enumerate([(0, 0, 0, 0), (0, 1, 0, 1), (0, 0, 1, 0)]):
+            written[position] = writer.encode(noise((1, 8, 8, 8), "uint8", seed=i, holes=False))
+            writer.append(position, written[position])
+        writer.commit()
+    found = array.stored_chunks((0, 0, 0, 0), kept)
+    for position, data, digest in found.each():
+        assert data == written.get(position, array.read_encoded(position))
+        assert (digest is None) == (data is None)
+        assert data is None or digest == digest_of(data)
+
+
+def test_a_stored_chunk_without_bytes_is_damage(tmp_path: Path) -> None:
+    array = new_array(tmp_path / "a", "zarr3", (1, 32, 16, 16))
+    with array.unit_writer((0, 0, 0, 0), scratch_of(array.path)) as writer:
+        writer.append((0, 1, 0, 1), b"")
+        writer.commit()
+    with pytest.raises(DamagedShard, match=r"chunk \(0, 1, 0, 1\).*no bytes"):
+        array.stored_chunks((0, 0, 0, 0), np.array([(0, 0, 0, 0), (0, 1, 0, 1)]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_resize(tmp_path: Path, kind: str) -> None:
     data_format, compression = KINDS[kind]
     array = new_array(tmp_path / "a", data_format, (1, 16, 16, 16), compression=compression)
@@ -252,7 +283,7 @@ def test_resize(tmp_path: Path, kind: str) -> None:
         writer.commit()
     reopened = open_array(array.path, data_format, shape=array.spec.shape)
     assert reopened.spec == array.spec
-    kept = data if reopened.spec.is_sharded else np.zeros_like(data)  # a block of chunk files is one unit, just written anew
+    kept = data if reopened.spec.is_sharded else np.zeros_like(data)  # a block of chunk files is one unit, which was just rewritten
     np.testing.assert_array_equal(reopened.read((0,) * 4, data.shape), kept)
     assert leftovers(array.path) == []
 
@@ -287,7 +318,7 @@ def test_a_replaced_shard_is_read_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("data_format", ["zarr", "zarr3"])
 def test_blocks_of_chunk_files(tmp_path: Path, data_format: str) -> None:
-    """More than one unit: chunks of 128 × 128 × 1 make units of 1024³, so that 2048 in x are two."""
+    """More than one unit: chunks of 128 × 128 × 1 give units of 1024³, so 2048 voxels in x are two units."""
     array = new_array(tmp_path / "a", data_format, (1, 2048, 128, 2), chunk=(128, 128, 1), shard=(128, 128, 1))
     assert array.spec.unit_grid == (1, 2, 1, 1)
     scratch = scratch_of(array.path)

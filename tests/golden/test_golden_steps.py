@@ -1,8 +1,8 @@
 """Every golden step of median, mode, max and min, made again by the whole of wkpipe: plan, tasks, engine, publish.
 
-The golden datasets were made by the reference package. For each of their layers a fresh dataset is written with the
-golden voxels of the finest mag, in the golden layout; runs make the coarser mags of it, whose voxels must be the golden
-ones. A step is one (mag → coarser mag) of one time point and channel, as `reference_check.py` beside the data counts.
+The reference package made the golden datasets. For each of their layers a fresh dataset is written with the
+golden voxels of the finest mag, in the golden layout. Runs make its coarser mags, whose voxels must be the golden
+ones. A step is one (mag → coarser mag) of one time point and channel, as in `reference_check.py` beside the data.
 """
 
 from __future__ import annotations
@@ -10,29 +10,24 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tests.material import GOLDEN
 from wkpipe import Dataset, Mag
 from wkpipe.metadata.properties import read_properties
-from wkpipe.plan.build import make_plan
-from wkpipe.plan.config import Config
-from wkpipe.plan.grouping import group_tasks
-from wkpipe.plan.plan import LayerPlan, Plan, Preparation
-from wkpipe.plan.pyramid import downsampled
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.shapes import Shapes
-from wkpipe.plan.survey import survey_layer
-from wkpipe.sampling import InterpolationMode
-from wkpipe.steps.run import run_here
-from wkpipe.storage.lease import read_epoch
-from wkpipe.stored.dataset import StoredDataset
+from wkpipe.plan.build import make_downsample_plan
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.plan import Plan
+from wkpipe.plan.request import DownsampleRequest, Storing
+from wkpipe.runs.run import run_here
+from wkpipe.sampling import InterpolationMode, SamplingMode
+from wkpipe.storage.local import object_at
 
-GOLDEN = Path(__file__).resolve().parents[3] / "shared" / "golden"
 MODES = ("median", "mode", "max", "min")
 OTHER_MODES = ("nearest", "bilinear", "bicubic")  # the reference's depend on its tiles, see behaviour.md §5.6
 STEPS_IN_ALL = 94
@@ -47,7 +42,7 @@ class GoldenLayer:
 
     @property
     def entry(self) -> Any:
-        return read_properties(GOLDEN / self.dataset / "datasource-properties.json").layer(self.name)
+        return read_properties(object_at(GOLDEN / self.dataset / "datasource-properties.json")).layer(self.name)
 
     @property
     def mode(self) -> str:
@@ -83,7 +78,7 @@ def _golden_layers() -> list[GoldenLayer]:
 LAYERS = _golden_layers()
 
 
-def test_all_golden_steps_are_here(shared: Path) -> None:
+def test_all_golden_steps_are_here() -> None:
     assert sum(layer.steps for layer in LAYERS) == STEPS_IN_ALL
 
 
@@ -118,54 +113,33 @@ def _with_finest_mag(golden: GoldenLayer, path: Path) -> Dataset:
 
 
 def _ladders(golden: GoldenLayer) -> list[Sequence[Mag]]:
-    """Return what is made by one run each; factors that no sampling mode yields were single steps."""
+    """Return the mags of each run; factors that no sampling mode gives were single steps."""
     if golden.name == "seg16_step4":
         return [[coarse] for coarse in golden.mags[1:]]
     return [golden.mags[1:]]
 
 
 def _plan(golden: GoldenLayer, dataset: Dataset, ladder: Sequence[Mag], sizing: Sizing) -> Plan:
-    info = dataset.get_layer(golden.name).get_finest_mag().info
-    config = Config(
-        target=dataset.path,
-        coarsest_mag=str(golden.mags[-1]) if golden.name != "constant_z" else "8",
-        sampling_mode=golden.name if golden.name in ("isotropic", "constant_z") else "anisotropic",
-        interpolation_mode=golden.mode if golden.name in MODES else "default",
-        chunk_shape=info.chunk_shape.to_tuple(),
-        shard_shape=info.shard_shape.to_tuple(),
-        compress=info.compression_mode,
+    """Plan a ladder, or one mag from the coarsest existing one, whatever the factors."""
+    layer = dataset.get_layer(golden.name)
+    info = layer.get_finest_mag().info
+    request = DownsampleRequest(
+        dataset.path,
+        coarsest=golden.mags[-1] if golden.name != "constant_z" else Mag(8),
+        sampling=SamplingMode(golden.name) if golden.name in ("isotropic", "constant_z") else SamplingMode.ANISOTROPIC,
+        interpolation=InterpolationMode(golden.mode) if golden.name in MODES else None,
+        storing=Storing(info.chunk_shape, info.shard_shape, info.compression_mode),
     )
-    if len(ladder) == len(golden.mags) - 1:
-        plan = make_plan(config, sizing)
-        assert plan.layer(golden.name).publish == tuple(ladder), "the ladder is not the golden one"
-        return plan
-    return _single_step(golden, dataset, ladder[0], Shapes(info.chunk_shape, info.shard_shape), config, sizing)
-
-
-def _single_step(golden: GoldenLayer, dataset: Dataset, mag: Mag, shapes: Shapes, config: Config, sizing: Sizing) -> Plan:
-    """Plan one mag from the coarsest one that is there, whatever the factors."""
-    stored = StoredDataset.open(dataset.path)
-    layer = stored.layer(golden.name)
-    from_mag = max(entry.mag for entry in layer.mags)
-    mag_plan = downsampled(layer, mag, from_mag, InterpolationMode.parse("default", layer.category), shapes, _compression(stored, layer))
-    survey = survey_layer(config, stored.locations, [mag_plan], layer, stored)
-    return Plan(
-        dataset=stored.locations.dataset,
-        state=stored.locations.state,
-        layers=(LayerPlan(layer.name, (mag_plan,), (mag,), tuple(survey.found)),),
-        tasks=group_tasks({layer.name: survey.pending}, [layer.name], sizing),
-        preparation=Preparation(survey.adopted),
-        epoch=read_epoch(stored.locations.locks),
-    )
-
-
-def _compression(stored: StoredDataset, layer: Any) -> Any:
-    return stored.open_mag(layer, layer.mags[0]).spec.compression
+    if len(ladder) < len(golden.mags) - 1:
+        request = replace(request, layer=golden.name, from_mag=max(layer.mags), targets=tuple(ladder))
+    plan = make_downsample_plan(request, sizing)
+    assert plan.layer(golden.name).publish == tuple(ladder), "the ladder is not the golden one"
+    return plan
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*/datasource-properties.json")), ids=lambda path: path.parent.name)
 def test_golden_datasets_are_read(path: Path) -> None:
-    """All of them, whatever made their coarser mags."""
+    """All golden datasets are read, whichever mode made their coarser mags."""
     dataset = Dataset.open(path.parent, read_only=True)
     with np.load(GOLDEN / f"{path.parent.name}.npz") as file:
         for key in file.files:

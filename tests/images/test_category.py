@@ -1,4 +1,4 @@
-"""Category: real images and real ids are told apart, always in the same way."""
+"""Category: real images and real ids are distinguished, always in the same way."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from tests.material import labels
 from wkpipe.images import inspect_source
 from wkpipe.images.category import _spread, category_from_name
 
 RNG = np.random.default_rng(5)
 
 
-@pytest.fixture(scope="module")
-def labels(shared: Path) -> np.ndarray:
-    return np.load(shared / "data" / "connectomics_labels_512.npz")["labels"].T  # z, y, x
+@pytest.fixture(scope="module", name="labels")
+def real_labels() -> np.ndarray:
+    return labels().T  # z, y, x
 
 
 def category(folder: Path, data: np.ndarray, name: str = "neutral", **options) -> str:
@@ -29,7 +30,7 @@ def category(folder: Path, data: np.ndarray, name: str = "neutral", **options) -
     return found.pop()
 
 
-CROPS = [(0, 0, 0, 128), (100, 100, 100, 128), (384, 0, 200, 128), (300, 40, 3, 200), (64, 64, 64, 64)]
+CROPS = [(0, 0, 0, 128), (100, 100, 100, 128), (128, 0, 120, 128), (60, 40, 3, 200), (64, 64, 64, 64)]
 
 
 @pytest.mark.parametrize("z, y, x, edge", CROPS)
@@ -69,7 +70,7 @@ def test_few_ids_are_segmentation(tmp_path):
 
 
 @pytest.mark.parametrize("name, expected", [("neutral", "color"), ("My_Labels", "segmentation"), ("segmentation2", "segmentation")])
-def test_name_decides_where_data_do_not(tmp_path, name, expected):
+def test_the_name_decides_if_the_data_do_not(tmp_path, name, expected):
     empty = np.zeros((8, 64, 64), np.uint8)
     assert category(tmp_path, empty, name) == expected
     assert category(tmp_path, empty + 255, name) == expected  # a mask of 0 and 255 has no usable voxel either
@@ -92,7 +93,7 @@ def test_the_user_decides(tmp_path):
 
 @pytest.mark.parametrize("size, length", [(1, 1), (16, 16), (17, 16), (100, 16), (1000, 22), (9, 2)])
 @pytest.mark.parametrize("most", [1, 3, 8])
-def test_places_lie_within_and_apart(size, length, most):
+def test_places_are_inside_and_do_not_overlap(size, length, most):
     places = _spread(size, length, most)
     assert 1 <= len(places) <= most
     assert places[0] >= 0

@@ -1,4 +1,4 @@
-"""Discovery: order, grouping into layers, names, and what is refused before anything is read."""
+"""Discovery: order, grouping into layers, names, and inputs that are refused before anything is read."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from tests.images.reading import read_rows
 from wkpipe.errors import InputRefused, UnreadableInput, UsageError
-from wkpipe.images import MAX_LAYERS, clean_name, inspect_source
+from wkpipe.images import MAX_LAYERS, SourceOptions, clean_name, inspect_source
 from wkpipe.images.names import check_name, unique_names
 
 PLANE = np.arange(120, dtype=np.uint8).reshape(10, 12)
@@ -37,24 +38,14 @@ def names(path: Path, layer_name: str | None = None) -> list[str]:
 
 
 def test_natural_order(tmp_path):
-    for name, value in {"s10": 4, "s9": 3, "s1": 1, "s2": 2, "S1": 0}.items():
+    for name, value in {"s10": 4, "s9": 3, "s1": 1, "S2": 2, "s0": 0}.items():
         put(tmp_path / f"{name}.tif", value)
-    (stack,) = inspect_source(tmp_path, category="color")
-    assert [file.path.stem for file in stack.files] == ["S1", "s1", "s2", "s9", "s10"]
-    assert stack.read(0, 0, 5, 0, 1)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+    (stack,) = inspect_source(tmp_path, category="color", options=SourceOptions(missing="close"))
+    assert [file.path.stem for file in stack.files] == ["s0", "s1", "S2", "s9", "s10"]
+    assert read_rows(stack, 0, 0, 5, 0, 1)[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
 
 
-def test_order_does_not_depend_on_the_directory(tmp_path):
-    numbers = ["01", "1", "001", "2", "02"]
-    for order in (numbers, numbers[::-1]):
-        folder = tmp_path / order[0]
-        for name in order:
-            put(folder / f"{name}.tif")
-        (stack,) = inspect_source(folder, category="color")
-        assert [file.path.stem for file in stack.files] == ["001", "01", "1", "02", "2"]
-
-
-def test_hidden_and_other_files_and_loops_are_passed_over(tmp_path):
+def test_hidden_and_other_files_and_loops_are_skipped(tmp_path):
     put(tmp_path / "a" / "1.TIF")
     put(tmp_path / "a" / ".hidden.tif", shape=(3, 3))
     put(tmp_path / ".git" / "1.tif", shape=(3, 3))
@@ -69,7 +60,7 @@ def test_hidden_and_other_files_and_loops_are_passed_over(tmp_path):
 
 @pytest.mark.parametrize("kind", ["pipe", "device", "directory", "loop"])
 def test_what_only_has_the_name_of_a_slice_is_refused(tmp_path, kind):
-    """To pass over it would shift all slices that come after it."""
+    """If it were skipped, all slices after it would shift."""
     put(tmp_path / "1.tif")
     odd = tmp_path / "2.tif"
     if kind == "pipe":
@@ -85,7 +76,7 @@ def test_what_only_has_the_name_of_a_slice_is_refused(tmp_path, kind):
 def test_a_link_to_a_missing_slice_is_refused(tmp_path):
     put(tmp_path / "1.tif")
     (tmp_path / "2.tif").symlink_to(tmp_path / "gone.tif")
-    with pytest.raises(UnreadableInput, match=r"2\.tif: can not be opened: No such file or directory; check"):
+    with pytest.raises(UnreadableInput, match=r"2\.tif: cannot be opened: No such file or directory; check"):
         inspect_source(tmp_path)
 
 
@@ -95,7 +86,7 @@ def test_a_link_to_a_missing_slice_is_refused(tmp_path):
 def test_one_layer_per_folder(tmp_path):
     put(tmp_path / "root.tif")
     put(tmp_path / "sub" / "x" / "y y" / "1.tif")
-    put(tmp_path / "sub" / "x" / "y y" / "2.png")
+    put(tmp_path / "sub" / "x" / "y y" / "2.tif")
     assert names(tmp_path) == [tmp_path.name, "yy"]
 
 
@@ -106,11 +97,15 @@ def test_one_layer_per_file_with_planes(tmp_path):
     assert names(tmp_path) == ["tif", "xyv.tif", "z.tif"]
 
 
-def test_first_file_decides(tmp_path):
-    put(tmp_path / "1.tif")
-    put(tmp_path / "2.tif", shape=(3, 10, 12))
+def test_most_files_decide_what_is_a_layer(tmp_path):
+    put(tmp_path / "1.tif", shape=(3, 10, 12))
+    put(tmp_path / "2.tif")
+    with pytest.raises(InputRefused, match=r"no majority among 3 planes \(1\.tif\), one plane \(2\.tif\), expected slices of one form"):
+        inspect_source(tmp_path)
+    for i in range(3, 30):
+        put(tmp_path / f"{i}.tif")
     with pytest.raises(
-        InputRefused, match=r"2\.tif: found 3 planes, expected one plane like 1\.tif; a folder of slices holds 2-D images only"
+        InputRefused, match=r"1\.tif: found 3 planes, expected one plane like 2\.tif; a folder of slices can have 2-D images only"
     ):
         inspect_source(tmp_path)
 
@@ -128,7 +123,7 @@ def test_layer_name(tmp_path):
     put(tmp_path / "c" / "1.tif", shape=(2, 1, 10, 12))
     assert names(tmp_path / "c", "em") == ["em__channel0", "em__channel1"]
     for bad in ("", ".em", "a/b", "a b", "é"):
-        with pytest.raises(UsageError, match="is not allowed: use ASCII letters"):
+        with pytest.raises(UsageError, match="is not allowed; use ASCII letters"):
             inspect_source(tmp_path, bad)
 
 
@@ -150,7 +145,7 @@ def test_at_most_20_layers(tmp_path):
         put(tmp_path / f"f{i}" / "1.tif")
     assert len(names(tmp_path)) == MAX_LAYERS
     put(tmp_path / "one more" / "1.tif")
-    with pytest.raises(InputRefused, match="21 folders with images would make 21 layers, at most 20 are possible; convert fewer"):
+    with pytest.raises(InputRefused, match="21 folders with images would make 21 layers, at most 20 are possible; give --concat z"):
         inspect_source(tmp_path)
     put(tmp_path / "c" / "c.tif", shape=(21, 2, 10, 12))
     with pytest.raises(InputRefused, match="makes more than 20 layers"):
@@ -179,13 +174,19 @@ def test_missing_source(tmp_path):
 
 
 def test_nothing_found(tmp_path):
-    with pytest.raises(UnreadableInput, match=r"found no image \(nothing at all\); supported are tif, tiff, png, jpg"):
+    with pytest.raises(
+        UnreadableInput, match=r"found no image \(nothing at all\), expected files of these formats: tif, tiff, btf, .*, png, jpg"
+    ):
         inspect_source(tmp_path)
     for name in ("a.dcm", "b.dcm", "c.txt"):
         (tmp_path / name).write_text("x")
-    with pytest.raises(UnreadableInput, match=r"found no image \(2 \.dcm, 1 \.txt\); supported are tif, tiff"):
+    with pytest.raises(UnreadableInput, match=r"a\.dcm: found the format \.dcm, which has no reader, expected an image \(tif, tiff"):
         inspect_source(tmp_path)
-    with pytest.raises(UnreadableInput, match=r"c\.txt: found a file with \.txt, expected an image; supported are tif"):
+    for name in ("a.dcm", "b.dcm"):
+        (tmp_path / name).rename(tmp_path / name.replace("dcm", "md"))
+    with pytest.raises(UnreadableInput, match=r"found no image \(2 \.md, 1 \.txt\), expected files of these formats: tif, tiff"):
+        inspect_source(tmp_path)
+    with pytest.raises(UnreadableInput, match=r"c\.txt: found a file with \.txt, expected an image \(tif, tiff"):
         inspect_source(tmp_path / "c.txt")
 
 
@@ -205,31 +206,33 @@ def test_empty_file(tmp_path):
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read everything")
 def test_unreadable_file(tmp_path):
     put(tmp_path / "1.tif").chmod(0)
-    with pytest.raises(UnreadableInput, match=r"1\.tif: can not be opened: Permission denied"):
+    with pytest.raises(UnreadableInput, match=r"1\.tif: cannot be opened: Permission denied"):
         inspect_source(tmp_path)
 
 
 # -- slices that do not fit ---------------------------------------------------------------------------------------
 
 MISFITS = [
-    ("2.tif", {"shape": (10, 13)}, r"2\.tif: found 13×10 pixels, expected 12×10 like 1\.tif; crop or pad the slices"),
-    ("2.tif", {"dtype": "uint16"}, r"2\.tif: found uint16, expected uint8 like 1\.tif; convert the slices"),
-    ("2.png", {"shape": (10, 12, 3)}, r"2\.png: found 3 channels, expected 1 like 1\.tif; save all slices"),
+    ({"shape": (10, 13)}, r"1\.tif: found 13×10 pixels, expected 12×10 pixels like 2\.tif; pass --padding fill to pad the smaller"),
+    ({"dtype": "uint16"}, r"1\.tif: found uint16, expected uint8 like 2\.tif; convert the slices"),
+    ({"shape": (3, 1, 10, 12)}, r"1\.tif: found 3 channels, expected 1 channel like 2\.tif; save all slices"),
 ]
 
 
-@pytest.mark.parametrize("name, options, text", MISFITS)
-def test_slices_that_do_not_fit(tmp_path, name, options, text):
-    put(tmp_path / "1.tif")
-    put(tmp_path / "10.tif", shape=(3, 3))  # later in order, so not the one that is named
-    put(tmp_path / name, **options)
+@pytest.mark.parametrize("options, text", MISFITS)
+def test_slices_that_do_not_fit(tmp_path, options, text):
+    """The odd one out is named, although it is the first."""
+    put(tmp_path / "1.tif", **options)
+    for i in (2, 3):
+        put(tmp_path / f"{i}.tif")
     with pytest.raises(InputRefused, match=text):
         inspect_source(tmp_path)
 
 
 def test_rgb_beside_three_channels(tmp_path):
     data = np.zeros((10, 12, 3), np.uint8)
-    tifffile.imwrite(tmp_path / "1.tif", data, photometric="rgb")
+    for i in (1, 3):
+        tifffile.imwrite(tmp_path / f"{i}.tif", data, photometric="rgb")
     tifffile.imwrite(tmp_path / "2.tif", data, photometric="minisblack", planarconfig="contig")
     with pytest.raises(InputRefused, match=r"2\.tif: found separate channels, expected RGB like 1\.tif; save all slices"):
         inspect_source(tmp_path)

@@ -1,4 +1,4 @@
-"""TIFF: every kind of file against plain tifffile, bands against whole reads, damage against refusal."""
+"""TIFF: every kind of file is compared with plain tifffile, bands with whole reads; damaged files are refused."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import tifffile
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from tests.images.reading import bytes_for, read_rows
 from wkpipe.errors import InputRefused, UnreadableInput
 from wkpipe.images import AxisSizes, ImageStack, inspect_source
 
@@ -80,10 +81,13 @@ def test_sample_pages(sample, voxels):
     np.testing.assert_array_equal(voxels(stack)[0, ..., 0], tifffile.imread(folder / "test_I.tif"))
 
 
-@pytest.mark.parametrize("name", ["tiff", "tiff_with_different_shapes", "single_multipage_tiff_folder"])
-def test_link_checked_out_as_text_is_named(shared, name):
-    with pytest.raises(UnreadableInput, match=r"\.tiff?: not a TIFF file: it starts with .*; it looks like a link"):
-        inspect_source(shared / "data" / name)
+@pytest.mark.parametrize("planes", [0, 2])
+def test_link_checked_out_as_text_is_named(tmp_path, planes):
+    for i in range(planes):
+        tifffile.imwrite(tmp_path / f"v.{i}.tiff", noise(9, 11))
+    (tmp_path / "v.9.tiff").write_text("../tiff/v.0.tiff")
+    with pytest.raises(UnreadableInput, match=r"v\.9\.tiff: not a TIFF file: it starts with .* \(it looks like a link"):
+        inspect_source(tmp_path)
 
 
 # -- axes ---------------------------------------------------------------------------------------------------------
@@ -150,7 +154,7 @@ def test_contiguous_imagej_stack_with_one_directory(tmp_path, voxels):
     stack = only(tmp_path)
     np.testing.assert_array_equal(voxels(stack)[0, ..., 0], data)
     (tmp_path / "whole.tif").write_bytes(content[:-1])
-    with pytest.raises(UnreadableInput, match="found 1 planes, expected 6 as its header says; the file is truncated"):
+    with pytest.raises(UnreadableInput, match="found 1 planes, expected 6 as its header says; replace the truncated file"):
         inspect_source(tmp_path)
 
 
@@ -159,32 +163,18 @@ def test_pages_of_different_size_or_incomplete_ome(tmp_path):
         writer.write(noise(9, 11), metadata=None, contiguous=False)
         writer.write(noise(9, 11), metadata=None, contiguous=False)
         writer.write(noise(4, 5), metadata=None, contiguous=False)
-    assert only(tmp_path).sizes.z == 2  # only the first series counts, here the pages like the first
+    with pytest.raises(
+        InputRefused, match=r"3 planes in 2 series \(0: 2 planes of 11×9 uint8; 1: 1 plane of 5×4 uint8\), expected one series"
+    ):
+        only(tmp_path)
     (tmp_path / "v.tif").unlink()
     tifffile.imwrite(tmp_path / "v.ome.tif", noise(3, 9, 11), metadata={"axes": "ZYX"})
     content = (tmp_path / "v.ome.tif").read_bytes().replace(b'SizeZ="3"', b'SizeZ="5"')
     (tmp_path / "v.ome.tif").write_bytes(content)
-    with pytest.raises(UnreadableInput, match=r"v\.ome\.tif: found 3 planes, expected 5 as its header says; .* save it whole"):
-        inspect_source(tmp_path)
-
-
-def test_planes_spread_over_files_are_refused(tmp_path):
-    planes = "".join(
-        f'<TiffData FirstZ="{z}" PlaneCount="1"><UUID FileName="{name}.ome.tif">urn:uuid:{name}</UUID></TiffData>'
-        for z, name in enumerate("ab")
-    )
-    for name in "ab":
-        xml = (
-            f'<?xml version="1.0"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:{name}">'
-            '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYZCT" Type="uint8" '
-            'SizeX="11" SizeY="9" SizeZ="2" SizeC="1" SizeT="1">'
-            f'<Channel ID="Channel:0:0" SamplesPerPixel="1"/>{planes}</Pixels></Image></OME>'
-        )
-        tifffile.imwrite(tmp_path / f"{name}.ome.tif", noise(9, 11), description=xml, metadata=None, photometric="minisblack")
-    with pytest.raises(InputRefused, match=r"a\.ome\.tif: its planes are spread over several OME-TIFF files; save them as one file"):
-        inspect_source(tmp_path)
-    (tmp_path / "b.ome.tif").unlink()
-    with pytest.raises(UnreadableInput, match=r"a\.ome\.tif: found 1 planes, expected 2 .* one of a set, save it whole"):
+    with pytest.raises(
+        UnreadableInput,
+        match=r"v\.ome\.tif: truncated, .* found 3 planes, expected 5 as its header says; save it as one",
+    ):
         inspect_source(tmp_path)
 
 
@@ -221,6 +211,27 @@ def test_rgb(tmp_path, voxels, samples, planar, compression):
     stack = only(tmp_path)
     assert stack.is_rgb
     np.testing.assert_array_equal(voxels(stack)[0, 0], data[..., :3])
+
+
+@pytest.mark.parametrize("samples, extra, used", [(2, ["assocalpha"], 1), (4, [0, 0, "unassalpha"], 3), (2, [0], 2), (5, [0, 0, 0, 0], 5)])
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_alpha_of_gray_is_dropped(tmp_path, voxels, samples, extra, used, planar):
+    data = noise(3, 20, 30, samples)
+    with tifffile.TiffWriter(tmp_path / "v.tif") as writer:
+        for plane in data:
+            written = plane if planar == "contig" else np.moveaxis(plane, -1, 0)
+            writer.write(
+                written,
+                photometric="minisblack",
+                planarconfig=planar,
+                extrasamples=extra,
+                metadata=None,
+                contiguous=False,
+                compression="zlib",
+            )
+    stacks = inspect_source(tmp_path, category="color")
+    assert len(stacks) == used
+    np.testing.assert_array_equal(np.concatenate([voxels(stack)[0] for stack in stacks], axis=-1), data[..., :used])
 
 
 def test_rgb_stack_keeps_its_z(tmp_path, voxels):
@@ -284,10 +295,10 @@ def test_64_bits_are_ids(tmp_path, voxels, dtype):
         inspect_source(tmp_path, category="color")
 
 
-@pytest.mark.parametrize("dtype", ["float64", "complex64", "float16", "bool"])
+@pytest.mark.parametrize("dtype", ["float64", "complex64", "float16"])
 def test_dtypes_that_no_dataset_holds(tmp_path, dtype):
     tifffile.imwrite(tmp_path / "v.tif", np.ones((20, 30), dtype))
-    with pytest.raises(InputRefused, match=rf"v\.tif: found {dtype}, which a dataset can not hold, expected .*; convert the images to"):
+    with pytest.raises(InputRefused, match=rf"v\.tif: found {dtype}, which a dataset cannot hold, expected .*; pass --dtype float32, or"):
         inspect_source(tmp_path)
 
 
@@ -333,7 +344,7 @@ def test_storage_and_bands(tmp_path, voxels, options):
     @settings(max_examples=12, suppress_health_check=[HealthCheck.too_slow], deadline=None)
     def bands_equal_the_whole(z0, z1, y0, y1):
         (z0, z1), (y0, y1) = sorted((z0, z1)), sorted((y0, y1))
-        np.testing.assert_array_equal(stack.read(0, z0, z1, y0, y1)[..., 0], data[z0:z1, y0:y1])
+        np.testing.assert_array_equal(read_rows(stack, 0, z0, z1, y0, y1)[..., 0], data[z0:z1, y0:y1])
 
     bands_equal_the_whole()
 
@@ -365,12 +376,12 @@ def test_peak_memory_of_a_band_stays_within_the_estimate(tmp_path):
         folder.mkdir()
         tifffile.imwrite(folder / "v.tif", data, **options)
         stack = only(folder)
-        stack.read(0, 0, 1, 0, 1)
+        read_rows(stack, 0, 0, 1, 0, 1)
         tracemalloc.start()
-        stack.read(0, 0, 1, 100, 200)
+        read_rows(stack, 0, 0, 1, 100, 200)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-        assert peak <= stack.bytes_for(1, 100) < data.nbytes
+        assert peak <= bytes_for(stack, 1, 100) < data.nbytes
 
 
 # -- damage -------------------------------------------------------------------------------------------------------
@@ -410,13 +421,13 @@ def test_flipped_bytes_are_refused_or_named(tmp_path):
     broken[offset + count // 2] ^= 0xFF
     path.write_bytes(broken)
     stack = only(tmp_path, category="segmentation")
-    stack.read(0, 0, 1, 0, 20)  # the damage lies in another strip
-    with pytest.raises(UnreadableInput, match=r"v\.tif: strip 3 of page 1 can not be decoded: .*; replace the file"):
-        stack.read(0, 0, 1, 0, 40)
+    read_rows(stack, 0, 0, 1, 0, 20)  # the damage is in another strip
+    with pytest.raises(UnreadableInput, match=r"v\.tif: strip 3 of page 1 cannot be decoded: .*; replace the file"):
+        read_rows(stack, 0, 0, 1, 0, 40)
 
 
 def test_headers_at_random_never_crash(tmp_path):
-    """Whatever stands in the header, the answer is a stack or a refusal, never another exception nor a huge allocation."""
+    """Whatever the header says, the result is a stack or a refusal, never another exception or a huge allocation."""
     path = tmp_path / "v.tif"
     kinds = []
     for options in ({"compression": "zlib", "rowsperstrip": 4}, {"imagej": True}, {"ome": True}, {"bigtiff": True, "tile": (16, 16)}):
@@ -430,8 +441,8 @@ def test_headers_at_random_never_crash(tmp_path):
         path.write_bytes(content[:position] + piece + content[position + len(piece) :])
         try:
             for stack in inspect_source(path, category="segmentation"):
-                if stack.bytes_for(stack.sizes.z, stack.sizes.y) < 1 << 24:
-                    stack.read(0, 0, stack.sizes.z, 0, stack.sizes.y)
+                if bytes_for(stack, stack.sizes.z, stack.sizes.y) < 1 << 24:
+                    read_rows(stack, 0, 0, stack.sizes.z, 0, stack.sizes.y)
         except InputRefused as error:
             text = str(error)
         else:
@@ -465,7 +476,7 @@ def test_many_pages_and_many_files_are_quick(tmp_path):
     for i in range(1, 500):
         (tmp_path / "slices" / f"{i}.tif").write_bytes(content)
     for path, planes in ((tmp_path / "pages.tif", 1500), (tmp_path / "slices", 500)):
-        start = time.perf_counter()
+        start = time.process_time()
         stack = only(path)
         assert stack.sizes.z == planes
-        assert time.perf_counter() - start < 3  # about 0.1 s on an idle machine
+        assert time.process_time() - start < 3  # about 0.1 s

@@ -1,4 +1,4 @@
-"""Whatever a file holds: it loads, or there is one line of MetadataError; what loads can be written and read again."""
+"""Any file loads, or raises a MetadataError of one line; a file that loads can be written and read again."""
 
 from __future__ import annotations
 
@@ -73,13 +73,13 @@ RICH: dict[str, Any] = {
 
 
 def check(data: bytes) -> DatasetProperties | None:
-    """Read what a file holds, and if that can be done, write it and read it again."""
+    """Read a file, and if that is possible, write it and read it again."""
     try:
         properties = DatasetProperties.from_bytes(data, "file")
     except MetadataError as error:
         text = str(error)
         assert text.startswith("file: ")
-        assert text.isprintable(), "a complaint is one line of text"
+        assert text.isprintable(), "an error is one line of text"
         assert len(text) < 1000
         return None
     written = properties.to_bytes()
@@ -109,7 +109,7 @@ def test_arbitrary_json(value: Any) -> None:
 
 
 def mutated(content: Any, data: st.DataObject) -> Any:
-    """Return the content with a value somewhere in it replaced, removed, or put beside another."""
+    """Return the content with one value replaced, removed, or added."""
     content = copy.deepcopy(content)
     node = content
     while True:
@@ -137,8 +137,8 @@ def test_a_mutated_file(data: st.DataObject) -> None:
     check(encode(mutated(mutated(RICH, data), data)))
 
 
-def test_mutated_real_files(shared: Path) -> None:
-    files = sorted(shared.glob("*/*/datasource-properties.json"))
+def test_mutated_real_files(golden: Path) -> None:
+    files = sorted(golden.glob("*/datasource-properties.json"))
     assert files
     contents = [json.loads(file.read_bytes()) for file in files]
 

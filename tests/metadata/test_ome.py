@@ -1,4 +1,4 @@
-"""Group files: what is in them, what stays, and that zarr-python opens them as multiscale images."""
+"""Group files: their content, the parts that stay, and that zarr-python opens them as multiscale images."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from wkpipe.metadata.ome import group_files, refresh_group_files
 from wkpipe.metadata.properties import DatasetProperties, read_properties
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.local import Local, object_at
 
 
 def properties_with(*formats: str, axes: str = "xyz", mags: tuple[str, ...] = ("1", "2-2-1")) -> DatasetProperties:
-    """Return a dataset with a layer ``color_<format>`` of every format."""
+    """Return a dataset with one layer ``color_<format>`` for each format."""
     properties = DatasetProperties("d", VoxelSize((11.24, 11.24, 28)))
     box = NDBoundingBox((0,) * len(axes), (1,) * len(axes), tuple(axes))
     for data_format in formats:
@@ -47,10 +48,10 @@ def load(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
-def test_the_files_are_those_of_the_reference_but_for_its_version_of_zgroup(shared: Path) -> None:
+def test_the_files_are_those_of_the_reference_but_for_its_version_of_zgroup(golden: Path) -> None:
     compared = 0
-    for file in sorted(shared.glob("golden/*/datasource-properties.json")):
-        for name, content in group_files(read_properties(file)).items():
+    for file in sorted(golden.glob("*/datasource-properties.json")):
+        for name, content in group_files(read_properties(object_at(file))).items():
             golden = (file.parent / name).read_bytes()
             assert content == golden.replace(b'"zarr_format": "2"', b'"zarr_format": 2'), file.parent / name
             compared += 1
@@ -82,7 +83,7 @@ def test_wkw_has_none_and_a_layer_without_mags_is_a_plain_group() -> None:
 
 def test_zarr_python_opens_them(tmp_path: Path, scratch: Scratch) -> None:
     properties = properties_with("zarr3", "zarr")
-    refresh_group_files(on_disk(tmp_path, properties), properties, scratch)
+    refresh_group_files(Local(on_disk(tmp_path, properties), scratch), properties)
     formats: list[tuple[str, Literal[2, 3]]] = [("zarr3", 3), ("zarr", 2)]
     for data_format, version in formats:
         for mag in ("1", "2-2-1"):
@@ -103,20 +104,20 @@ def test_zarr_python_opens_them(tmp_path: Path, scratch: Scratch) -> None:
 def test_only_what_differs_is_written(tmp_path: Path, scratch: Scratch) -> None:
     properties = properties_with("zarr3", "zarr")
     root = on_disk(tmp_path, properties)
-    assert len(refresh_group_files(root, properties, scratch)) == 5
-    assert refresh_group_files(root, properties, scratch) == []
+    assert len(refresh_group_files(Local(root, scratch), properties)) == 5
+    assert refresh_group_files(Local(root, scratch), properties) == []
     (root / ".zgroup").write_text('{"zarr_format": "2"}')
     (root / "color_zarr" / ".zattrs").write_text("{ broken")
-    assert refresh_group_files(root, properties, scratch) == [root / ".zgroup", root / "color_zarr" / ".zattrs"]
+    assert refresh_group_files(Local(root, scratch), properties) == [".zgroup", "color_zarr/.zattrs"]
     assert load(root / ".zgroup") == {"zarr_format": 2}
     changed = replace(properties, voxel_size=VoxelSize((1, 1, 1)))
-    assert len(refresh_group_files(root, changed, scratch)) == 2
+    assert len(refresh_group_files(Local(root, scratch), changed)) == 2
 
 
 def test_what_others_put_into_a_file_stays(tmp_path: Path, scratch: Scratch) -> None:
     properties = properties_with("zarr3", "zarr")
     root = on_disk(tmp_path, properties)
-    refresh_group_files(root, properties, scratch)
+    refresh_group_files(Local(root, scratch), properties)
     group3, group2 = root / "color_zarr3" / "zarr.json", root / "color_zarr" / ".zattrs"
     content3, content2 = load(group3), load(group2)
     content3["attributes"]["mine"] = 1
@@ -126,9 +127,9 @@ def test_what_others_put_into_a_file_stays(tmp_path: Path, scratch: Scratch) -> 
     content2["omero"] = {"version": "0.4"}
     group3.write_text(json.dumps(content3 | {"consolidated_metadata": {"metadata": {}}}))
     group2.write_text(json.dumps(content2))
-    assert refresh_group_files(root, properties, scratch) == []
+    assert refresh_group_files(Local(root, scratch), properties) == []
     more = properties_with("zarr3", "zarr", mags=("1", "2-2-1", "4"))
-    refresh_group_files(root, more, scratch)
+    refresh_group_files(Local(root, scratch), more)
     datasets = load(group3)["attributes"]["ome"]["multiscales"][0].pop("datasets")
     assert [entry["path"] for entry in datasets] == ["1", "2-2-1", "4"]
     content3["attributes"]["ome"]["multiscales"][0]["datasets"] = datasets
@@ -143,17 +144,17 @@ def test_arrays_and_foreign_or_missing_directories_are_left_alone(tmp_path: Path
     elsewhere.mkdir()
     (root / "color_zarr3").symlink_to(elsewhere)
     (root / "color_zarr" / ".zarray").write_text("{}")
-    written = refresh_group_files(root, properties, Scratch(tmp_path / "tmp"))
-    assert written == [root / "zarr.json", root / ".zgroup"]
+    written = refresh_group_files(Local(root, Scratch(tmp_path / "tmp")), properties)
+    assert written == ["zarr.json", ".zgroup"]
     assert list(elsewhere.iterdir()) == []
     (root / "color_zarr3").unlink()
-    assert refresh_group_files(root, properties, Scratch(tmp_path / "tmp")) == []
+    assert refresh_group_files(Local(root, Scratch(tmp_path / "tmp")), properties) == []
     (root / "color_zarr3").mkdir()
     (root / "color_zarr3" / "zarr.json").write_text('{"zarr_format": 3, "node_type": "array"}')
-    assert refresh_group_files(root, properties, Scratch(tmp_path / "tmp")) == []
+    assert refresh_group_files(Local(root, Scratch(tmp_path / "tmp")), properties) == []
 
 
-def test_mags_that_lie_elsewhere_are_listed_only_where_a_link_leads_there(tmp_path: Path, scratch: Scratch) -> None:
+def test_mags_elsewhere_are_listed_only_if_a_link_leads_there(tmp_path: Path, scratch: Scratch) -> None:
     properties = properties_with("zarr3", mags=())
     layer = properties.layers[0]
     for mag, path in (("1", None), ("2", "../other/color/2"), ("4", "../other/color/4"), ("8", f"{layer.name}/eight")):
@@ -161,6 +162,6 @@ def test_mags_that_lie_elsewhere_are_listed_only_where_a_link_leads_there(tmp_pa
     root = on_disk(tmp_path, properties)
     (root / layer.name / "1-1-1").mkdir()
     (root / layer.name / "2").mkdir()
-    refresh_group_files(root, properties.with_layer(layer), scratch)
+    refresh_group_files(Local(root, scratch), properties.with_layer(layer))
     (multiscale,) = load(root / layer.name / "zarr.json")["attributes"]["ome"]["multiscales"]
     assert [entry["path"] for entry in multiscale["datasets"]] == ["1-1-1", "2", "eight"]

@@ -1,4 +1,4 @@
-"""datasource-properties.json: every variant that is read, the exact form that is written, and what is refused."""
+"""datasource-properties.json: the variants that are read, the exact form that is written, and refused files."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.material import material
 from wkpipe.errors import AlreadyExists, InputRefused, LayerNotFound, MagNotFound, MetadataError, UnreadableInput
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import BoundingBox, Mag, NDBoundingBox
@@ -23,6 +24,7 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties, read_properties
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.metadata.view_configuration import DatasetViewConfiguration, LayerViewConfiguration
+from wkpipe.storage.local import object_at
 
 EXAMPLE = {
     "id": {"name": "z3", "team": ""},
@@ -64,7 +66,7 @@ SEGMENTATION = {
 
 
 def with_layer(**changes: Any) -> dict[str, Any]:
-    """Return the example with other values in its layer; None removes a key."""
+    """Return the example with some values of its layer changed; None removes a key."""
     content = copy.deepcopy(EXAMPLE)
     layer: dict[str, Any] = content["dataLayers"][0]  # type: ignore[index]
     layer.update(changes)
@@ -86,14 +88,12 @@ def rewritten(content: Any) -> Any:
 
 
 class TestFilesOfOthers:
-    def files(self, shared: Path) -> list[Path]:
-        files = sorted(shared.glob("data/*/datasource-properties.json")) + sorted(shared.glob("golden/*/datasource-properties.json"))
-        assert len(files) >= 17
-        return files
-
-    def test_every_one_loads_and_survives_a_round_trip(self, shared: Path) -> None:
-        for file in self.files(shared):
-            properties = read_properties(file)
+    @pytest.mark.parametrize("place, least", [("golden", 10), ("data", 7)])
+    def test_every_one_loads_and_survives_a_round_trip(self, place: str, least: int) -> None:
+        files = sorted(material(place).glob("*/datasource-properties.json"))
+        assert len(files) >= least
+        for file in files:
+            properties = read_properties(object_at(file))
             assert properties.layers, file
             assert DatasetProperties.from_bytes(properties.to_bytes()) == properties, file
             for layer in properties.layers:
@@ -101,21 +101,21 @@ class TestFilesOfOthers:
                 assert box.size_of("c", layer.num_channels) == layer.num_channels
                 assert set(box.axes) >= {"x", "y", "z"}
 
-    def test_files_in_the_present_form_are_written_byte_for_byte(self, shared: Path) -> None:
-        files = [file for file in self.files(shared) if file.parent.parent.name == "golden"]
+    def test_files_in_the_present_form_are_written_byte_for_byte(self, golden: Path) -> None:
+        files = sorted(golden.glob("*/datasource-properties.json"))
         assert len(files) >= 10
         for file in files:
-            assert read_properties(file).to_bytes() == file.read_bytes(), file
+            assert read_properties(object_at(file)).to_bytes() == file.read_bytes(), file
 
-    def test_old_files(self, shared: Path) -> None:
-        old = read_properties(shared / "data" / "old_wkw_dataset" / "datasource-properties.json")
+    def test_old_files(self) -> None:
+        old = read_properties(object_at(material("data/old_wkw_dataset") / "datasource-properties.json"))
         assert old.voxel_size == VoxelSize((11.239999771118164, 11.239999771118164, 28))
         assert [(str(mag.mag), mag.cube_length, mag.path) for mag in old.layer("color").mags] == [("1", 1024, None), ("2", 512, None)]
         assert (old.layer("color").num_channels, old.layer("color").axes) == (1, ("c", "x", "y", "z"))
         assert old.team == "Connectomics department"
 
-    def test_a_file_with_much_in_it(self, shared: Path) -> None:
-        properties = read_properties(shared / "data" / "complex_property_ds" / "datasource-properties.json")
+    def test_a_file_with_much_in_it(self) -> None:
+        properties = read_properties(object_at(material("data/complex_property_ds") / "datasource-properties.json"))
         segmentation = properties.layer("segmentation")
         assert [str(mag.mag) for mag in segmentation.mags] == ["1", "16", "2", "32", "4", "8"]
         assert segmentation.largest_segment_id == 1000000000
@@ -123,8 +123,8 @@ class TestFilesOfOthers:
         transformations = properties.layer("color").coordinate_transformations, segmentation.coordinate_transformations
         assert [t and t[0]["type"] for t in transformations] == ["affine", "thin_plate_spline"]
 
-    def test_additional_axes(self, shared: Path) -> None:
-        properties = read_properties(shared / "golden" / "z3_nd" / "datasource-properties.json")
+    def test_additional_axes(self, golden: Path) -> None:
+        properties = read_properties(object_at(golden / "z3_nd" / "datasource-properties.json"))
         assert properties.layer("txyz").axes == ("t", "x", "y", "z")
         assert properties.layer("txyz").bounding_box() == NDBoundingBox((0, 3, 2, 1), (3, 15, 11, 7), ("t", "x", "y", "z"))
         assert properties.layer("tcxyz").bounding_box() == NDBoundingBox((0, 0, 3, 2, 1), (2, 3, 15, 11, 7), ("t", "c", "x", "y", "z"))
@@ -318,7 +318,7 @@ class TestUnknownKeys:
         content = with_layer(largestSegmentId=5, mappings=[1], attachments="odd")
         assert rewritten(content) == content
 
-    def test_what_lay_in_a_removed_segment_id_goes_with_it(self) -> None:
+    def test_keys_in_a_removed_segment_id_are_removed_with_it(self) -> None:
         content = copy.deepcopy(FULL)
         content["dataLayers"][1]["largestSegmentId"]["unknown"] = 1  # type: ignore[index]
         properties = load(content)
@@ -434,9 +434,9 @@ class TestRefused:
 
     def test_a_missing_file(self, tmp_path: Path) -> None:
         with pytest.raises(UnreadableInput, match="not found"):
-            read_properties(tmp_path / "datasource-properties.json")
-        with pytest.raises(UnreadableInput, match="can not be read"):
-            read_properties(tmp_path)
+            read_properties(object_at(tmp_path / "datasource-properties.json"))
+        with pytest.raises(UnreadableInput, match=r"cannot be read"):
+            read_properties(object_at(tmp_path))
 
 
 class TestLayers:
@@ -468,7 +468,7 @@ class TestLayers:
         assert (grown.box.size.to_tuple(), grown.additional_axes[0].bounds) == ((9, 9, 9), (0, 3))
         assert layer.with_bounding_box(BoundingBox((0, 0, 0), (9, 9, 9))).additional_axes[0].bounds == (0, 2)
         for axes, size in [("qxyz", (3, 9, 9, 9)), ("cxyz", (3, 9, 9, 9))]:
-            with pytest.raises(InputRefused, match="does not fit"):
+            with pytest.raises(InputRefused, match="found a box with"):
                 layer.with_bounding_box(NDBoundingBox((0,) * 4, size, tuple(axes)))
         with pytest.raises(InputRefused, match="below 0"):
             layer.with_bounding_box(BoundingBox((-1, 0, 0), (9, 9, 9)))

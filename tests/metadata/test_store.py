@@ -1,4 +1,4 @@
-"""PropertiesFile: atomic changes, no lost update, and what happens when the file can not be written."""
+"""PropertiesFile: atomic changes, no lost update, and errors if the file cannot be written."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from wkpipe.geometry import BoundingBox, Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.storage import disk
+from wkpipe.storage.local import Local
 from wkpipe.storage.lock import MetadataLock
+from wkpipe.stored.locations import Locations
 
 fork = multiprocessing.get_context("fork")
 
@@ -39,12 +40,12 @@ def leftovers(root: Path) -> list[Path]:
 
 def test_create_read_update(tmp_path: Path) -> None:
     root = tmp_path / "new" / "dataset"
-    file = PropertiesFile(root)
-    assert not file.exists()
+    file = Locations(root, root / ".wkpipe").properties_file()
+    assert not file.is_there()
     with pytest.raises(UnreadableInput, match="not found"):
         file.read()
     properties = file.create(new_dataset())
-    assert file.exists()
+    assert file.is_there()
     assert file.read() == properties == new_dataset()
     assert (root / "zarr.json").exists(), "the dataset's group file is written too"
     with pytest.raises(AlreadyExists):
@@ -57,7 +58,7 @@ def test_create_read_update(tmp_path: Path) -> None:
 
 
 def test_an_update_keeps_what_it_does_not_know(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(new_dataset())
     file.path.write_text(json.dumps(json.loads(file.path.read_bytes()) | {"unknown": [1]}))
     file.update(lambda before: replace(before, name="other"))
@@ -65,7 +66,7 @@ def test_an_update_keeps_what_it_does_not_know(tmp_path: Path) -> None:
 
 
 def test_no_change_writes_nothing(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(new_dataset())
     before = file.path.stat()
     assert file.update(lambda _: None) == new_dataset()
@@ -74,7 +75,7 @@ def test_no_change_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_error_in_the_change_leaves_everything_as_it_was(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(new_dataset())
 
     def fail(before: DatasetProperties) -> DatasetProperties:
@@ -87,7 +88,7 @@ def test_an_error_in_the_change_leaves_everything_as_it_was(tmp_path: Path) -> N
 
 
 def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(new_dataset())
     file.path.write_text("{")
     with pytest.raises(MetadataError, match=r"datasource-properties\.json: not valid JSON"):
@@ -97,9 +98,9 @@ def test_a_broken_file_is_not_overwritten(tmp_path: Path) -> None:
         file.create(new_dataset())
 
 
-def test_the_state_may_lie_elsewhere(tmp_path: Path) -> None:
+def test_the_state_may_be_elsewhere(tmp_path: Path) -> None:
     root, state = tmp_path / "dataset", tmp_path / "state"
-    file = PropertiesFile(root, state)
+    file = Locations(root, state).properties_file()
     file.create(new_dataset())
     assert {path.name for path in state.iterdir()} == {"copies", "tmp"}
     assert {path.name for path in (root / ".wkpipe").iterdir()} == {"locks", "tmp"}, "the lock is with the data"
@@ -107,20 +108,20 @@ def test_the_state_may_lie_elsewhere(tmp_path: Path) -> None:
 
 def test_writers_with_states_of_their_own_meet_at_one_lock(tmp_path: Path) -> None:
     root = tmp_path / "dataset"
-    PropertiesFile(root, tmp_path / "state").create(new_dataset())
-    with MetadataLock(root / ".wkpipe" / "locks"), pytest.raises(TryAgain):
-        PropertiesFile(root, tmp_path / "another", timeout=0.05).update(lambda before: replace(before, name="x"))
-    assert PropertiesFile(root).read().name == new_dataset().name
+    Locations(root, tmp_path / "state").properties_file().create(new_dataset())
+    with MetadataLock(Local(root / ".wkpipe" / "locks")), pytest.raises(TryAgain):
+        Locations(root, tmp_path / "another").properties_file(timeout=0.05).update(lambda before: replace(before, name="x"))
+    assert Locations(root, root / ".wkpipe").properties_file().read().name == new_dataset().name
 
 
 def add_layers(root: Path, worker: int, times: int) -> None:
     for i in range(times):
         new = LayerProperties.for_box(f"w{worker}_{i}", "color", "zarr3", np.dtype("u1"), BoundingBox((0, 0, 0), (1, 1, 1)))
-        PropertiesFile(root).update(lambda before, new=new: before.with_new_layer(new))  # type: ignore[misc]
+        Locations(root, root / ".wkpipe").properties_file().update(lambda before, new=new: before.with_new_layer(new))  # type: ignore[misc]
 
 
 def test_two_writers_lose_no_update(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(DatasetProperties("d", VoxelSize((1, 1, 1))))
     writers = [fork.Process(target=add_layers, args=(tmp_path, worker, 50)) for worker in range(2)]
     for writer in writers:
@@ -135,31 +136,31 @@ def test_two_writers_lose_no_update(tmp_path: Path) -> None:
 
 
 def hang(root: Path) -> None:
-    PropertiesFile(root).update(lambda _: time.sleep(60))
+    Locations(root, root / ".wkpipe").properties_file().update(lambda _: time.sleep(60))
 
 
 def test_a_killed_writer_blocks_nobody(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path, timeout=10)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file(timeout=60)
     file.create(new_dataset())
     writer = fork.Process(target=hang, args=(tmp_path,))
     writer.start()
     while not (tmp_path / ".wkpipe" / "locks" / "metadata.lock").exists():
         time.sleep(0.005)
     with pytest.raises(TryAgain, match=f"process {writer.pid}"):
-        PropertiesFile(tmp_path, timeout=0.05).update(lambda before: before)
+        Locations(tmp_path, tmp_path / ".wkpipe").properties_file(timeout=0.05).update(lambda before: before)
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
     assert file.update(lambda before: replace(before, name="after")).name == "after"
     writer.join()
 
 
-def test_what_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = PropertiesFile(tmp_path)
+def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     file.create(new_dataset())
     state = tmp_path / "not a directory"
     state.write_bytes(b"")
-    with pytest.raises(NotWritable, match="can not write"):
-        PropertiesFile(tmp_path, state).update(lambda before: replace(before, name="x"))
+    with pytest.raises(NotWritable, match=r"cannot write"):
+        Locations(tmp_path, state).properties_file().update(lambda before: replace(before, name="x"))
 
     def on_a_read_only_file_system(path: Path) -> int:
         with disk.explained(path):
@@ -172,7 +173,7 @@ def test_what_can_not_be_written_is_told(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_create_or_update_begins_with_the_given_properties(tmp_path: Path) -> None:
-    file = PropertiesFile(tmp_path)
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
     first = file.create_or_update(new_dataset(), lambda before: replace(before, team="a"))
     assert first == file.read() == replace(new_dataset(), team="a")
     second = file.create_or_update(new_dataset(), lambda before: replace(before, name="b"))

@@ -1,4 +1,4 @@
-"""Random small datasets: a number is a case, the same every time."""
+"""Random small datasets: each number is a case, the same every time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOXEL_SIZES = ((1, 1, 1), (1, 1, 1), (11.24, 11.24, 28), (4, 4, 35), (8, 8, 2), 
 
 @dataclass(frozen=True)
 class Case:
-    """One dataset, how its finest mag is made, and what wkpipe is asked to do with it. Shapes are x, y, z."""
+    """A dataset, how its finest mag is made, and the task for wkpipe. Shapes are x, y, z."""
 
     number: int
     data_format: str
@@ -31,14 +31,14 @@ class Case:
     """The axes before x, y, z with their lengths, as they are in the layer."""
     stored_channels: int
     channel_index: int
-    """The array of the finest mag has this many channels, of which the layer's begin here."""
+    """The number of channels of the finest mag's array, and the first of them that is the layer's."""
     topleft: Mag3
     size: Mag3
     finest: Mag3
     chunk: Mag3
     shard: Mag3
     source_layout: tuple[Mag3, Mag3, str, bool]
-    """Of the finest mag, where another tool makes it: chunk, shard, codec, index first."""
+    """The layout of the finest mag if another tool makes it: chunk, shard, codec, index first."""
     fill_value: int
     compress: bool
     content: str
@@ -61,7 +61,7 @@ class Case:
 
     @property
     def mode(self) -> str:
-        """The interpolation mode in force."""
+        """The interpolation mode that is used."""
         return {"color": "median", "segmentation": "mode"}[self.category] if self.interpolation == "default" else self.interpolation
 
     @property
@@ -74,7 +74,7 @@ class Case:
 
 
 def draw(number: int, channel_index: bool = False) -> Case:
-    """Draw a case; with `channel_index`, one whose layer is some channels of an array that has more."""
+    """Draw a case; with `channel_index`, its layer is some channels of an array that has more."""
     r = Random(f"dataset {number}")
     data_format = r.choice(["zarr3", "zarr3", "zarr3", "zarr", "wkw"])
     maker = r.choice(MAKERS[data_format])
@@ -143,7 +143,7 @@ def _voxels(r: Random, maker: str, data_format: str, channels: int) -> tuple[str
 
 
 def _shapes(r: Random, data_format: str) -> tuple[Mag3, Mag3]:
-    """Chunk and shard of the mags that wkpipe makes."""
+    """Return chunk and shard of the mags that wkpipe makes."""
     if data_format == "wkw":
         edge = r.choice([4, 8, 16])
         return (edge,) * 3, (min(edge * r.choice([1, 2, 4]), 32),) * 3
@@ -153,7 +153,7 @@ def _shapes(r: Random, data_format: str) -> tuple[Mag3, Mag3]:
 
 
 def _source_layout(r: Random, data_format: str) -> tuple[Mag3, Mag3, str, bool]:
-    """A layout as other tools choose it: chunks of any size, codecs that wkpipe only reads."""
+    """Return a layout of another tool: chunks of any size, codecs that wkpipe only reads."""
     if data_format == "wkw":
         chunk, shard = _shapes(r, data_format)
         return chunk, shard, r.choice(["raw", "lz4", "lz4hc"]), False
@@ -167,7 +167,7 @@ def _source_layout(r: Random, data_format: str) -> tuple[Mag3, Mag3, str, bool]:
 
 
 def finest_voxels(case: Case) -> Array:
-    """The voxels of the layer's box in the finest mag, in the layer's axes."""
+    """Return the voxels of the layer's box in the finest mag, in the layer's axes."""
     first, end = box_in(case.finest, case.topleft, case.size)
     shape = (*(n for _, n in case.lead), *(b - a for a, b in zip(first, end, strict=True)))
     return voxels(case.random, shape, case.dtype, case.content, case.mode)

@@ -1,4 +1,4 @@
-"""Make the finest mag of a case, by wkpipe or by the tools that other people use: zarr-python, tensorstore, wkw."""
+"""Make the finest mag of a case, with wkpipe or with other tools: zarr-python, tensorstore, wkw."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _write_by_library(case: Case, voxels: Array, root: Path) -> None:
 
 
 def _surrounded(case: Case, voxels: Array) -> Array:
-    """The voxels in an array that begins at 0 and ends somewhat later, with others around the box and in other channels."""
+    """Return the voxels in an array that begins at 0 and ends later, with others around the box and in other channels."""
     first, end = box_in(case.finest, case.topleft, case.size)
     rng = case.random
     shape = [*case.stored_lead, *(e + int(rng.integers(0, 12)) for e in end)]
@@ -94,9 +94,7 @@ def _write_zarr(case: Case, stored: Array, path: Path) -> None:
     chunk, shard, codec, index_first = case.source_layout
     lead = tuple(stored.shape[i] if name == "c" else 1 for i, (name, _) in enumerate(case.lead))
     if case.data_format == "zarr":
-        from numcodecs import Blosc, GZip, Zstd
-
-        compressor = {"raw": None, "zstd": Zstd(3), "gzip": GZip(3), "blosc": Blosc()}[codec]
+        compressor = {"raw": None, "zstd": {"id": "zstd", "level": 3}, "gzip": {"id": "gzip", "level": 3}, "blosc": {"id": "blosc"}}[codec]
         array = zarr.create_array(
             path, shape=stored.shape, chunks=(*lead, *chunk), dtype=stored.dtype, zarr_format=2, compressors=compressor, order="F",
             fill_value=case.fill_value, chunk_key_encoding={"name": "v2", "separator": "/" if index_first else "."},

@@ -1,4 +1,4 @@
-"""What a pyramid must hold, in plain NumPy: the ladder of mags and every voxel of them. Nothing of wkpipe is used here.
+"""The right content of a pyramid, in plain NumPy: the ladder of mags and all their voxels. This file uses nothing of wkpipe.
 
 A whole mag is one array, borders are mirrored as a whole, and integers are exact. Axes are (..., x, y, z); leading axes are
 independent of each other.
@@ -27,7 +27,7 @@ class NoLadderError(Exception):
 
 
 def default_coarsest(width: int, height: int) -> Mag3:
-    """The first power of two, 4 at least, in which the longer edge has at most 100 voxels."""
+    """Return the first power of two, 4 at least, in which the longer edge has at most 100 voxels."""
     n = 4
     while n * 100 < max(width, height):
         n *= 2
@@ -35,7 +35,7 @@ def default_coarsest(width: int, height: int) -> Mag3:
 
 
 def ladder(voxel_size: Sequence[float], start: Mag3, coarsest: Mag3, sampling: str, is_flat: bool) -> list[Mag3]:
-    """The mags after `start`, of a dataset without other layers."""
+    """Return the mags after `start`, for a dataset without other layers."""
     if is_flat:
         sampling = "constant_z"
     if sampling == "constant_z":
@@ -77,14 +77,14 @@ def _doubled(mag: Sequence[int], which: Sequence[bool], limit: Sequence[int]) ->
 
 
 def box_in(mag: Mag3, topleft: Sequence[int], size: Sequence[int]) -> tuple[list[int], list[int]]:
-    """First and past-the-last voxel of a mag that a box of mag-1 voxels touches."""
+    """Return the first and past-the-last voxel of a mag that a box of mag-1 voxels touches."""
     first = [t // m for t, m in zip(topleft, mag, strict=True)]
     end = [-(-(t + n) // m) for t, n, m in zip(topleft, size, mag, strict=True)]
     return first, end
 
 
 def pyramid(finest: Array, start: Mag3, mags: Sequence[Mag3], topleft: Sequence[int], size: Sequence[int], mode: str) -> dict[Mag3, Array]:
-    """The voxels of every mag within the layer's box; `finest` are those of `start`."""
+    """Return the voxels of every mag within the layer's box; `finest` are those of `start`."""
     made = {start: finest}
     finer = start
     for mag in mags:
@@ -96,7 +96,7 @@ def pyramid(finest: Array, start: Mag3, mags: Sequence[Mag3], topleft: Sequence[
 
 
 def coarser(source: Array, at: Sequence[int], first: Sequence[int], end: Sequence[int], factors: Any, mode: str) -> Array:
-    """The voxels first … end of a coarser mag; those of the finer one begin at `at`, and are mirrored outside."""
+    """Return the voxels first … end of a coarser mag; those of the finer one begin at `at`, and are mirrored outside."""
     low = [a * f for a, f in zip(first, factors, strict=True)]
     high = [b * f for b, f in zip(end, factors, strict=True)]
     with np.errstate(all="ignore"):
@@ -107,7 +107,7 @@ def coarser(source: Array, at: Sequence[int], first: Sequence[int], end: Sequenc
 
 
 def reduced(rows: Array, mode: str) -> Array:
-    """One value of the voxels along the last axis, which are in the order y, x, z."""
+    """Reduce the voxels along the last axis, which are in the order y, x, z, to one value."""
     n = rows.shape[-1]
     if mode == "max":
         return rows.max(-1)
@@ -126,7 +126,7 @@ def reduced(rows: Array, mode: str) -> Array:
 
 
 def _sampled(wide: Array, factors: Sequence[int], shape: Sequence[int], mode: str) -> Array:
-    """Weighted sums along z, then y, then x; `wide` has two voxels more on every side."""
+    """Return weighted sums along z, then y, then x; `wide` has two more voxels on every side."""
     is_float = wide.dtype.kind == "f"
     current: Any = wide.astype(np.float64) if is_float else wide.astype(object if wide.dtype.itemsize == 8 else np.int64)
     divisor = 1
@@ -150,7 +150,7 @@ def _sampled(wide: Array, factors: Sequence[int], shape: Sequence[int], mode: st
 
 
 def difference(found: Array, wanted: Array, mode: str) -> str:
-    """How two mags differ, or nothing. Sums of floats may differ in their last bits, as the order of the terms is free."""
+    """Return how two mags differ, or "". Sums of floats may differ in their last bits, because the order of terms is free."""
     if found.shape != wanted.shape or found.dtype != wanted.dtype:
         return f"found {found.dtype}{found.shape}, expected {wanted.dtype}{wanted.shape}"
     same = found == wanted

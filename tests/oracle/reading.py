@@ -1,4 +1,4 @@
-"""Read the mags of a dataset as others do: with zarr-python, tensorstore and the wkw package, without wkpipe."""
+"""Read the mags of a dataset like other tools: with zarr-python, tensorstore and the wkw package, without wkpipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ READERS = {"zarr3": ("zarr-python", "tensorstore"), "zarr": ("zarr-python", "ten
 
 @dataclass(frozen=True)
 class StoredMag:
-    """A mag as the dataset's properties describe it."""
+    """A mag with its description in the dataset's properties."""
 
     mag: Mag3
     path: Path
@@ -32,13 +32,13 @@ class StoredMag:
     size: Mag3
 
     def size_on_disk(self) -> int:
-        """The voxels of the whole array, as its metadata have it; of WKW, which does not say, those of the box."""
+        """The number of voxels of the whole array, from its metadata; for WKW, which has no such metadata, that of the box."""
         if self.data_format == "wkw":
             return math.prod(a + n for a, n in zip(self.topleft, self.size, strict=True)) * self.channels
         return math.prod(zarr.open_array(self.path, mode="r", zarr_format=3 if self.data_format == "zarr3" else 2).shape)
 
     def read(self, reader: str) -> tuple[Array, Array]:
-        """The voxels of the layer's box, and the whole array with these set to 0."""
+        """Return the voxels of the layer's box, and the whole array with these set to 0."""
         first, end = box_in(self.mag, self.topleft, self.size)
         if reader == "wkw":
             with wkw.Dataset.open(str(self.path)) as dataset:
@@ -64,7 +64,7 @@ def read_whole(path: Path, data_format: str, reader: str) -> Array:
 
 
 def stored_mags(root: Path, layer: str | None = None) -> dict[Mag3, StoredMag]:
-    """The mags of a layer (of the only one) by the text of datasource-properties.json alone."""
+    """Return the mags of a layer (by default the only one) from the text of datasource-properties.json alone."""
     layers = json.loads((root / "datasource-properties.json").read_text())["dataLayers"]
     (found,) = layers if layer is None else [entry for entry in layers if entry["name"] == layer]
     box = found["boundingBox"]

@@ -1,4 +1,4 @@
-"""Properties as other tools write them: mags on servers, arrays of another type than elementClass says, names of layers."""
+"""Properties as other tools write them: mags on servers, arrays whose type differs from elementClass, names of layers."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import pytest
 import tifffile
 import zarr
 
+from tests.small_datasets import make_small_dataset, voxels
 from tests.steps.helpers import Layer, check_pyramid, mags_of, noise, plan_of, properties_json, run, write_dataset
 from wkpipe import Dataset
 from wkpipe.cli.app import run_app
-from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, RemoteMag, UsageError
+from wkpipe.errors import AlreadyExists, InputRefused, LinkedLayer, MetadataError, RemoteMag, UsageError
 from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_names import LONGEST_NAME, RESERVED_NAMES, alike, check_kept_apart, check_new_layer_name
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.report import Kind
-from wkpipe.steps.verify.select import Selection
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.report import Kind
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 URLS = ["s3://bucket/layer/1", "https://example.org/layer/1", "gs://bucket/1"]
 
@@ -74,7 +75,7 @@ def test_a_dataset_that_is_all_remote_is_refused(two_layers: tuple[Path, Layer])
 
 
 def test_remote_mags_that_are_not_needed(two_layers: tuple[Path, Layer]) -> None:
-    """Mags that nothing is made from may be anywhere, also of a layer that is named; as long as the coarsest is here."""
+    """Mags that are no source may be anywhere, even of the chosen layer, as long as the coarsest is here."""
     root, layer = two_layers
     run(root, coarsest_mag="4")
     set_path(root, 0, 0, URLS[0])  # mags 2 and 4 are here
@@ -83,9 +84,30 @@ def test_remote_mags_that_are_not_needed(two_layers: tuple[Path, Layer]) -> None
     plan = plan_of(root, coarsest_mag="8")
     assert plan.layers[0].mags[0].mag == Mag(4)
     set_path(root, 0, 3, URLS[0])
+    assert [task.rule for task in run(root, coarsest_mag="8", layer_name="layer").tasks] == ["publish"], "for the layer's marker only"
     assert plan_of(root, coarsest_mag="8", layer_name="layer").is_empty
     with pytest.raises(RemoteMag, match="mag 8"):
         plan_of(root, coarsest_mag="16", layer_name="layer")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_linked_layer_does_not_refuse_the_others(two_layers: tuple[Path, Layer], overwrite: bool, tmp_path: Path) -> None:
+    root, layer = two_layers
+    (root / "there").rename(tmp_path / "elsewhere")
+    (root / "there").symlink_to(tmp_path / "elsewhere")
+    before = sorted(path.name for path in (tmp_path / "elsewhere").iterdir())
+    plan = run(root, coarsest_mag="4", overwrite_existing=overwrite)
+    assert [
+        note for note in plan.notes if "layer there: " in note and f"leads out to {tmp_path / 'elsewhere'}" in note and "left out" in note
+    ]
+    check_pyramid(root, layer, "median")
+    assert mags_of(root, "there") == ["1"]
+    assert plan_of(root, coarsest_mag="1", layer_name="there").units_to_do == 0
+    for chosen in ({"layer_name": "there"}, {"layer_name": "there", "overwrite_existing": True}):
+        with pytest.raises(LinkedLayer, match=r"layer there: .*/there is a link that leads out to .*; make them there") as refused:
+            plan_of(root, coarsest_mag="4", **chosen)
+    assert refused.value.exit_code == 3
+    assert sorted(path.name for path in (tmp_path / "elsewhere").iterdir()) == before
 
 
 # -- types of voxels ------------------------------------------------------------------------------------------------
@@ -108,7 +130,7 @@ def test_arrays_of_another_type_are_read_as_the_layers(tmp_path: Path, stored: s
     other_array(root, layer, stored)
     assert np.array_equal(Dataset.open(root).get_layer("layer").get_mag(1).read(), layer.data)
     plan = run(root, coarsest_mag="4")
-    assert [note for note in plan.notes if f"holds {stored}, which is read as {wanted}" in note]
+    assert [note for note in plan.notes if f"has dtype {stored}, read as {wanted}" in note]
     check_pyramid(root, layer, "median")
     (problem,) = verify_dataset(root, selection=Selection(share=1.0, deep=True)).problems
     assert (problem.mag, problem.kind) == ("1", Kind.ARRAY)
@@ -138,12 +160,12 @@ def test_other_kinds_of_voxels_are_refused(tmp_path: Path, stored: str) -> None:
     layer = Layer(noise((1, 40, 33, 20), "uint8", 3))
     write_dataset(root, layer)
     other_array(root, layer, stored)
-    with pytest.raises(MetadataError, match=rf"holds {stored}, datasource-properties.json says uint8"):
+    with pytest.raises(MetadataError, match=rf"found {stored} in .*, expected uint8 per channel as datasource-properties.json says"):
         plan_of(root)
 
 
 def test_made_mags_keep_their_type(tmp_path: Path) -> None:
-    """A mag that wkpipe made of another type than the properties have now is not taken for the source of new ones."""
+    """A mag that wkpipe made with another type than that of the present properties is no source of new mags."""
     root = tmp_path / "d"
     layer = Layer(noise((1, 40, 33, 20), "uint16", 3))
     write_dataset(root, layer)
@@ -154,11 +176,11 @@ def test_made_mags_keep_their_type(tmp_path: Path) -> None:
     assert {problem.mag for problem in verify_dataset(root).problems} == {"1", "2"}
 
 
-def test_fixture_of_the_reference(shared: Path, tmp_path: Path) -> None:
-    """Its array holds uint32 in three channels, elementClass says uint24: the reference reads the same numbers."""
-    root = Path(shutil.copytree(shared / "data/simple_n5_dataset", tmp_path / "d"))
-    voxels = Dataset.open(root).get_layer("color").get_mag(1).read()
-    assert (voxels.shape, voxels.dtype, voxels.min(), voxels.max()) == ((3, 24, 24, 24), np.uint8, 0, 255)
+def test_wider_voxels_that_fit_are_read(tmp_path: Path) -> None:
+    """The array has uint32 in three channels, elementClass is uint24: the reference reads the same numbers."""
+    found = Dataset.open(make_small_dataset(tmp_path / "d", "n5")).get_layer("color").get_mag(1).read()
+    assert found.dtype == np.uint8
+    assert np.array_equal(found, voxels())
 
 
 # -- names of layers ------------------------------------------------------------------------------------------------
@@ -186,7 +208,7 @@ def test_names_that_collide_are_refused_on_every_way(tmp_path: Path, name: str) 
 def test_names_from_folders(tmp_path: Path, folder: str) -> None:
     (tmp_path / folder).mkdir()
     tifffile.imwrite(tmp_path / folder / "a.tif", np.ones((20, 20), np.uint8))
-    with pytest.raises(InputRefused, match=r"the name of a file of the dataset; choose another one .*--layer-name"):
+    with pytest.raises(InputRefused, match=r"the name of a file of the dataset .*--layer-name.*; choose another one"):
         plan_of(tmp_path / "d", source=tmp_path / folder, voxel_size=(1, 1, 1))
     plan = plan_of(tmp_path / "d", source=tmp_path / folder, voxel_size=(1, 1, 1), layer_name="em")
     assert [layer.name for layer in plan.layers] == ["em"]
@@ -198,7 +220,7 @@ def test_long_names_from_folders(tmp_path: Path) -> None:
         path = folder.joinpath(*("x" * 100 for _ in range(3)), last, "s")
         path.mkdir(parents=True)
         tifffile.imwrite(path / "a.tif", np.ones((20, 20), np.uint8))
-    with pytest.raises(InputRefused, match="bytes; at most 255 are possible"):
+    with pytest.raises(InputRefused, match=r"bytes .*expected at most 255"):
         plan_of(tmp_path / "d", source=folder, voxel_size=(1, 1, 1))
 
 
@@ -210,7 +232,7 @@ def test_names_that_differ_only_in_case(tmp_path: Path) -> None:
         plan_of(tmp_path / "d", source=tmp_path / "images", voxel_size=(1, 1, 1))
     dataset = Dataset(tmp_path / "library", (1, 1, 1))
     dataset.add_layer("EM", "color")
-    with pytest.raises(AlreadyExists, match="has a layer EM, and some file systems do not keep the name em apart"):
+    with pytest.raises(AlreadyExists, match="has a layer EM, and some file systems take em for the same name"):
         dataset.add_layer("em", "color")
     with pytest.raises(InputRefused, match="differ only in case or spelling"):
         check_kept_apart(["caf\u00e9", "other", "cafe\u0301"])
@@ -219,7 +241,7 @@ def test_names_that_differ_only_in_case(tmp_path: Path) -> None:
 
 
 def test_names_that_exist_are_read(tmp_path: Path) -> None:
-    """Another tool's layers may have such names; what is made for them does not need the file whose place they take."""
+    """Another tool's layers may have such names; their mags do not need the file whose place they take."""
     root = tmp_path / "d"
     names = ["zarr.json", "EM", "em", "ein Name \u00e9"]
     layers = [Layer(noise((1, 40, 33, 20), "uint8", seed), name=name) for seed, name in enumerate(names)]

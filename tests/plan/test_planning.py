@@ -1,4 +1,4 @@
-"""Planning: pure, refuses what can not be, few enough and enough tasks, exact dependencies, the same after JSON."""
+"""Planning: it is pure, refuses impossible work, makes a sensible number of tasks with exact dependencies, and survives JSON."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from wkpipe.errors import AlreadyExists, InputRefused, LayerNotFound, MetadataEr
 from wkpipe.formats.base import Compression
 from wkpipe.geometry import Mag
 from wkpipe.plan.config import Config, load_config
+from wkpipe.plan.config.schema import CONFIG_PATH, SCHEMA_PATH, config_text, schema_text
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import PUBLISH
+from wkpipe.plan.origins.from_mag import FromMag
 from wkpipe.plan.plan import Plan, load_plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.schema import CONFIG_PATH, SCHEMA_PATH, config_text, schema_text
 from wkpipe.plan.table import plan_table
-from wkpipe.plan.task import PUBLISH
-from wkpipe.steps.run import Run, run_stored_task
+from wkpipe.runs.run import Run
+from wkpipe.runs.stored_task import run_stored_task
 from wkpipe.storage.seal import Seal
 
 VALUES: dict[str, Any] = {"chunk_shape": 8, "shard_shape": 16}
@@ -119,7 +121,7 @@ def test_broken_metadata(root: Path) -> None:
     properties = root / "datasource-properties.json"
     good = properties.read_text()
     properties.write_text(good.replace('"uint8"', '"uint16"'))
-    with pytest.raises(MetadataError, match=r"holds uint8.*says uint16"):
+    with pytest.raises(MetadataError, match=r"found uint8 in .*expected uint16"):
         plan_of(root, **VALUES)
     properties.write_text(good)
     shutil.rmtree(root / "layer" / "1")
@@ -128,11 +130,11 @@ def test_broken_metadata(root: Path) -> None:
 
 
 def test_a_read_only_dataset(root: Path) -> None:
-    """As an ordinary user: for root everything is writable. It can be planned, as for a dry run; no run can begin."""
+    """As an ordinary user: root can write everything. It can be planned, as for a dry run, but no run can begin."""
     code = (
         "import os, sys; from pathlib import Path; from wkpipe.plan.build import make_plan; from wkpipe.plan.config import Config\n"
-        "from wkpipe.plan.resources import Sizing; from wkpipe.errors import NotWritable; from wkpipe.steps.run import run_here\n"
-        "make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1)); os.setuid(65534)  # all is imported by then\n"
+        "from wkpipe.plan.cost.resources import Sizing; from wkpipe.errors import NotWritable; from wkpipe.runs.run import run_here\n"
+        "make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1)); os.setuid(65534)  # everything is imported by then\n"
         "plan = make_plan(Config(target=Path(sys.argv[1])), Sizing.local(1))\n"
         "try: run_here(plan)\n"
         "except NotWritable as error: print(error); sys.exit(33)\n"
@@ -192,11 +194,11 @@ def test_other_parameters_for_derived_mags_need_consent(root: Path, changed: dic
     assert plan_of(root, **changed, compression_level=9).is_empty
 
 
-def test_leftovers_of_other_parameters_are_made_anew(root: Path) -> None:
-    """Mags that were never published may be thrown away."""
+def test_leftovers_of_other_parameters_are_made_again(root: Path) -> None:
+    """Mags that were never published may be deleted."""
     plan = plan_of(root, **VALUES)
     with Run(plan).begun() as epoch:
-        from wkpipe.steps.work import run_task
+        from wkpipe.steps.task import run_task
 
         run_task(plan, plan.tasks[0], epoch)
     assert mags_of(root) == ["1"]
@@ -208,7 +210,7 @@ def test_going_on_with_a_ladder(root: Path) -> None:
     run(root, coarsest_mag="2", **VALUES)
     assert mags_of(root) == ["1", "2"]
     plan = run(root, coarsest_mag="8", **VALUES)
-    assert {part.mag for task in plan.tasks for part in task.parts} == {Mag(4), Mag(8)}
+    assert {part.mag for task in plan.tasks for part in task.ranges} == {Mag(4), Mag(8)}
     check_pyramid(root, example(), "median")
     assert plan_of(root, coarsest_mag="4", **VALUES).is_empty
     assert plan_of(root, **VALUES).is_empty
@@ -245,12 +247,12 @@ def test_new_mags_have_the_level_of_the_mag_that_they_are_made_from(tmp_path: Pa
     files = [json.loads((root / "layer" / mag / "zarr.json").read_text()) for mag in "248"]
     codecs = [next(c for c in f["codecs"][0]["configuration"]["codecs"] if c["name"] == "zstd") for f in files]
     assert [codec["configuration"]["level"] for codec in codecs] == [9, 9, 1]
-    # Made anew, they are made from the finest mag.
+    # Mags that are made again are made from the finest mag.
     assert levels(plan_of(root, **VALUES, overwrite_existing=True)) == {"2": 3, "4": 3}
 
 
 def test_mags_of_an_uncompressed_layer(tmp_path: Path) -> None:
-    """Another tool's layer says nothing of how ours are to be; a conversion without compression does."""
+    """Another tool's layer does not decide the compression of new mags; a conversion without compression does."""
     import tifffile
 
     layer = example()
@@ -287,12 +289,12 @@ def test_wkw_has_no_levels(tmp_path: Path) -> None:
 
 
 def check_tasks(plan: Plan, sizing: Sizing) -> None:
-    """Every unit once, each task after those that it needs, and it needs exactly those that make what it reads."""
+    """Check that every unit is made once, and that each task waits for exactly the tasks that make what it reads."""
     names = [task.name for task in plan.tasks]
     assert len(set(names)) == len(names)
     owner: dict[Any, str] = {}
     for task in plan.tasks:
-        for part in task.parts:
+        for part in task.ranges:
             for unit in part.units:
                 assert (part.layer, part.mag, unit) not in owner
                 owner[part.layer, part.mag, unit] = task.name
@@ -300,27 +302,27 @@ def check_tasks(plan: Plan, sizing: Sizing) -> None:
         assert set(task.inputs) <= set(names[:i])
         assert 1 <= task.threads <= sizing.cores
         needed = set()
-        for part in task.parts:
+        for part in task.ranges:
             mag_plan = plan.mag_plan(part.layer, part.mag)
-            assert mag_plan.source_box is not None
-            assert mag_plan.from_mag is not None
-            low, high = mag_plan.source_box
-            finer = next((m.spec for m in plan.layer(part.layer).mags if m.mag == mag_plan.from_mag), None)
+            origin = mag_plan.origin
+            assert isinstance(origin, FromMag)
+            low, high = origin.box
+            finer = next((m.spec for m in plan.layer(part.layer).mags if m.mag == origin.mag), None)
             if finer is None:
                 continue
             for unit in part.units:
                 axes = []
                 for axis in range(3):
-                    first = max(unit[1 + axis] * mag_plan.spec.shard_shape[1 + axis], mag_plan.box[0][axis]) * mag_plan.factors[axis]
-                    end = min((unit[1 + axis] + 1) * mag_plan.spec.shard_shape[1 + axis], mag_plan.box[1][axis]) * mag_plan.factors[axis]
+                    first = max(unit[1 + axis] * mag_plan.spec.shard_shape[1 + axis], mag_plan.box.first[axis]) * mag_plan.factors[axis]
+                    end = min((unit[1 + axis] + 1) * mag_plan.spec.shard_shape[1 + axis], mag_plan.box.end[axis]) * mag_plan.factors[axis]
                     voxels = {low[axis] + reflect(p - low[axis], high[axis] - low[axis]) for p in range(first, end)}
                     axes.append({v // finer.shard_shape[1 + axis] for v in voxels})
                 for cell in itertools.product(*axes):
-                    name = owner.get((part.layer, mag_plan.from_mag, (unit[0], *cell)))
+                    name = owner.get((part.layer, origin.mag, (unit[0], *cell)))
                     if name is not None and name != task.name:
                         needed.add(name)
         if task.rule == PUBLISH:
-            assert set(task.inputs) >= {other.name for other in plan.tasks for part in other.parts if part.layer in task.layers}
+            assert set(task.inputs) >= {other.name for other in plan.tasks for part in other.ranges if part.layer in task.layers}
         else:
             assert set(task.inputs) == needed, task.name
 
@@ -334,16 +336,16 @@ def check_tasks(plan: Plan, sizing: Sizing) -> None:
     target=st.sampled_from([0.01, 0.1, 10.0]),
     most=st.sampled_from([1, 4, 4000]),
 )
-def test_tasks_are_sound(size: Any, topleft: Any, cores: int, least: float, target: float, most: int) -> None:
+def test_tasks_are_sound(temporary: Path, size: Any, topleft: Any, cores: int, least: float, target: float, most: int) -> None:
     sizing = Sizing(cores, least, target, most)
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         root = Path(directory) / "d"
         layer = Layer(np.zeros((1, *size), "uint8"), topleft)
         write_dataset(root, layer, Layer(layer.data[:, :20], topleft, name="second"))
         plan = plan_of(root, sizing, trust_empty=True, **VALUES)
         check_tasks(plan, sizing)
         for mag in plan.layers[0].mags:
-            parts = [part for task in plan.tasks for part in task.parts if (part.layer, part.mag) == ("layer", mag.mag)]
+            parts = [part for task in plan.tasks for part in task.ranges if (part.layer, part.mag) == ("layer", mag.mag)]
             assert {unit for part in parts for unit in part.units} == set(mag.units())
         assert len([task for task in plan.tasks if task.rule != PUBLISH]) <= max(most, 2 * sum(len(layer.mags) for layer in plan.layers))
         assert round_trip(plan) == plan_without_preparation(plan)
@@ -374,7 +376,7 @@ def round_trip(plan: Plan) -> Any:
 
 @pytest.mark.parametrize("name", ["two words", "ünïcode", "with'quote", "x" * 250, "a&b;c", "{wild}*card"])
 def test_odd_layer_names(tmp_path: Path, name: str) -> None:
-    """Layers that exist may have names that wkpipe itself would not give."""
+    """Existing layers may have names that wkpipe itself would refuse."""
     root = tmp_path / "d"
     layer = example("layer")
     write_dataset(root, layer)
@@ -395,7 +397,7 @@ def test_odd_layer_names(tmp_path: Path, name: str) -> None:
 
 
 def test_a_layer_that_is_called_like_a_mag_of_another(tmp_path: Path) -> None:
-    """Tasks have names of their own, even if a layer's name looks like another one's with a mag."""
+    """Tasks have different names, even if a layer's name looks like that of another layer with a mag."""
     root = tmp_path / "d"
     layers = example("em"), example("em-2")
     write_dataset(root, *layers)
@@ -417,7 +419,7 @@ def test_enough_tasks_for_the_cores(tmp_path: Path) -> None:
     write_dataset(tmp_path / "d", layer)
     for cores in (1, 4, 16):
         plan = plan_of(tmp_path / "d", Sizing(cores, 0.05, 10.0), shard_shape=(128, 128, 32))
-        assert len([1 for task in plan.tasks for part in task.parts if part.mag == Mag(2)]) == min(cores, 16)
+        assert len([1 for task in plan.tasks for part in task.ranges if part.mag == Mag(2)]) == min(cores, 16)
     # A mag in one shard still uses all cores.
     plan = plan_of(tmp_path / "d", Sizing(16, 0.05, 10.0), shard_shape=1024)
     assert next(task.threads for task in plan.tasks if task.rule != PUBLISH) == 16
@@ -438,7 +440,7 @@ def test_500_tiny_layers_make_few_tasks(tmp_path: Path) -> None:
     assert len(plan.layers) == 500
     work = [task for task in plan.tasks if task.rule != PUBLISH]
     assert len(plan.tasks) <= 20
-    # They run side by side, a thread each, rather than one after the other with all cores.
+    # They run side by side with one thread each, not one after the other with all cores.
     assert len(work) >= 2
     assert {task.threads for task in work} == {1}
     covered = [name for task in plan.tasks if task.rule == PUBLISH for name in task.layers]
@@ -446,7 +448,7 @@ def test_500_tiny_layers_make_few_tasks(tmp_path: Path) -> None:
 
 
 def huge(root: Path, shards_per_edge: int, dtype: str) -> None:
-    """Metadata of a layer of many shards of 1024³, with one shard on disk."""
+    """Write the metadata of a layer of many shards of 1024³, with one shard on disk."""
     edge = 1024 * shards_per_edge
     layer = Layer(np.ones((1, 1, 1, 1), dtype), (edge - 1,) * 3, chunk=(32, 32, 32), shard=(1024, 1024, 1024))
     write_dataset(root, layer, voxel_size=(1, 1, 1))
@@ -467,15 +469,15 @@ def test_a_large_layer_has_no_more_tasks_than_allowed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_petabyte_is_planned_in_a_minute_and_a_gigabyte(tmp_path: Path) -> None:
-    """100³ shards of 1024³ voxels of one byte, sparse: a PB; planned in a process of its own."""
+    """100³ sparse shards of 1024³ voxels of one byte are a PB; a separate process plans them."""
     huge(tmp_path / "d", 98, "uint8")
     code = (
-        "import sys, time; from pathlib import Path; start = time.time()\n"
-        "from wkpipe.plan.build import make_plan; from wkpipe.plan.config import Config; from wkpipe.plan.resources import Sizing\n"
+        "import sys, time; from pathlib import Path\n"
+        "from wkpipe.plan.build import make_plan; from wkpipe.plan.config import Config; from wkpipe.plan.cost.resources import Sizing\n"
         "from wkpipe.storage.process import peak_memory\n"
         "plan = make_plan(Config(target=Path(sys.argv[1])), Sizing(cores=100, least_seconds=60, target_seconds=60))\n"
         "files = plan.files()\n"
-        "print(len(plan.tasks), time.time() - start, peak_memory() / 1e9)\n"
+        "print(len(plan.tasks), time.process_time(), peak_memory() / 1e9)\n"
     )
     result = subprocess.run([sys.executable, "-c", code, tmp_path / "d"], capture_output=True, text=True, check=True)
     tasks, seconds, gigabytes = map(float, result.stdout.split())

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.steps.helpers import Layer, check_pyramid, data_files, noise, plan_of, run, shards, write_dataset
 from wkpipe import Dataset
 from wkpipe.geometry import Vec3Int
-from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.shapes import RAW_WKW_BYTES, RAW_WKW_EXCESS, Shapes
+from wkpipe.plan.origins.recorded import mag_plan_from_json
+from wkpipe.plan.wishes.shapes import RAW_WKW_BYTES, RAW_WKW_EXCESS, Shapes
 
 DEFAULT = Shapes(Vec3Int.full(32), Vec3Int.full(1024))
 RAW = {"data_format": "wkw", "compress": False, "voxel_size": (1, 1, 1), "category": "color", "layer_name": "layer"}
@@ -74,7 +74,7 @@ def test_given_shapes_and_compressed_files_stay(tmp_path: Path, values: dict[str
 
 
 def test_mags_of_earlier_defaults_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same command on a dataset that an older version made goes on with its shapes: nothing to do, nothing refused."""
+    """The same command on a dataset of an older version keeps its shapes: there is nothing to do, and nothing is refused."""
     tifffile.imwrite(tmp_path / "a.tif", noise((50, 70), "uint8", few=False))
     values = {"source": tmp_path / "a.tif", **RAW, "coarsest_mag": "4-4-1"}
     with monkeypatch.context() as patch:
@@ -87,5 +87,5 @@ def test_mags_of_earlier_defaults_stay(tmp_path: Path, monkeypatch: pytest.Monke
     assert {name: after[name] for name in before if name.endswith(".wkw")} == {
         name: v for name, v in before.items() if name.endswith(".wkw")
     }
-    recipes = [MagPlan.from_json(json.loads(path.read_text())) for path in (tmp_path / "d/.wkpipe/ledger/layer").glob("*/recipe.json")]
+    recipes = [mag_plan_from_json(json.loads(path.read_text())) for path in (tmp_path / "d/.wkpipe/ledger/layer").glob("*/recipe.json")]
     assert {str(recipe.mag): recipe.spec.shard_shape[1] for recipe in recipes} == {"1": 128, "2-2-1": 128, "4-4-1": 128, "8-8-1": 32}

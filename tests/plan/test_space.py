@@ -1,4 +1,4 @@
-"""Disk space: estimates against what runs really write, refusals and warnings; why units are pending."""
+"""Disk space: estimates compared with what runs really write, refusals and warnings; why units are pending."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from wkpipe.dataset import Dataset
 from wkpipe.errors import InputRefused
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.sampled import Need
+from wkpipe.plan.cost.space import RECORD_BYTES, RESERVE, TIGHT
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.reasons import Reason, reason_lines
-from wkpipe.plan.space import RECORD_BYTES, RESERVE, TIGHT, Need
+from wkpipe.plan.state.reasons import Reason, reason_lines
 from wkpipe.plan.table import plan_table
 
 VALUES: dict[str, Any] = {"chunk_shape": 32, "shard_shape": 64}
@@ -84,7 +85,7 @@ def test_converting_takes_about_what_was_sampled(tmp_path: Path, data_format: st
     run(root, **values)
     took = written(root)
     assert need.least <= took <= 1.5 * need.expected, need
-    assert need.expected <= 2.5 * took, need  # WKW: with the chunks that wait for their turn
+    assert need.expected <= 2.5 * took, need  # WKW: includes the chunks that wait for their turn
     assert need_of(plan_of(root, **values)) == Need()
 
 
@@ -97,7 +98,7 @@ def test_whole_planes_that_are_too_large_are_not_decoded(tmp_path: Path, monkeyp
     Image.fromarray(np.arange(256 * 256, dtype="uint32").astype("uint8").reshape(256, 256)).save(tmp_path / "images" / "0.png")
     values = {"source": tmp_path / "images", "downsample": False, "category": "color", **IMAGES}
     assert need_of(plan_of(tmp_path / "d", **values)).least > 100
-    monkeypatch.setattr("wkpipe.plan.space.SAMPLE_BYTES", 256 * 256 - 1)
+    monkeypatch.setattr("wkpipe.plan.cost.sampled.SAMPLE_BYTES", 256 * 256 - 1)
     monkeypatch.setattr(ImageStack, "read", None)
     need = need_of(plan_of(tmp_path / "d", **values))
     assert need.least == 16 * RECORD_BYTES
@@ -105,12 +106,12 @@ def test_whole_planes_that_are_too_large_are_not_decoded(tmp_path: Path, monkeyp
 
 
 def test_few_slices_prove_no_more_than_they_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where slices are alike, whole chunks take hardly more than those of a single slice."""
+    """If slices are alike, whole chunks take hardly more than those of a single slice."""
     (tmp_path / "images").mkdir()
     for z in range(32):
         tifffile.imwrite(tmp_path / "images" / f"{z:02}.tif", volume("noise")[0, 0], compression="zlib", rowsperstrip=128)
     values = {"source": tmp_path / "images", "downsample": False, **IMAGES}
-    monkeypatch.setattr("wkpipe.plan.space.SAMPLE_BYTES", 2 * 128 * 128)
+    monkeypatch.setattr("wkpipe.plan.cost.sampled.SAMPLE_BYTES", 2 * 128 * 128)
     need = need_of(plan_of(tmp_path / "d", **values))
     run(tmp_path / "d", **values)
     assert 0 < need.least <= written(tmp_path / "d") < need.expected / 4
@@ -141,26 +142,23 @@ def test_what_is_replaced_needs_no_more_room(tmp_path: Path) -> None:
     root = tmp_path / "d"
     write_dataset(root, Layer(volume("noise"), chunk=(32, 32, 32), shard=(64, 64, 64)))
     run(root, **VALUES)
-    assert need_of(planned(root, 0, **VALUES)) == Need()  # nothing to do is no reason to refuse
+    assert need_of(planned(root, 0, **VALUES)) == Need()  # a run with nothing to do is not refused
     shards(root)[0].write_bytes(shards(root)[1].read_bytes())
     need = need_of(planned(root, 1 << 40, **VALUES))
     assert need.least < 2000
-    assert 64**3 / 2 < need.expected < 64**3 * 2  # the new one lies beside the old one while it is made
+    assert 64**3 / 2 < need.expected < 64**3 * 2  # the new one is beside the old one while it is made
 
 
-def test_the_state_on_another_disk(tmp_path: Path) -> None:
-    other = Path("/dev/shm")
-    if not other.is_dir() or other.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip(f"{other} is no other file system than {tmp_path}")
-    root, state = tmp_path / "d", other / f"wkpipe-test-{os.getpid()}"
+def test_the_state_on_another_disk(tmp_path: Path, elsewhere: Path) -> None:
+    root, state = tmp_path / "d", elsewhere / "states"
     write_dataset(root, Layer(volume("noise"), chunk=(32, 32, 32), shard=(64, 64, 64)))
     config = load_config({"target": root, "state_dir": state, **VALUES}, "test")
     with pytest.raises(InputRefused, match=str(state)):
-        make_plan(config, SIZING, lambda path: 1000 if path.is_relative_to(state) else 1 << 40)
+        make_plan(config, SIZING, lambda place: 1000 if place.path().is_relative_to(state) else 1 << 40)
 
 
 def test_a_small_disk(tmp_path: Path) -> None:
-    """A real one: refused by planning; after the mend the same command does it."""
+    """On a real small disk, planning refuses the run; after the fix, the same command does it."""
     disk = tmp_path / "disk"
     disk.mkdir()
     if os.geteuid() != 0:

@@ -1,4 +1,4 @@
-"""Fixtures of the comparing tests; what they make is shared by all workers of a test run."""
+"""Fixtures of the comparing tests; all workers of a test run share their results."""
 
 from __future__ import annotations
 
@@ -24,6 +24,6 @@ def reference(workshop: Workshop, reference_python: Path) -> Reference:
 
 
 @pytest.fixture(scope="session")
-def source(workshop: Workshop, shared: Path) -> Callable[[str], Path]:
-    """Return a function that gives the directory of a source's images."""
-    return lambda name: workshop.once(f"source-{name}", lambda path: make_source(name, shared, path)) / name
+def source(workshop: Workshop) -> Callable[[str], Path]:
+    """Return a function that returns the directory of a source's images."""
+    return lambda name: workshop.once(f"source-{name}", lambda path: make_source(name, path)) / name

@@ -1,4 +1,4 @@
-"""Image inputs: those of the shared data, and some made here that have what those lack (noise, odd sizes, time and channels)."""
+"""Image inputs: samples (tests/data/README.md), and some made here for what those lack (noise, odd sizes, time and channels)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from tests.material import labels, material
+
 LINK_SIZE = 100
-"""Files this small may be links that were checked out as text."""
+"""A file up to this size may be a link that was checked out as text."""
 
 
 def materialised(source: Path, target: Path, most: int | None = None) -> None:
     """Copy images; a small text file that names another file becomes a copy of that file.
 
-    With `most`, only so many files of each directory are copied.
+    With `most`, at most this many files of each directory are copied.
     """
     files = [path for path in sorted(source.rglob("*")) if path.suffix.lower() in (".tif", ".tiff", ".jpg")]
     for directory in {path.parent for path in files}:
@@ -30,12 +32,6 @@ def _linked(path: Path) -> Path:
     if path.stat().st_size >= LINK_SIZE:
         return path
     return path.parent / path.read_text(encoding="utf-8")
-
-
-def labels(shared: Path) -> np.ndarray:
-    """Return the connectomics labels, axes x, y, z."""
-    with np.load(shared / "data" / "connectomics_labels_512.npz") as file:
-        return np.asarray(file["labels"])
 
 
 def write_stack(voxels: np.ndarray, target: Path) -> None:
@@ -57,27 +53,25 @@ def noise(shape: tuple[int, ...], dtype: str, seed: int) -> np.ndarray:
     return voxels
 
 
-def make_source(name: str, shared: Path, target: Path) -> None:
+def make_source(name: str, target: Path) -> None:
     """Make one of `SOURCES`."""
-    data = shared / "data"
     folder = target / name
     match name:
         case "tiff":
-            materialised(data / "tiff", folder, most=45)
+            materialised(material("data/tiff"), folder, most=45)
         case "rgb_tiff":
-            materialised(data / "rgb_tiff", folder)
+            materialised(material("data/rgb_tiff"), folder)
         case "4D_series" | "multi_channel_z_series" | "single_channel":
-            materialised(data / "4D" / name, folder)
+            materialised(material(f"data/4D/{name}"), folder)
         case "multipage":
-            # single_multipage_tiff_folder holds a link to a file that is not among the data; this is its neighbour
+            # single_multipage_tiff_folder has a link to a file that is not among the data; this is its neighbour
+            source = material("data/various_tiff_formats/test_I.tif")
             folder.mkdir(parents=True)
-            shutil.copyfile(data / "various_tiff_formats" / "test_I.tif", folder / "test_I.tif")
+            shutil.copyfile(source, folder / source.name)
         case "temca2":
-            materialised(data / "temca2", folder)
+            materialised(material("data/temca2"), folder)
         case "labels":
-            write_stack(labels(shared)[100:229, 40:151, 60:117], folder)
-        case "labels_512":
-            write_stack(labels(shared), folder)
+            write_stack(labels()[100:229, 40:151, 60:117], folder)
         case "uint8" | "uint16" | "int16" | "float32":
             write_stack(noise((45, 37, 21), name, seed=1), folder)
         case "flat":

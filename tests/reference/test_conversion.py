@@ -14,6 +14,7 @@ from tests.reference.workshop import Reference, assert_same_facts, our_facts, ru
 pytestmark = pytest.mark.reference
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("name", ["tiff", "rgb_tiff", "multi_channel_z_series", "labels", "float32"])
 def test_converting_and_downsampling_at_once(name: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
@@ -23,6 +24,7 @@ def test_converting_and_downsampling_at_once(name: str, source: Callable[[str], 
     assert_same_facts(our_facts(ours), reference.facts(tmp_path / "facts", theirs)[0], same_shapes=name not in FLAT_SOURCES)
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("name", SOURCES)
 def test_converting_then_downsampling(name: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
@@ -45,9 +47,9 @@ def test_wkw(name: str, compress: bool, source: Callable[[str], Path], reference
 
 
 def test_folders_of_equal_names(source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
-    """temca2 holds tiles: <section>/<row>/<column>.jpg. The reference piles up all folders of one name to one layer, whatever they lie in.
+    """temca2 has tiles: <section>/<row>/<column>.jpg. The reference stacks all folders of one name into one layer, wherever they are.
 
-    wkpipe makes a layer of each folder, named by its path. The layer of depth 1 takes over mag 4-4-2 from the others, in both.
+    wkpipe makes a layer of each folder, named by its path. The layer of depth 1 uses mag 4-4-2 of the others, in both.
     """
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     run_wkpipe(ours, source=source("temca2"), data_format="zarr", coarsest_mag=4)

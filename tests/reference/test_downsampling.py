@@ -1,4 +1,4 @@
-"""wkpipe downsamples datasets that the reference package made as the reference package does, voxel for voxel."""
+"""wkpipe downsamples the reference package's datasets like the reference package, voxel for voxel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.reference.sources import labels, noise
+from tests.material import labels
+from tests.reference.sources import noise
 from tests.reference.workshop import VOXEL_SIZE, Facts, Reference, Workshop, assert_same_facts, our_facts, run_wkpipe
+from wkpipe import Dataset
 
 pytestmark = pytest.mark.reference
 
@@ -20,15 +22,15 @@ FORMATS = ("zarr3", "zarr", "wkw")
 TOPLEFT, SIZE = (13, 7, 5), (91, 53, 39)
 
 
-def layers_for(data_format: str, shared: Path) -> list[dict[str, Any]]:
-    """Return layers that lie off the origin and have odd sizes; all in one box, so that the layers' ladders agree."""
+def layers_for(data_format: str) -> list[dict[str, Any]]:
+    """Return layers with odd sizes that do not begin at the origin; all in one box, so that the layers' ladders agree."""
     few = np.random.default_rng(4).choice(np.array([0, 0, 1, 2, 3, 2**40, 2**63], "uint64"), SIZE)
     few[20:40, 10:30, 5:20] = 7
     found = [
         ("uint8", "color", noise((1, *SIZE), "uint8", seed=5), "cxyz"),
         ("rgb", "color", noise((3, *SIZE), "uint8", seed=6), "cxyz"),
         ("float32", "color", noise((1, *SIZE), "float32", seed=8), "cxyz"),
-        ("labels", "segmentation", labels(shared)[100:191, 200:253, 30:69][None], "cxyz"),
+        ("labels", "segmentation", labels()[100:191, 200:253, 30:69][None], "cxyz"),
         ("few_ids", "segmentation", few[None], "cxyz"),
     ]
     if data_format != "wkw":
@@ -43,13 +45,13 @@ def layers_for(data_format: str, shared: Path) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def made_dataset(workshop: Workshop, reference: Reference, shared: Path) -> MadeDataset:
-    """Return a function that has the reference package make a dataset of a format and voxel size."""
+def made_dataset(workshop: Workshop, reference: Reference) -> MadeDataset:
+    """Return a function that makes a dataset of a format and voxel size with the reference package."""
 
     def made(data_format: str, voxel_size: tuple[float, ...]) -> Path:
         def make(path: Path) -> None:
             path.mkdir()
-            layers = layers_for(data_format, shared)
+            layers = layers_for(data_format)
             for layer in layers:
                 file = path / f"{layer['name']}.npy"
                 np.save(file, layer["voxels"])
@@ -63,7 +65,7 @@ def made_dataset(workshop: Workshop, reference: Reference, shared: Path) -> Made
 
 
 def downsampled_copies(dataset: Path, reference: Reference, tmp_path: Path, **values: Any) -> tuple[Facts, Facts]:
-    """Downsample a copy with wkpipe and one with the reference package; both read wkpipe's alike. Return the facts of both."""
+    """Downsample a copy with wkpipe and one with the reference package; check that both read wkpipe's alike; return both facts."""
     ours, theirs = tmp_path / "ours" / "dataset", tmp_path / "theirs" / "dataset"
     shutil.copytree(dataset, ours)
     shutil.copytree(dataset, theirs)
@@ -126,3 +128,47 @@ def test_voxel_sizes(
     found, expected = downsampled_copies(made_dataset("zarr3", voxel_size), reference, tmp_path, coarsest_mag=8)
     assert_same_facts(found, expected)
     assert mags_of(found) == mags
+
+
+CALLS: list[tuple[str, str, dict[str, Any]]] = [
+    ("uint8", "downsample_mag", {"from_mag": 1, "target_mag": "2-2-1"}),
+    ("uint8", "downsample_mag", {"from_mag": "2-2-1", "target_mag": "8-8-4", "interpolation_mode": "max", "compress": False}),
+    ("labels", "downsample_mag_list", {"from_mag": 1, "target_mags": ["8-8-4", "2-2-1", "4-4-2"]}),
+    ("rgb", "downsample", {"coarsest_mag": 8, "align_with_other_layers": True, "sampling_mode": "isotropic"}),
+    ("float32", "downsample", {"coarsest_mag": 8, "align_with_other_layers": False, "sampling_mode": "isotropic"}),
+    ("few_ids", "downsample", {"coarsest_mag": 8, "align_with_other_layers": "other"}),
+    ("few_ids", "redownsample", {"interpolation_mode": "max"}),
+    ("int16", "downsample", {"coarsest_mag": 8, "align_with_other_layers": False, "only_setup_mags": True}),
+    ("int16", "downsample_mag_list", {"from_mag": 1, "target_mags": ["2-2-1", "4-4-2"], "allow_overwrite": True}),
+    ("time", "downsample_mag", {"from_mag": 1, "target_mag": "2-2-1"}),
+    (
+        "time",
+        "downsample",
+        {"from_mag": 1, "coarsest_mag": "4-4-2", "allow_overwrite": True, "interpolation_mode": "min", "align_with_other_layers": False},
+    ),
+]
+"""What a script may do; `other` is a dataset with the mags 1, 2 and 4."""
+
+
+@pytest.mark.sampled(every=3)
+def test_members_of_layers(made_dataset: MadeDataset, reference: Reference, tmp_path: Path) -> None:
+    dataset, other = made_dataset("zarr3", VOXEL_SIZE), tmp_path / "other"
+    layer = Dataset(other, (1, 1, 1)).add_layer("any", "color")
+    for mag in (1, 2, 4):
+        layer.add_mag(mag)
+    ours, theirs = tmp_path / "ours" / "dataset", tmp_path / "theirs" / "dataset"
+    shutil.copytree(dataset, ours)
+    shutil.copytree(dataset, theirs)
+    reference.script("call_layers.py", theirs, other, CALLS)
+    for name, member, values in CALLS:
+        aligned = values.get("align_with_other_layers")
+        values = values | ({"align_with_other_layers": Dataset.open(other)} if aligned == "other" else {})
+        getattr(Dataset.open(ours).get_layer(name), member)(**values, chunk_shape=32, shard_shape=64)
+    read, expected = reference.facts(tmp_path / "facts", ours, theirs)
+    found = our_facts(ours)
+    assert_same_facts(found, read)
+    assert_same_facts(found, expected)
+    mags = {name: list(facts["mags"]) for name, facts in found["layers"].items()}
+    assert mags["uint8"] == ["1", "2-2-1", "8-8-4"]
+    assert mags["few_ids"] == ["1", "2", "4", "8-8-4"]
+    assert not found["layers"]["int16"]["mags"]["8-8-4"]["voxels"].any()

@@ -1,4 +1,4 @@
-"""With nothing but defaults, wkpipe's datasets are laid out as the reference package's: properties, array metadata, shapes, group files."""
+"""With defaults only, wkpipe's datasets have the layout of the reference package: properties, array metadata, shapes, group files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 import zarr
 
 from tests.content import content_of
-from tests.reference.sources import labels, write_stack
+from tests.material import labels
+from tests.reference.sources import write_stack
 from tests.reference.workshop import VOXEL_SIZE, Reference, assert_same_facts, our_facts, run_wkpipe
 from wkpipe.geometry import Mag
 
@@ -24,7 +25,7 @@ def json_of(file: Path) -> Any:
 
 
 def json_files(root: Path) -> set[str]:
-    """Return the names of a dataset's metadata files, without what wkpipe keeps for itself."""
+    """Return the names of a dataset's metadata files, without wkpipe's state."""
     return {
         str(path.relative_to(root))
         for path in root.rglob("*")
@@ -34,7 +35,7 @@ def json_files(root: Path) -> set[str]:
 
 
 def assert_contains(ours: Any, theirs: Any, where: str) -> None:
-    """Whatever the reference writes is there and equal; wkpipe may add keys to objects."""
+    """Check that all values of the reference exist and are equal; wkpipe may add keys to objects."""
     if isinstance(theirs, dict):
         assert isinstance(ours, dict), where
         for key, value in theirs.items():
@@ -52,7 +53,7 @@ def assert_same_documents(ours: Path, theirs: Path) -> None:
     names = json_files(theirs)
     of_arrays = {name for name in json_files(ours) - names if name.endswith(".zattrs") and name.replace(".zattrs", ".zarray") in names}
     assert json_files(ours) - of_arrays == names
-    for name in of_arrays:  # the ids by which wkpipe knows its arrays again, and nothing else
+    for name in of_arrays:  # the ids with which wkpipe recognises its arrays, and nothing else
         assert json.loads(content_of(ours / name)) == {}, name
     for name in sorted(names):
         if name.endswith("header.wkw"):
@@ -77,7 +78,7 @@ def assert_same_documents(ours: Path, theirs: Path) -> None:
     ],
 )
 def test_defaults(name: str, data_format: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
-    """Deep layers, thin ones, and those of several channels; in zarr3 thin ones get flat shards."""
+    """Deep layers, thin ones, and layers of several channels; in zarr3 thin ones get flat shards."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     run_wkpipe(ours, source=source(name), name="both", data_format=data_format, coarsest_mag=2)
     reference.convert(source(name), theirs, "--name", "both", "--data-format", data_format, "--max-mag", 2, heavy=True)
@@ -86,7 +87,7 @@ def test_defaults(name: str, data_format: str, source: Callable[[str], Path], re
 
 
 def test_downsample_command(source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
-    """The commands with nothing but defaults, one after the other: the coarsest mag follows from the layer's size."""
+    """The commands with defaults only, one after the other: the coarsest mag follows from the layer's size."""
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     run_wkpipe(ours, source=source("flat"), name="both", downsample=False)
     run_wkpipe(ours)
@@ -124,9 +125,11 @@ def test_zarr_python_opens_groups(name: str, data_format: str, version: int, sou
 
 
 @pytest.mark.slow
-def test_labels_of_a_real_volume(shared: Path, reference: Reference, tmp_path: Path) -> None:
-    """All 512³ voxels, with the ladder that follows from the layer's size."""
-    write_stack(labels(shared), tmp_path / "images")
+@pytest.mark.sampled(every=3)
+def test_labels_of_a_real_volume(reference: Reference, tmp_path: Path) -> None:
+    """512³ voxels, with the ladder that follows from the layer's size: real labels and their mirror images."""
+    half = labels()
+    write_stack(np.pad(half, [(0, n) for n in half.shape], mode="symmetric"), tmp_path / "images")
     ours, theirs = tmp_path / "ours", tmp_path / "theirs"
     run_wkpipe(ours, source=tmp_path / "images", name="both", data_format="zarr3")
     reference.convert(tmp_path / "images", theirs, "--name", "both", "--shard-shape", "512,512,512", "--no-downsample", heavy=True)

@@ -1,4 +1,4 @@
-"""The reference package reads what wkpipe writes: the same layers, boxes, mags and voxels that wkpipe reads itself."""
+"""The reference package reads wkpipe's datasets: the same layers, boxes, mags and voxels that wkpipe reads itself."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from tests.reference.workshop import Reference, assert_same_facts, our_facts, ru
 
 pytestmark = pytest.mark.reference
 
-# Layers of several shards; the default shapes are looked at in test_layout.py. (Raw WKW files are always of full length.)
+# Layers of several shards; test_layout.py tests the default shapes. (Raw WKW files always have full length.)
 SHAPES: dict[str, dict[str, object]] = {"zarr3": {"shard_shape": [64, 128, 32]}, "zarr": {}, "wkw": {"shard_shape": 64}}
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("name", SOURCES)
 def test_reference_reads_ours(name: str, source: Callable[[str], Path], reference: Reference, tmp_path: Path) -> None:
     datasets = []

@@ -1,7 +1,7 @@
-"""What the comparing tests share: a directory in which things are made once for all workers, the reference package, and facts.
+"""Helpers for the comparing tests: a directory in which things are made once for all workers, the reference package, and facts.
 
-Facts of a dataset are plain values with the same keys whether they come from wkpipe or from the reference package, so that a test can
-compare them as a whole; each mag's voxels are an array.
+Facts of a dataset are plain values with the same keys for wkpipe and the reference package, so that a test can compare them as a
+whole; each mag's voxels are an array.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import NDBoundingBox
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 
@@ -35,7 +35,7 @@ Facts = dict[str, Any]
 
 @contextmanager
 def locked(file: Path, shared: bool = False) -> Iterator[None]:
-    """Hold a lock that all workers of a test run know, alone or with others that share it."""
+    """Hold a lock of all workers of a test run, exclusively or shared."""
     with file.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
         yield
@@ -62,7 +62,7 @@ class Workshop:
 class Reference:
     """The reference package, run in its own Python.
 
-    With shards of 1024³ it needs gigabytes; such a process (`heavy`) runs alone, whatever the other workers do.
+    With shards of 1024³ it needs gigabytes; no other worker's process runs at the same time as such a `heavy` one.
     """
 
     def __init__(self, python: Path, lock: Path) -> None:
@@ -76,7 +76,7 @@ class Reference:
         assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}\n{result.stderr[-4000:]}"
 
     def script(self, name: str, *arguments: object, heavy: bool = False) -> None:
-        """Run one of our scripts; arguments that are not texts or paths are handed over as JSON."""
+        """Run a script of this directory; arguments that are not texts or paths are passed as JSON."""
         texts = [str(a) if isinstance(a, (str, Path)) else json.dumps(a) for a in arguments]
         self._run([self._python, SCRIPTS / name, *texts], heavy)
 
@@ -89,7 +89,7 @@ class Reference:
         self.command("convert", source, target, "--voxel-size", voxel_size, *options, heavy=heavy)
 
     def downsample(self, target: Path, shard: int = 64, heavy: bool = False, **values: object) -> None:
-        """Downsample by its API, which unlike its command line takes shapes; small shards keep it quick."""
+        """Downsample with its API, which unlike its command line accepts shapes; small shards keep it quick."""
         self.script("downsample_dataset.py", target, {"shard": shard, "chunk": 32} | values, heavy=heavy)
 
     def facts(self, out: Path, *datasets: Path) -> list[Facts]:
@@ -147,7 +147,7 @@ def our_facts(root: Path) -> Facts:
 
 
 def box_facts(box: NDBoundingBox) -> dict[str, list[int]]:
-    """Return a box's bounds by axis; the reference package does not show c where the axes are c, x, y, z."""
+    """Return a box's bounds by axis; the reference package does not show c if the axes are c, x, y, z."""
     axes = box.axes[1:] if box.axes == ("c", "x", "y", "z") else box.axes
     return {axis: list(box.bounds(axis)) for axis in axes}
 
@@ -156,9 +156,9 @@ def box_facts(box: NDBoundingBox) -> dict[str, list[int]]:
 
 
 def assert_same_facts(ours: Facts, theirs: Facts, but: Sequence[str] = (), same_shapes: bool = True) -> None:
-    """Compare two datasets' facts, voxels included, in layers' and mags' order too; `but` names keys that may differ.
+    """Compare two datasets' facts, with their voxels and the order of layers and mags; `but` names keys that may differ.
 
-    With `same_shapes` off, how voxels are cut into chunks and shards may differ.
+    Without `same_shapes`, the shapes of chunks and shards may differ.
     """
     but = [*but, *([] if same_shapes else ["chunk", "shard"])]
     assert _plain(ours, but) == _plain(theirs, but)

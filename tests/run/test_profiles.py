@@ -14,7 +14,7 @@ from wkpipe.run.workflow_files import profile_directory
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home directory without any profile, from which is worked."""
+    """A home directory without any profile, as the working directory."""
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.setenv("XDG_CONFIG_DIRS", f"{tmp_path}/site:{tmp_path}/ignored")
@@ -24,7 +24,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["multiprocessing", "sequential", "slurm"])
+@pytest.mark.parametrize("name", ["kubernetes", "multiprocessing", "sequential", "slurm"])
 def test_snakemake_finds_what_was_installed(home: Path, name: str) -> None:
     installed = install_profile(name, name)
     assert installed == home / ".config" / "snakemake" / name / "config.yaml"
@@ -71,9 +71,9 @@ def test_a_profile_that_snakemake_would_prefer_is_in_the_way(home: Path) -> None
     assert list(other.parent.iterdir()) == [other]
 
 
-@pytest.mark.parametrize("name", ["kubernetes", "nothing", ".", "../profiles/slurm", ""])
+@pytest.mark.parametrize("name", ["nothing", ".", "../profiles/slurm", ""])
 def test_what_is_no_profile_is_refused(home: Path, name: str) -> None:
-    with pytest.raises(UsageError, match="choose one of: multiprocessing, sequential, slurm"):
+    with pytest.raises(UsageError, match="choose one of: kubernetes, multiprocessing, sequential, slurm"):
         install_profile(name, "slurm")
 
 
@@ -83,9 +83,9 @@ def test_what_can_be_no_name_is_refused(home: Path, name: str) -> None:
         install_profile("slurm", name)
 
 
-def test_a_file_in_the_way_is_told(home: Path) -> None:
+def test_a_file_in_the_way_is_reported(home: Path) -> None:
     (home / ".config").write_text("")
-    with pytest.raises(NotWritable, match=r"can not write .*\.config"):
+    with pytest.raises(NotWritable, match=r"cannot write .*\.config"):
         install_profile("slurm", "slurm")
 
 
@@ -105,5 +105,5 @@ def test_a_profile_that_is_not_there_or_broken_is_refused(home: Path) -> None:
         profile_path("mine")
     (home / "work" / "mine").mkdir()
     (home / "work" / "mine" / "config.yaml").write_text("jobs: [")
-    with pytest.raises(UsageError, match=r"config\.yaml can not be read"):
+    with pytest.raises(UsageError, match=r"config\.yaml cannot be read"):
         profile_values(profile_path("mine"))

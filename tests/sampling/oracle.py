@@ -1,4 +1,4 @@
-"""Slow and plain statements of what the kernels must give, in numpy without tricks or in Python's integers."""
+"""Slow and plain definitions of the kernels' results, in numpy without tricks or in Python's integers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def blocks(array: Array, factors: tuple[int, int, int]) -> Array:
-    """(..., x, y, z) -> (..., X, Y, Z, n), the n voxels of a block with y fastest, then x, then z."""
+    """Turn (..., x, y, z) into (..., X, Y, Z, n): the n voxels of a block with y fastest, then x, then z."""
     fx, fy, fz = factors
     *lead, x, y, z = array.shape
     k = len(lead)
@@ -57,7 +57,7 @@ OF: dict[str, Callable[[list[Any]], Any]] = {"median": median_of, "mode": mode_o
 
 
 def reduce_slowly(array: Array, factors: tuple[int, int, int], mode: str) -> Array:
-    """Every block by itself, in Python."""
+    """Reduce every block by itself, in Python."""
     rows = blocks(array, factors)
     out = np.empty(rows.shape[:-1], array.dtype)
     with np.errstate(all="ignore"):
@@ -67,7 +67,7 @@ def reduce_slowly(array: Array, factors: tuple[int, int, int], mode: str) -> Arr
 
 
 def reduce_quickly(array: Array, factors: tuple[int, int, int], mode: str) -> Array:
-    """The same by sorting and by counting all pairs; integers of up to 32 bits only."""
+    """Reduce by sorting and by counting all pairs; integers of up to 32 bits only."""
     rows = blocks(array, factors)
     n = rows.shape[-1]
     if mode == "mode":
@@ -110,7 +110,7 @@ def interpolate_slowly(array: Array, factors: tuple[int, int, int], mode: str) -
 
 
 def padded(array: Array, first: list[int], start: list[int], end: list[int]) -> Array:
-    """The voxels start … end of an array whose first voxel lies at `first`, reflected outside."""
+    """Return the voxels start … end of an array whose first voxel is at `first`, reflected outside."""
     for axis, (origin, low, high) in enumerate(zip(first, start, end, strict=True)):
         axis += array.ndim - 3
         array = np.take(array, [reflect(p - origin, array.shape[axis]) for p in range(low, high)], axis=axis)

@@ -1,4 +1,4 @@
-"""Every step that the reference made (median, mode, max, min), through sample_box, cut in several ways."""
+"""Every step of the reference (median, mode, max, min), made by sample_box, cut in several ways."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def _cuts(shape: list[int], rng: np.random.Generator) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_steps_are_voxel_equal_to_the_reference(shared: Path, name: str) -> None:
-    properties = json.loads((shared / "golden" / name / "datasource-properties.json").read_text())
-    arrays = np.load(shared / "golden" / f"{name}.npz")
+def test_steps_are_voxel_equal_to_the_reference(golden: Path, name: str) -> None:
+    properties = json.loads((golden / name / "datasource-properties.json").read_text())
+    arrays = np.load(golden / f"{name}.npz")
     rng = np.random.default_rng(1)
     count = 0
     for layer in properties["dataLayers"]:
@@ -67,7 +67,7 @@ def test_steps_are_voxel_equal_to_the_reference(shared: Path, name: str) -> None
     assert count
 
 
-def test_all_steps_were_made(shared: Path) -> None:
+def test_all_steps_were_made() -> None:
     if set(_made) != set(DATASETS):
         pytest.skip("not every dataset was tested in this process")
     assert sum(_made.values()) == STEPS

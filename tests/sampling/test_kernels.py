@@ -1,4 +1,4 @@
-"""Median, mode, max and min against plain statements of them."""
+"""Median, mode, max and min compared with plain definitions of them."""
 
 from __future__ import annotations
 
@@ -117,9 +117,43 @@ def test_float_rules() -> None:
     assert np.isnan(reduce_block(np.full((2, 2, 2), np.nan), (2, 2, 2), InterpolationMode.MODE)).all()
     zeros = np.array([-0.0, 0.0, 0.0, -0.0]).reshape(1, 4, 1)
     assert np.signbit(reduce_block(zeros, (1, 4, 1), InterpolationMode.MODE)).all()
+    assert np.signbit(reduce_block(np.full((2, 2, 2), -0.0), (2, 2, 2), InterpolationMode.MODE)).all()
     for other in (InterpolationMode.MEDIAN, InterpolationMode.MAX, InterpolationMode.MIN):
         assert not np.signbit(reduce_block(zeros, (1, 4, 1), other)).any()
         assert not np.signbit(reduce_block(np.full((2, 2, 2), -0.0), (2, 2, 2), other)).any()
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("factors", [(2, 1, 1), (1, 4, 1), (2, 2, 1), (1, 2, 2), (2, 2, 2), (4, 2, 2), (4, 4, 2), (8, 4, 4), (16, 8, 2)])
+@pytest.mark.parametrize("values", [(0.0, -0.0), (0.0, -0.0, 1.0), (0.0, -0.0, 1.0, 2.0, 3.0, -1.0)])
+def test_mode_writes_the_zero_that_comes_first(dtype: str, factors: tuple[int, int, int], values: tuple[float, ...]) -> None:
+    """-0.0 and 0.0 are one value, so they win together; the one that occurs first in the block is written."""
+    shape = tuple(f * n for f, n in zip(factors, (5, 4, 3), strict=True))
+    block = np.asfortranarray(np.array(values, dtype)[np.random.default_rng(5).integers(0, len(values), shape)])
+    _check_zeros(block, factors)
+
+
+@pytest.mark.parametrize("factors", [(2, 2, 1), (1, 2, 2), (4, 1, 1), (2, 2, 2)])
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_mode_writes_the_first_zero_of_few_blocks_and_of_many(factors: tuple[int, int, int], share: float) -> None:
+    """If the first voxel decides most blocks, the others are computed one by one."""
+    rng = np.random.default_rng(6)
+    n = int(np.prod(factors))
+    shape = tuple(f * m for f, m in zip(factors, (6, 5, 4), strict=True))
+    block = np.full(shape, 2.0, order="F")
+    rows = np.full((6 * 5 * 4, n), 2.0)
+    some = rng.random(len(rows)) < share
+    rows[some] = rng.permuted(np.tile(np.resize([1.0, 0.0, -0.0, -0.0], n), (int(some.sum()), 1)), axis=1)
+    for row, corner in zip(rows, np.ndindex(6, 5, 4), strict=True):
+        block[tuple(slice(c * f, (c + 1) * f) for c, f in zip(corner, factors, strict=True))] = row.reshape(factors)
+    _check_zeros(block, factors)
+
+
+def _check_zeros(block: Any, factors: tuple[int, int, int]) -> None:
+    got, want = reduce_block(block, factors, InterpolationMode.MODE), oracle.reduce_slowly(block, factors, "mode")
+    assert np.array_equal(got, want)
+    assert np.array_equal(np.signbit(got), np.signbit(want))
+    assert {bool(sign) for sign in np.signbit(want[want == 0])} == {False, True}
 
 
 @pytest.mark.parametrize("order", [[(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 1, 1), (1, 0, 1), (1, 1, 1)]])
@@ -130,7 +164,7 @@ def test_ties_are_won_in_the_order_y_x_z(order: list[tuple[int, int, int]]) -> N
             block[order[first]] = block[order[second]] = 5
             assert reduce_block(block, (2, 2, 2), InterpolationMode.MODE)[0, 0, 0] == 5
     for first in range(1, 8):
-        # every value twice: that of the first voxel wins, wherever its second one lies
+        # every value twice: that of the first voxel wins, wherever its second one is
         block = np.zeros((2, 2, 2), np.uint32)
         pairs = [100, 101, 101, 102, 102, 103, 103]
         for place, value in zip(order, [*pairs[:first], 100, *pairs[first:]], strict=True):
@@ -188,7 +222,7 @@ def test_refusals() -> None:
     for factors in [(3, 1, 1), (0, 1, 1), (8, 1, 1), (2, 2)]:
         with pytest.raises(InputRefused):
             reduce_block(block, factors, InterpolationMode.MEDIAN)
-    with pytest.raises(InputRefused, match="can not be sampled"):
+    with pytest.raises(InputRefused, match="cannot be sampled"):
         reduce_block(block.astype(np.complex64), (2, 2, 2), InterpolationMode.MEDIAN)
     with pytest.raises(InputRefused, match="median, mode, max, min"):
         reduce_block(block, (2, 2, 2), InterpolationMode.NEAREST)

@@ -1,4 +1,4 @@
-"""Boxes: interpolation against fractions, reflection at the layer's borders, independence of the cut, memory."""
+"""Boxes: interpolation compared with fractions, reflection at the layer's borders, independence of the cut, memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INTEGERS = [f"{kind}{size}" for kind in "ui" for size in (1, 2, 4, 8)]
 
 
 class Layer:
-    """Voxels that lie at `first`, and that refuse to be read outside."""
+    """Voxels that begin at `first`; reading outside of them fails."""
 
     def __init__(self, voxels: Any, first: tuple[int, int, int] = (0, 0, 0)) -> None:
         self.voxels = voxels
@@ -177,7 +177,7 @@ def test_constant_blocks_and_refusals(mode: InterpolationMode) -> None:
         voxels[0, 0, 0, 0] = 5
         mixed = sample_box(Layer(voxels).read, (0, 0, 0), (2, 2, 2), (2, 2, 2), Layer(voxels).bounds, mode)
         assert whole[..., 1, 1, 1].tobytes() == mixed[..., 1, 1, 1].tobytes()
-    with pytest.raises(InputRefused, match="can not be sampled"):
+    with pytest.raises(InputRefused, match="cannot be sampled"):
         interpolate_block(np.zeros((4, 4, 4), np.bool_), (4, 4, 4), mode)
     with pytest.raises(InputRefused, match="multiples"):
         interpolate_block(np.zeros((3, 4, 4), np.uint8), (4, 4, 4), mode)

@@ -1,4 +1,4 @@
-"""Upsampling: whole blocks, any box, and the steps that the reference made."""
+"""Upsampling: whole blocks, any box, and the steps of the reference."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def test_every_box_is_a_part_of_the_repeated_whole(size: Any, factors: Any, lead
     assert np.array_equal(got, whole[(..., *(slice(s, s + n) for s, n in zip(start, shape, strict=True)))])
 
 
-def test_steps_of_the_reference(shared: Path) -> None:
-    arrays = np.load(shared / "golden" / "z3_upsample.npz")
-    boxes = json.loads((shared / "golden" / "z3_upsample.expected.json").read_text())
+def test_steps_of_the_reference(golden: Path) -> None:
+    arrays = np.load(golden / "z3_upsample.npz")
+    boxes = json.loads((golden / "z3_upsample.expected.json").read_text())
     mags = {"color/4-4-2": (4, 4, 2), "color/2-2-1": (2, 2, 1), "color/1": (1, 1, 1)}
     for coarse, fine in (("color/4-4-2", "color/2-2-1"), ("color/2-2-1", "color/1")):
         factors = [c // f for c, f in zip(mags[coarse], mags[fine], strict=True)]

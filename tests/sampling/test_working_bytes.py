@@ -1,4 +1,4 @@
-"""The memory of one sample_box call: predicted closely, and never less than was measured, whatever the voxels are."""
+"""The memory of one sample_box call: the prediction is close, and never below the measurement, whatever the voxels are."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _noise(shape: tuple[int, ...], factors: Factors, dtype: np.dtype[Any]) -> Vo
 
 
 def _first_voxel_alone(shape: tuple[int, ...], factors: Factors, dtype: np.dtype[Any]) -> Voxels:
-    """The first voxel of every block differs from all others, which are equal: the dearest blocks of four for the mode."""
+    """Return blocks whose first voxel differs from all others, which are equal: the most expensive blocks of four for the mode."""
     voxels = np.full(shape, 7, dtype)
     voxels[tuple(slice(None, None, f) for f in factors)] = 3
     return voxels
@@ -37,7 +37,7 @@ def _nearly_constant(shape: tuple[int, ...], factors: Factors, dtype: np.dtype[A
 
 
 def _peak(voxels: Voxels, factors: Factors, mode: InterpolationMode, is_at_border: bool) -> int:
-    """Return the peak of one call in a new thread, whose scratch is still empty; reading counts as it does in a task."""
+    """Return the peak memory of one call in a new thread, whose scratch is still empty; reading counts as in a task."""
 
     def read(_: Any, shape: Any) -> Voxels:
         fresh: Voxels = np.empty(shape, voxels.dtype, order="F")

@@ -16,7 +16,7 @@ from tests.verify.helpers import make_dataset, write_images
 
 @pytest.fixture(scope="session")
 def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a dataset of some twenty files; whoever changes it copies it before."""
+    """Return a dataset of some twenty files; copy it before you change it."""
     base = tmp_path_factory.mktemp("small")
     return make_dataset(write_images(base / "images"), base / "data", "zarr3")
 

@@ -1,4 +1,4 @@
-"""What the tests of downloads share: planning and running one in this process, with quick retries."""
+"""Helpers for tests of downloads: plan and run one in this process, with quick retries."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.server.wk_server import Dataset, WkServer
 from wkpipe.geometry import Mag
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.download import found_dataset
+from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.policy import Policy
-from wkpipe.server.token import Token
-from wkpipe.steps.run import run_here
+from wkpipe.plan.state.on_server import found_dataset
+from wkpipe.runs.run import run_here
+from wkpipe.server.http.policy import Policy
+from wkpipe.server.http.token import Token
 from wkpipe.steps.work import Server
 
 SHARD = "64,64,64"

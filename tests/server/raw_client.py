@@ -1,4 +1,4 @@
-"""A client that sends what it is told to, right or wrong; and a tree that makes a dataset."""
+"""A client that sends any request, right or wrong; and a tree that makes a dataset."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def form(fields: dict[str, Any], content: bytes | None, part: str = "file") -> b
 
 
 class Client:
-    """Sends what it is told to, right or wrong."""
+    """Sends any request, right or wrong."""
 
     def __init__(self, server: WkServer) -> None:
         self.server = server

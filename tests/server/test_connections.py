@@ -1,4 +1,4 @@
-"""How connections end: what is final ends at once, the token goes nowhere else, and nothing is kept but the token."""
+"""How connections end: final errors end at once, the token goes nowhere else, and nothing but the token is kept."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from tests.server.wk_server import WkServer
 from wkpipe.errors import ServerError, UsageError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.server import policy
-from wkpipe.server.address import datastore_address, server_address
-from wkpipe.server.broken import NoAnswer
-from wkpipe.server.connection import Connection
-from wkpipe.server.network import Network
-from wkpipe.server.request import Target
-from wkpipe.server.token import Token
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.server.http import policy
+from wkpipe.server.http.address import datastore_address, server_address
+from wkpipe.server.http.broken import NoAnswer
+from wkpipe.server.http.connection import Connection
+from wkpipe.server.http.network import Network
+from wkpipe.server.http.token import Token
+from wkpipe.server.upload.request import UploadTarget
 from wkpipe.server.versions import negotiate
-from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory
 from wkpipe.steps.upload import upload_dataset
-from wkpipe.storage.seal import Seal
+
+pytestmark = pytest.mark.sampled(every=3)
 
 TLS = Path(__file__).parent / "data" / "tls"
 PATIENT = replace(FAST, without_progress=1e6, first_pause=1e5, longest_pause=1e5)
-"""Who waits with this policy is seen: it never ends."""
+"""With this policy a client that waits never ends, so the test notices it."""
 
 
 @contextlib.contextmanager
 def listening(answer: bytes, pem: Path | None = None, host: str = "127.0.0.1") -> Iterator[tuple[int, list[bytes]]]:
-    """Answer so to whatever comes, encrypted with a key and certificate; yields the port and the requests that got through."""
+    """Answer every request like this, encrypted with a key and certificate; yield the port and the requests that arrived."""
     requests: list[bytes] = []
     context = None
     if pem is not None:
@@ -128,7 +128,7 @@ def test_a_proxy_that_may_do_better_later_is_tried_again(stage: Stage, status: i
     ],
 )
 def test_a_name_that_is_not_known_ends_it_at_once(stage: Stage, url: str, proxy: str | None) -> None:
-    what = "this name is not known" if proxy is None else "the name of the proxy is not known"
+    what = "this name cannot be resolved" if proxy is None else "the name of the proxy cannot be resolved"
     stage.refused(ServerError, f"{what} .*check the address", url=url, proxy=proxy, policy=PATIENT, allow_http=True)
 
 
@@ -155,13 +155,13 @@ def test_a_name_that_was_known_is_asked_for_again(stage: Stage, monkeypatch: pyt
         monkeypatch.setattr(socket, "getaddrinfo", unknown)
         with pytest.raises(NoAnswer, match="Temporary failure in name resolution"):
             ask()
-    with Network(stage.token, FAST) as network, pytest.raises(ServerError, match="this name is not known"):
+    with Network(stage.token, FAST) as network, pytest.raises(ServerError, match="this name cannot be resolved"):
         ask()
 
 
-def test_a_job_of_a_run_that_has_asked_the_server_waits_for_its_name(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_of_a_run_that_has_asked_the_server_waits_for_its_name(golden: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WkServer(tmp_path / "server", SECRET) as server:
-        download = Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb"))
+        download = Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb"))
         remote = download.plan().download
         assert remote is not None
         with remote.connected(Token(SECRET), FAST) as network:
@@ -176,8 +176,8 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 @pytest.mark.parametrize(
     "name, is_trusted, expected",
     [
-        ("good", False, "certificate is not trusted .*give its authority's with --ca-file"),
-        ("expired", True, "its certificate has expired; its administrator"),
+        ("good", False, "certificate is not trusted .*give the certificate of its authority with --ca-file"),
+        ("expired", True, "its certificate has expired; ask its administrator"),
         ("future", True, "its certificate is not valid yet; check the clock"),
         ("other", True, "its certificate is that of another"),
     ],
@@ -212,7 +212,7 @@ def test_a_server_that_cannot_encrypt_is_not_asked_for_long(stage: Stage) -> Non
 
 
 def resolving(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:
-    """Have names below localhost mean other addresses."""
+    """Make names below localhost resolve to other addresses."""
     real = socket.getaddrinfo
 
     def find(host: Any, port: Any, *more: Any, **others: Any) -> Any:
@@ -244,24 +244,24 @@ def own_address() -> str:
 
 @pytest.mark.skipif(own_address().startswith("127."), reason="this machine has no other address than loopback")
 def test_a_name_that_leads_elsewhere_when_it_is_used(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name server may answer one thing to the check, and another to the request."""
+    """A name server may answer the check and the request differently."""
     with listening(NOT_FOUND, host=own_address()) as (port, requests):
         resolving(monkeypatch, wk="127.0.0.1")
         url = server_address(f"http://wk.localhost:{port}", allow_http=False)
         monkeypatch.undo()
         resolving(monkeypatch, wk=own_address())
-        for allow_http, expected in ((False, "does not lead to this machine: the token is not sent"), (True, "404 without versions")):
+        for allow_http, expected in ((False, "leads to another machine: the token is not sent"), (True, "404 without versions")):
             with Network(stage.token, PATIENT, allow_http=allow_http) as network, pytest.raises(ServerError, match=expected):
                 negotiate(Connection(network, url))
     assert [request.split(b" ")[0] for request in requests if request] == [b"GET"]
 
 
-def test_the_user_decides_on_unencrypted_servers_elsewhere(stage: Stage, shared: Path, tmp_path: Path) -> None:
+def test_the_user_decides_on_unencrypted_servers_elsewhere(stage: Stage, golden: Path, tmp_path: Path) -> None:
     for allow_http in (True, False):
-        with Target.of(stage.request(allow_http=allow_http)).network(stage.token, FAST) as network:
+        with UploadTarget.of(stage.request(allow_http=allow_http)).network(stage.token, FAST) as network:
             assert network.allow_http is allow_http
     with WkServer(tmp_path / "server", SECRET) as server:
-        download = Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb"))
+        download = Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb"))
         for allow_http in (True, False):
             remote = download.plan(allow_http=allow_http).download
             assert remote is not None
@@ -279,17 +279,17 @@ ODD_ADDRESSES = [
 
 @pytest.mark.parametrize("url", ODD_ADDRESSES)
 def test_addresses_that_are_read_in_several_ways_are_refused(stage: Stage, url: str) -> None:
-    if url == url.strip():  # a user may paste more than the address
+    if url == url.strip():  # a user may paste blanks around the address
         with pytest.raises(UsageError, match="is not an address"):
             server_address(url, allow_http=False)
-    with pytest.raises(ServerError, match="no address that the token is sent to"):
+    with pytest.raises(ServerError, match="not an address that the token is sent to"):
         datastore_address(url, "https://wk.example", allow_http=False)
     stage.fail("datastores", status=200, body=f'[{{"name": "d", "url": {json.dumps(url)}, "allowsUpload": true}}]', count=None)
-    text = stage.refused(ServerError, "no address that the token is sent to", policy=PATIENT)
+    text = stage.refused(ServerError, "not an address that the token is sent to", policy=PATIENT)
     assert text.isprintable()
 
 
-# -- what is kept, what is taken for data ---------------------------------------------------------------------------
+# -- nothing is kept, and what counts as data -----------------------------------------------------------------------
 
 
 def test_cookies_are_not_kept(stage: Stage) -> None:
@@ -302,13 +302,13 @@ def test_cookies_are_not_kept(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("coding", ["gzip", "br", "X-y"])
-def test_voxels_in_a_coding_are_none(shared: Path, tmp_path: Path, coding: str) -> None:
+def test_voxels_in_a_coding_are_none(golden: Path, tmp_path: Path, coding: str) -> None:
     values = {"ignore_disk_space": True, "download_mags": ["1"]}
     with WkServer(tmp_path / "server", SECRET) as server:
-        download = Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb"), values)
+        download = Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb"), values)
         answer = {"body": b"x" * 23166, "content_type": "application/octet-stream"}
         server.fault("data", status=200, count=None, headers={"Content-Encoding": coding}, **answer)
-        with pytest.raises(ServerError, match="answers with 23166 bytes in a Content-Encoding that was not asked for"):
+        with pytest.raises(ServerError, match="answers with 23166 bytes in a Content-Encoding that was not requested"):
             download.run()
         server.faults.clear()
         server.fault("data", status=200, count=None, headers={"Content-Encoding": "identity"}, **answer)
@@ -327,7 +327,7 @@ def test_a_datastore_that_has_moved(stage: Stage) -> None:
     stage.refused(ServerError, "injected 404")
     stage.clear_faults()
     stage.server.move_datastore()
-    stage.refused(ServerError, "has no datastore http://.*; it has .*if it has another address now, pass --again")
+    stage.refused(ServerError, "has no datastore http://.*; choose one of .*if its address has changed, pass --again")
     stage.succeeds(again=True)
 
 
@@ -335,14 +335,11 @@ def test_a_datastore_that_has_moved(stage: Stage) -> None:
 def test_an_upload_after_other_tasks_has_asked_the_server_before(
     stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
-    """Its job waits for a name server that is away; one without tasks before it is the first to ask, and ends at once."""
+    """Its job waits for a name server that is away; an upload without earlier tasks asks first, and ends at once."""
     values = {"target": str(stage.dataset), "webknossos_url": "http://no-such-host.localhost:1", "allow_http": True}
     plan = make_plan(load_config({**values, "dataset_name": "my_data"}, "test"), Sizing.local(2))
     (task,) = plan.tasks
     plan = replace(plan, tasks=(replace(task, inputs=tuple(f"other {i}" for i in range(others))),))
     monkeypatch.setattr(policy, "Policy", lambda **more: replace(FAST, **more))
-    seal = Seal.new()
-    with kept_in_memory(Token(SECRET)) as place:
-        (tmp_path / PLACE_FILE).write_bytes(seal.sealed(PLACE_FILE, place.encode()))
-        with pytest.raises(ServerError, match="no progress for" if others else "this name is not known"):
-            upload_dataset(plan, tmp_path, seal)
+    with pytest.raises(ServerError, match="no progress for" if others else "this name cannot be resolved"):
+        upload_dataset(plan, tmp_path, Token(SECRET))

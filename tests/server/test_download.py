@@ -1,9 +1,10 @@
-"""Downloads: what arrives is what is there; what goes wrong on the way is mended, or said."""
+"""Downloads: the copy equals the server's dataset; failures on the way are repaired, or reported."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +32,26 @@ from wkpipe.errors import (
 from wkpipe.geometry import BoundingBox, Mag
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.download import found_dataset
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.remote import DatasetAddress, find_dataset
-from wkpipe.server.token import Token
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.dataset import verify_dataset
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.state.on_server import found_dataset
+from wkpipe.runs.run import run_here
+from wkpipe.server.download.remote import DatasetAddress, find_dataset
+from wkpipe.server.http.token import Token
 from wkpipe.steps.work import Server
 from wkpipe.storage.ledger import Ledger
+from wkpipe.verify.dataset import verify_dataset
+
+pytestmark = pytest.mark.sampled(every=3)
 
 Begin = Callable[..., Download]
 
 
 @pytest.fixture
-def begin(shared: Path, tmp_path: Path, server: WkServer) -> Begin:
-    """Return what gives a download of a dataset: a path, or the name of one of the golden ones."""
+def begin(golden: Path, tmp_path: Path, server: WkServer) -> Begin:
+    """Return a function that prepares the download of a dataset: of a path, or of one of the golden ones by name."""
 
     def give(dataset: str | Path, **values: Any) -> Download:
-        path = dataset if isinstance(dataset, Path) else shared / "golden" / dataset
+        path = dataset if isinstance(dataset, Path) else golden / dataset
         return Download(server, tmp_path / "here", server.add_dataset(path), values)
 
     return give
@@ -56,7 +59,7 @@ def begin(shared: Path, tmp_path: Path, server: WkServer) -> Begin:
 
 @pytest.fixture
 def noise(tmp_path: Path) -> Path:
-    """Return a dataset of some dozen shards of 64³ when it is downloaded: noise, and labels with empty shards."""
+    """Return a dataset that is downloaded to some dozen shards of 64³: noise, and labels with empty shards."""
     dataset = Dataset(tmp_path / "noise", voxel_size=(11, 11, 25))
     rng = np.random.default_rng(3)
     box = BoundingBox((10, 70, 5), (150, 100, 60))
@@ -70,31 +73,31 @@ def noise(tmp_path: Path) -> Path:
     return dataset.path
 
 
-# -- what arrives -----------------------------------------------------------------------------------------------------
+# -- the copy ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["z3_seg", "z3_rgb", "z3_raw", "z3_dtypes", "z2", "wkw"])
-def test_every_type_arrives_whole(begin: Begin, shared: Path, name: str) -> None:
+def test_every_type_arrives_whole(begin: Begin, golden: Path, name: str) -> None:
     download = begin(name)
     download.run()
     download.server.check()
-    assert_same_facts(download.facts, our_facts(shared / "golden" / name), but=["data_format", "compressed"], same_shapes=False)
+    assert_same_facts(download.facts, our_facts(golden / name), but=["data_format", "compressed"], same_shapes=False)
     report = verify_dataset(download.target)
     assert not report.problems, report.problems
     assert len(download.server.requests("datastores", "user")) == 0
 
 
 @pytest.mark.parametrize("settings", [{"current_api": 15}, {"current_api": 14}, {"current_api": 13, "legacy_only": True}])
-def test_older_servers_too(begin: Begin, shared: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
+def test_older_servers_too(begin: Begin, golden: Path, tmp_path: Path, settings: dict[str, Any]) -> None:
     with WkServer(tmp_path / "older", **settings) as older:
-        row = older.add_dataset(shared / "golden" / "z3_rgb")
+        row = older.add_dataset(golden / "z3_rgb")
         download = Download(older, begin("z3_rgb").target, row)
         download.run()
         older.check()
         version = settings["current_api"]
         paths = {entry.path.split("/")[2] for entry in older.log if entry.route != "buildinfo"}
         assert paths == {f"v{version}"}
-    assert_same_facts(download.facts, our_facts(shared / "golden" / "z3_rgb"), but=["data_format"], same_shapes=False)
+    assert_same_facts(download.facts, our_facts(golden / "z3_rgb"), but=["data_format"], same_shapes=False)
 
 
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
@@ -106,7 +109,7 @@ def test_every_format_can_be_made(begin: Begin, noise: Path, data_format: str) -
     assert not verify_dataset(download.target).problems
 
 
-def test_what_the_server_says_of_layers_stays(begin: Begin, shared: Path) -> None:
+def test_what_the_server_says_of_layers_stays(begin: Begin) -> None:
     download = begin("z3_seg", download_layers=["seg64", "seg16_step4"])
     assert download.dataset.properties is not None
     view = {"color": [255, 0, 0], "alpha": 40, "unknownKey": {"a": 1}}
@@ -114,7 +117,7 @@ def test_what_the_server_says_of_layers_stays(begin: Begin, shared: Path) -> Non
     for layer in download.dataset.properties["dataLayers"]:
         layer |= {"defaultViewConfiguration": view, "coordinateTransformations": affine, "mappings": ["agglomerate_view_70"]}
     plan = download.plan()
-    assert any("not downloaded are mapping agglomerate_view_70" in note for note in plan.notes)
+    assert any("these are not downloaded: mapping agglomerate_view_70" in note for note in plan.notes)
     download.run()
     properties = json.loads((download.target / "datasource-properties.json").read_text())
     assert properties["id"]["name"] == "z3_seg"
@@ -123,15 +126,15 @@ def test_what_the_server_says_of_layers_stays(begin: Begin, shared: Path) -> Non
     assert first["defaultViewConfiguration"] == {"color": [255, 0, 0], "alpha": 40}
     assert first["coordinateTransformations"] == affine
     assert "mappings" not in first
-    assert "largestSegmentId" not in first, "the server did not say any"
+    assert "largestSegmentId" not in first, "the server did not name any"
     assert second["largestSegmentId"]["value"] == "9007199254753337"
 
 
-def test_a_box_of_some_layers_and_mags(begin: Begin, shared: Path) -> None:
-    """The part of the box that lies in the layer; coarse voxels that it cuts are whole."""
+def test_a_box_of_some_layers_and_mags(begin: Begin, golden: Path) -> None:
+    """The part of the box that is inside the layer; coarse voxels that it cuts are whole."""
     download = begin("z3_seg", download_bbox="10,9,7,25,20,11", download_layers=["seg32"], download_mags=["4", "1"])
     download.run()
-    found, source = download.facts, our_facts(shared / "golden" / "z3_seg")
+    found, source = download.facts, our_facts(golden / "z3_seg")
     assert list(found["layers"]) == ["seg32"]
     assert found["layers"]["seg32"]["box"] == {"x": [13, 35], "y": [9, 29], "z": [7, 18]}
     assert list(found["layers"]["seg32"]["mags"]) == ["1", "4"]
@@ -140,7 +143,7 @@ def test_a_box_of_some_layers_and_mags(begin: Begin, shared: Path) -> None:
 
 
 def test_a_cube_without_anything_is_zero(begin: Begin, server: WkServer) -> None:
-    """Such an answer has no bytes, and a header that says why."""
+    """Such an answer has no bytes, and a header that gives the reason."""
     download = begin("z3_rgb", download_mags=["1"])
     assert download.dataset.properties is not None
     download.dataset.properties["dataLayers"][0]["boundingBox"] = {"topLeft": [320, 320, 320], "width": 32, "height": 32, "depth": 32}
@@ -153,7 +156,7 @@ def test_a_cube_without_anything_is_zero(begin: Begin, server: WkServer) -> None
 
 
 def test_wide_slices_are_asked_for_in_parts(begin: Begin, tmp_path: Path, server: WkServer) -> None:
-    """A server takes every failure for emptiness, a box that is too large too."""
+    """A server answers every failure as if the box were empty, even a box that is too large."""
     dataset = Dataset(tmp_path / "flat", voxel_size=(1, 1, 1))
     layer = dataset.add_layer("flat", "color", dtype_per_channel="uint8", bounding_box=BoundingBox((3, 5, 7), (1300, 1100, 1)))
     voxels = np.random.default_rng(0).integers(0, 256, (1300, 1100, 1), dtype=np.uint8)
@@ -173,14 +176,14 @@ def test_the_second_time_nothing_is_asked_for_twice(begin: Begin, noise: Path, s
     assert len(boxes_asked(server)) == asked
     (download.target / "em" / "1" / "c" / "0" / "1" / "1" / "0").unlink()
     again = download.plan()
-    assert [(part.layer, part.units) for task in again.tasks for part in task.parts] == [("em", ((0, 1, 1, 0),))]
+    assert [(part.layer, part.units) for task in again.tasks for part in task.ranges] == [("em", ((0, 1, 1, 0),))]
     download.run()
     assert {name for name, found in identities(download.target).items() if found != before[name]} == {"em/1/c/0/1/1/0"}
     assert_same_facts(download.facts, our_facts(noise), but=["name"], same_shapes=False)
 
 
 def test_a_damaged_download_is_repaired(begin: Begin, noise: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What wkpipe knows of it by `wkpipe verify`; a shard by the server alone."""
+    """`wkpipe verify` repairs what wkpipe has recorded; only the server can restore a shard."""
     download = begin(noise, shard_shape=SHARD)
     download.run()
     before = identities(download.target)
@@ -202,7 +205,7 @@ def test_a_damaged_download_is_repaired(begin: Begin, noise: Path, capsys: pytes
     assert run_app(["verify", str(download.target)]) == 0
 
 
-# -- what goes wrong --------------------------------------------------------------------------------------------------
+# -- failures ---------------------------------------------------------------------------------------------------------
 
 KINDS: list[dict[str, Any]] = [
     {"close": True},
@@ -223,7 +226,7 @@ def test_random_faults_change_nothing(begin: Begin, noise: Path, tmp_path: Path,
     download.run()
     faulty = Download(server, tmp_path / "faulty", download.dataset, download.values)
     server.random_faults(0.3, seed, KINDS, ("data", "zarr", "dataset", "buildinfo"))
-    faulty.run()
+    faulty.run(policy=replace(FAST, idle=0.5, without_progress=60.0))
     assert data_files(faulty.target) == data_files(download.target)
     assert len(server.faults.happened) >= 5
     server.check()
@@ -238,11 +241,11 @@ def test_random_faults_change_nothing(begin: Begin, noise: Path, tmp_path: Path,
     ],
     ids=["truncated", "empty", "a page"],
 )
-def test_an_answer_of_another_length_is_never_taken_for_voxels(begin: Begin, shared: Path, server: WkServer, wrong: dict[str, Any]) -> None:
+def test_an_answer_of_another_length_is_never_taken_for_voxels(begin: Begin, golden: Path, server: WkServer, wrong: dict[str, Any]) -> None:
     download = begin("z3_rgb", ignore_disk_space=True)
     server.fault("data", count=2, **wrong)
     download.run()
-    assert_same_facts(download.facts, our_facts(shared / "golden" / "z3_rgb"), but=["data_format"], same_shapes=False)
+    assert_same_facts(download.facts, our_facts(golden / "z3_rgb"), but=["data_format"], same_shapes=False)
     server.fault("data", count=None, **wrong)
     other = Download(server, download.target.with_name("other"), download.dataset, {"ignore_disk_space": True})
     with pytest.raises(ServerError, match="expected 23166 bytes of voxels"):
@@ -254,7 +257,7 @@ def test_an_answer_of_another_length_is_never_taken_for_voxels(begin: Begin, sha
 
 
 def test_a_failure_that_looks_like_emptiness_is_none(begin: Begin, server: WkServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A server says that a box of many cubes is missing only where it has failed to read it."""
+    """A server says that a box of many cubes is missing only if it has failed to read it."""
     monkeypatch.setattr(reading, "MOST_EDGE", 8)
     with pytest.raises(ServerError, match="answers with 0 bytes, expected"):
         begin("z3_rgb", ignore_disk_space=True).run()
@@ -295,7 +298,7 @@ def test_a_dataset_that_is_gone_meanwhile(begin: Begin, noise: Path, server: WkS
         run_here(plan, server=Server(Token(server.token), print, FAST))
 
 
-# -- what is refused --------------------------------------------------------------------------------------------------
+# -- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_layers_mags_and_boxes_that_are_not_there(begin: Begin) -> None:
@@ -317,13 +320,13 @@ def test_layers_mags_and_boxes_that_are_not_there(begin: Begin) -> None:
 
 
 def test_layers_of_which_a_server_gives_a_part_only(begin: Begin, server: WkServer) -> None:
-    with pytest.raises(InputRefused, match=r"layer txyz has more axes than x, y, z \(t\)"):
+    with pytest.raises(InputRefused, match=r"layer txyz: the axes t cannot be downloaded"):
         begin("z3_nd").plan()
     download = begin("z3_rgb")
     properties = reading.streamed_properties(download.dataset.data_source)
     properties["dataLayers"][0] |= {"elementClass": "uint32", "numChannels": 2}
     server.fault("zarr", body=json.dumps(properties))
-    with pytest.raises(InputRefused, match="layer color has 2 channels of uint16, of which a server gives only the first"):
+    with pytest.raises(InputRefused, match="layer color: it has 2 channels of uint16, of which a server sends only the first"):
         download.plan()
 
 
@@ -350,7 +353,7 @@ def test_a_disk_that_is_too_small(begin: Begin, noise: Path, server: WkServer) -
         make_plan(config, Sizing.local(2), free=lambda _: 100_000, found=found)
     plan = make_plan(config, Sizing.local(2), found=found)
     assert plan.space is not None
-    assert plan.space.expected == pytest.approx(900_000 * 1.25, rel=0.2), "noise takes what it has; the labels next to nothing"
+    assert plan.space.expected == pytest.approx(900_000 * 1.25, rel=0.2), "noise does not compress; the labels take next to nothing"
 
 
 HOSTILE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
@@ -404,7 +407,7 @@ def test_a_dataset_without_a_sound_answer(begin: Begin, server: WkServer) -> Non
             download.plan()
         assert "secret" not in str(refused.value)
     server.fault("dataset", body=json.dumps({"name": "a", "dataSource": {"status": "not there\x1b"}, "dataStore": {}}))
-    with pytest.raises(ServerError, match="can not be read: not there"):
+    with pytest.raises(ServerError, match="cannot be read: not there"):
         download.plan()
     server.fault("dataset", status=403)
     with pytest.raises(ServerError, match=r"403.*check the token"):
@@ -429,7 +432,7 @@ def test_addresses() -> None:
         ("", "must not be empty"),
         ("https://webknossos.org", "not the address of a dataset"),
         ("https://webknossos.org/annotations/1234", "annotation"),
-        (f"https://webknossos.org/datasets/a-{dataset_id}?token=verysecret", "has a token in it"),
+        (f"https://webknossos.org/datasets/a-{dataset_id}?token=verysecret", "contains a token"),
         (f"https://me:verysecret@webknossos.org/datasets/{dataset_id}", "user name"),
         (f"http://webknossos.org/datasets/{dataset_id}", "not encrypted"),
         (f"ftp://webknossos.org/datasets/{dataset_id}", "expected one like"),

@@ -1,4 +1,4 @@
-"""What a server says of a dataset to download, and no honest one would: sizes, numbers and names."""
+"""Absurd sizes, numbers and names that a server gives for a dataset to download."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tests.server.wk_server import WkServer, reading
 from wkpipe.cli.app import run_app
 from wkpipe.errors import InputRefused, MetadataError, UsageError
 from wkpipe.geometry import Mag
-from wkpipe.plan import download as plan_of_download
-from wkpipe.plan.mag_plan import CONVERT, MagPlan
+from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.origins.from_images import FromImages
+from wkpipe.plan.wishes import download as plan_of_download
 from wkpipe.stored.axes import spatial
 
 
 @pytest.fixture
-def download(shared: Path, tmp_path: Path, server: WkServer) -> Download:
-    return Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb"))
+def download(golden: Path, tmp_path: Path, server: WkServer) -> Download:
+    return Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb"))
 
 
-def told(download: Download, change: Callable[[dict[str, Any]], object]) -> None:
-    """Have the server say something else of the dataset."""
+def change_properties(download: Download, change: Callable[[dict[str, Any]], object]) -> None:
+    """Have the server report changed properties of the dataset."""
     properties = json.loads(json.dumps(reading.streamed_properties(download.dataset.data_source)))
     change(properties)
     download.server.fault("zarr", body=json.dumps(properties), count=None)
@@ -46,8 +47,8 @@ def with_boxes(properties: dict[str, Any], layers: int, size: tuple[int, int, in
         (1, (128000, 128000, 64), 1, {"shard_shape": "64,64,64"}),
         (1, (163840, 163840, 163840), 1, {}),
         (50, (163840, 163840, 163840), 20, {}),
-        (40, (32768, 32768, 32768), 1, {}),  # each could be
-        (1, (100 << 10, 100 << 10, 100 << 10), 10, {}),  # the finest mag alone could be
+        (40, (32768, 32768, 32768), 1, {}),  # each layer alone is possible
+        (1, (100 << 10, 100 << 10, 100 << 10), 10, {}),  # the finest mag alone is possible
         (1, (163840, 163840, 163840), 1, {"data_format": "wkw"}),
         (1, (163840, 163840, 163840), 1, {"data_format": "zarr"}),
     ],
@@ -55,7 +56,7 @@ def with_boxes(properties: dict[str, Any], layers: int, size: tuple[int, int, in
 def test_sizes_are_bounded_for_a_run_before_anything_is_listed(
     download: Download, monkeypatch: pytest.MonkeyPatch, layers: int, size: tuple[int, int, int], mags: int, values: dict[str, Any]
 ) -> None:
-    told(download, lambda properties: with_boxes(properties, layers, size, mags))
+    change_properties(download, lambda properties: with_boxes(properties, layers, size, mags))
 
     def listed(_: MagPlan) -> list[Any]:
         raise AssertionError("the units are listed")
@@ -78,19 +79,19 @@ def test_units_are_counted_as_they_are_listed(download: Download) -> None:
                     units = mag.units()
                     assert mag.unit_count() == len(units) > 0
                     boxes = [mag.unit_box(unit) for unit in units]
-                    assert sum((end - first).prod() for first, end in boxes) == (mag.box[1] - mag.box[0]).prod()
-                    assert all((end - first).is_positive() for first, end in boxes)
-                    by_slices = replace(mag, kind=CONVERT).units()
+                    assert sum((end - first).prod() for first, end in boxes) == mag.box.size.prod()
+                    assert all((end - first).is_positive(strictly_positive=True) for first, end in boxes)
+                    by_slices = replace(mag, origin=FromImages((), ())).units()
                     assert by_slices == sorted(units, key=lambda unit: spatial(mag.spec, unit)[::-1])
 
 
 def test_a_part_of_what_is_too_large_can_be_had(download: Download) -> None:
-    told(download, lambda properties: with_boxes(properties, 50, (163840, 163840, 163840), 3))
+    change_properties(download, lambda properties: with_boxes(properties, 50, (163840, 163840, 163840), 3))
     plan = download.plan(download_layers=["layer_7"], download_mags=["2"], download_bbox=[0, 0, 0, 64, 64, 64], ignore_disk_space=True)
     assert [(layer.name, [mag.mag for mag in layer.mags]) for layer in plan.layers] == [("layer_7", [Mag(2)])]
 
 
-def test_planning_that_takes_long_is_told_before(
+def test_planning_that_takes_long_is_announced(
     download: Download, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = f"{download.server.url}/datasets/{download.dataset.id}"
@@ -102,13 +103,13 @@ def test_planning_that_takes_long_is_told_before(
 
 
 def test_layers_and_mags_are_bounded_too(download: Download, monkeypatch: pytest.MonkeyPatch) -> None:
-    """To plan a mag takes longer than to plan a storage shard."""
-    told(download, lambda properties: with_boxes(properties, 4097, (8, 8, 8), 1))
+    """Planning a mag takes longer than planning a storage shard."""
+    change_properties(download, lambda properties: with_boxes(properties, 4097, (8, 8, 8), 1))
     with pytest.raises(MetadataError, match="dataLayers: found 4097 layers, expected at most 4096"):
         download.plan()
     download.server.faults.clear()
-    told(download, lambda properties: with_boxes(properties, 400, (8, 8, 8), 11))
-    with pytest.raises(InputRefused, match=r"there are 4400 mags in 400 layers, at most 4096 are possible"):
+    change_properties(download, lambda properties: with_boxes(properties, 400, (8, 8, 8), 11))
+    with pytest.raises(InputRefused, match=r"found 4400 mags in 400 layers, expected at most 4096"):
         download.plan()
     few = download.plan(download_mags=["1"], download_layers=["layer_1", "layer_2"], ignore_disk_space=True)
     assert [layer.name for layer in few.layers] == ["layer_1", "layer_2"]
@@ -121,7 +122,7 @@ def test_voxel_sizes_that_nothing_has(download: Download, value: float, axis: in
         {"factor": [value if i == axis else 4.0 for i in range(3)], "unit": "nanometer"},
         [value if i == axis else 4.0 for i in range(3)],
     ):
-        told(download, lambda properties, scale=scale: properties.update(scale=scale))
+        change_properties(download, lambda properties, scale=scale: properties.update(scale=scale))
         with pytest.raises(MetadataError, match="scale"):
             download.plan()
         download.server.faults.clear()
@@ -130,14 +131,14 @@ def test_voxel_sizes_that_nothing_has(download: Download, value: float, axis: in
 
 @pytest.mark.parametrize("factor, unit", [([1e-3, 1, 1], "nanometer"), ([1, 1, 1], "parsec"), ([1, 1, 1], "picometer")])
 def test_voxel_sizes_of_all_units_are_taken(download: Download, factor: list[float], unit: str) -> None:
-    told(download, lambda properties: properties.update(scale={"factor": factor, "unit": unit}))
+    change_properties(download, lambda properties: properties.update(scale={"factor": factor, "unit": unit}))
     assert download.plan().tasks
 
 
 @pytest.mark.parametrize("value", [-1, -(2**63), {"customJsonEncoding": "bigint", "value": "-7"}])
-def test_a_negative_segment_id(shared: Path, tmp_path: Path, server: WkServer, value: Any) -> None:
-    download = Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_seg"))
-    told(download, lambda properties: properties["dataLayers"][0].update(largestSegmentId=value))
+def test_a_negative_segment_id(golden: Path, tmp_path: Path, server: WkServer, value: Any) -> None:
+    download = Download(server, tmp_path / "here", server.add_dataset(golden / "z3_seg"))
+    change_properties(download, lambda properties: properties["dataLayers"][0].update(largestSegmentId=value))
     with pytest.raises(MetadataError, match=r"layer seg.*largestSegmentId: found -\d+, expected no negative number"):
         download.plan()
     assert not download.target.exists()
@@ -152,15 +153,15 @@ def test_a_name_of_the_server_is_no_option_and_no_path(
     download.dataset.name = name
     before = sorted(tmp_path.rglob("*"))
     assert run_app(["download", f"{download.server.url}/datasets/{download.dataset.id}"]) == UsageError.exit_code
-    assert "is not one of a directory; give TARGET" in capsys.readouterr().err
+    assert "is not valid for a directory; give TARGET" in capsys.readouterr().err
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_error_of_the_properties_does_not_show_the_token(shared: Path, tmp_path: Path) -> None:
-    """Nor one that is a mere word, which is not an echo."""
+def test_an_error_of_the_properties_does_not_show_the_token(golden: Path, tmp_path: Path) -> None:
+    """Even if the token is a mere word, which is not an echo."""
     with WkServer(tmp_path / "server", "mysecret") as server:
-        download = Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb"))
-        told(download, lambda properties: properties["dataLayers"][0].update(elementClass="uint-mysecret"))
+        download = Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb"))
+        change_properties(download, lambda properties: properties["dataLayers"][0].update(elementClass="uint-mysecret"))
         with pytest.raises(MetadataError, match=r"elementClass: found .*uint-\*\*\*") as refused:
             download.plan()
     assert "mysecret" not in str(refused.value)

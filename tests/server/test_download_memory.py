@@ -1,4 +1,4 @@
-"""A download's job holds a few cubes, however large a storage shard is."""
+"""A download's job keeps only a few cubes in memory, however large a storage shard is."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from wkpipe import Dataset
 from wkpipe.geometry import BoundingBox, Mag
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.download import found_dataset
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.token import Token
-from wkpipe.steps.run import Run
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.state.on_server import found_dataset
+from wkpipe.runs.run import Run
+from wkpipe.server.http.token import Token
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -1,4 +1,4 @@
-"""The token in what a server says: hidden however it is spelled and wherever a text is cut; data are not changed."""
+"""The token in a server's answer: hidden however it is spelled and wherever a text is cut; data are not changed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.server.upload_helpers import FAST, SECRET, Stage
 from tests.server.wk_server import WkServer, reading
 from wkpipe.cli.app import run_app
 from wkpipe.errors import ServerError, WkpipeError
-from wkpipe.server.answer import Answer
-from wkpipe.server.hiding import MOST_CHARACTERS, Echo, has_echo
-from wkpipe.server.network import Network
-from wkpipe.server.token import Token
+from wkpipe.server.http.answer import Answer
+from wkpipe.server.http.hiding import MOST_CHARACTERS, Echo, has_echo
+from wkpipe.server.http.network import Network
+from wkpipe.server.http.token import Token
 
 TOKEN = Token(SECRET)
 PIECE = SECRET[:4].lower()
-"""So much of the token, or more, is never shown."""
+"""A part of the token of this length, or longer, is never shown."""
 
 
 def answered(body: bytes, **more: Any) -> str:
@@ -77,7 +77,7 @@ def test_characters_with_a_name_in_html() -> None:
 @pytest.mark.parametrize("at", range(0, len(SECRET) + 20, 3))
 @pytest.mark.parametrize("filling", [b" ", b"<b>", b"\\", b"x" * 8 + b" "])
 def test_no_cut_leaves_a_part(at: int, filling: bytes) -> None:
-    """Blanks and tags are not shown, so that what stands at the cut would be."""
+    """Blanks and tags are not shown, so the text at the cut would be."""
     start = (filling * MOST_CHARACTERS)[: MOST_CHARACTERS - at]
     for text in (SECRET, SPELLINGS["HTML"], SPELLINGS["URL"]):
         body = start + text.encode() + b" and more " * 10
@@ -95,7 +95,7 @@ def test_an_answer_that_was_cut_off_shows_no_part(length: int) -> None:
 
 
 def test_the_cleaning_of_a_text_of_any_kind_is_quick() -> None:
-    """No time is measured: what takes its square, or more, would not end."""
+    """No time is measured: a quadratic algorithm, or a worse one, would not end."""
     for text in ("<", "<script", "\\", "\\u00", "%25", "&#x0", "&amp;", "token=", SECRET[0], SECRET[:-1], "\0"):
         answered((text * (10 << 20))[: 10 << 20].encode())
 
@@ -125,13 +125,13 @@ def test_json_is_utf_8() -> None:
 def test_an_answer_that_comes_too_slowly_shows_no_part() -> None:
     start = f"HTTP/1.1 400 No\r\nContent-Length: 100000\r\n\r\n{'some words, ' * 9} {SECRET[:-3]}".encode()
     with answering(start, rest=b" ", pause=0.05) as (port, _), Network(TOKEN, FAST) as network:
-        answer = network.request("GET", f"http://127.0.0.1:{port}/", {}, None, False, 5.0, time.monotonic() + 0.5)
+        answer = network.request("GET", f"http://127.0.0.1:{port}/", {}, None, False, 60.0, time.monotonic() + 3)
     assert answer.is_cut
     assert PIECE not in str(answer).lower()
 
 
 def test_an_exception_of_the_network_is_cleaned_before_it_is_cut(stage: Stage) -> None:
-    """h11 tells of a bad line as a whole."""
+    """h11 reports a bad line as a whole."""
     with answering(b"HTTP/1.1 200 OK\r\n" + b"x" * 150 + SECRET.encode() * 9 + b"\r\n\r\n") as (port, _):
         text = stage.refused(ServerError, "broke off", url=f"http://127.0.0.1:{port}")
     assert PIECE not in text.lower()
@@ -150,10 +150,10 @@ def test_no_redirect_shows_it(stage: Stage, where: str) -> None:
 
 
 @pytest.mark.parametrize("word", ["color", "uint24", "seg", "0", "boundingBox", "mag", "sample_organization", "127.0.0.1"])
-def test_a_token_that_is_a_part_of_data_changes_none(shared: Path, tmp_path: Path, word: str) -> None:
+def test_a_token_that_is_a_part_of_data_changes_none(golden: Path, tmp_path: Path, word: str) -> None:
     with WkServer(tmp_path / "server", word) as server:
-        Download(server, tmp_path / "here", server.add_dataset(shared / "golden/z3_rgb")).run()
-    assert_same_facts(our_facts(tmp_path / "here"), our_facts(shared / "golden/z3_rgb"), but=["data_format"], same_shapes=False)
+        Download(server, tmp_path / "here", server.add_dataset(golden / "z3_rgb")).run()
+    assert_same_facts(our_facts(tmp_path / "here"), our_facts(golden / "z3_rgb"), but=["data_format"], same_shapes=False)
 
 
 def test_an_upload_with_such_a_token(stage: Stage) -> None:
@@ -178,9 +178,9 @@ ECHOES: list[tuple[str, dict[str, Any] | list[Any]]] = [
 
 @pytest.mark.parametrize("route, content", ECHOES)
 def test_an_echo_is_not_used(stage: Stage, route: str, content: Any) -> None:
-    """The request would say it again, and the journal would store it."""
+    """The request would repeat the token, and the journal would store it."""
     stage.fail(route, status=200, body=json.dumps(content), count=None)
-    text = stage.refused(ServerError, "answers with the token as a part of its data", folder="A" if route == "folders" else None)
+    text = stage.refused(ServerError, "answers with data that contain the token", folder="A" if route == "folders" else None)
     assert PIECE not in text.lower()
     assert not stage.count("reserve")
 
@@ -193,12 +193,12 @@ def test_an_echo_beside_what_is_used_does_not_matter(stage: Stage) -> None:
 
 @pytest.mark.parametrize("place", ["name", "layer", "view", "extra", "value in an error"])
 def test_a_download_does_not_store_an_echo(
-    shared: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    golden: Path, tmp_path: Path, place: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WK_TOKEN", SECRET)
     with WkServer(tmp_path / "server", SECRET) as server:
-        row = server.add_dataset(shared / "golden/z3_rgb")
+        row = server.add_dataset(golden / "z3_rgb")
         properties = json.loads(json.dumps(reading.streamed_properties(row.data_source)))
         layer = properties["dataLayers"][0]
         if place == "name":
@@ -215,7 +215,7 @@ def test_a_download_does_not_store_an_echo(
         code = run_app(["download", f"{server.url}/datasets/{row.id}"])
     out, errors = capsys.readouterr()
     assert code == ServerError.exit_code, errors
-    assert "answers with the token as a part of its data" in errors
+    assert "answers with data that contain the token" in errors
     assert PIECE not in (out + errors).lower()
     assert not list(tmp_path.iterdir())
 

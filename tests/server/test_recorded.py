@@ -1,7 +1,7 @@
-"""Recorded traffic of the reference package's client: the test server takes it as it was taken, and wkpipe sends the same.
+"""Recorded traffic of the reference package's client: the test server answers it in the same way, and wkpipe sends the same.
 
-`data/recorded.jsonl` holds requests of some uploads, one a line, and how they were answered: facts, without headers that do not matter and
-without the files' bytes. The dataset was a layer of eight chunk files of 32³ voxels, with group files, a note and a hidden file beside.
+`data/recorded.jsonl` has the requests of some uploads, one a line, and their answers: facts, without headers that do not matter and
+without the files' bytes. The dataset was a layer of eight chunk files of 32³ voxels, with group files, a note and a hidden file.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from tests.server.raw_client import BOUNDARY, JSON_FILE, form
 from tests.server.upload_helpers import FAST, SECRET
 from tests.server.wk_server import Entry, WkServer
 from tests.server.wk_server.state import Folder
-from wkpipe.server.token import Token
-from wkpipe.server.upload import UploadRequest, upload
+from wkpipe.server.http.token import Token
+from wkpipe.server.upload.uploading import UploadRequest, upload
 
 RECORDED_ID = "d" * 24
 RECORDED_CHUNK_BYTES = 100 << 20
@@ -41,7 +41,7 @@ def recorded(scenario: str) -> list[Record]:
 
 
 def properties(size: int) -> bytes:
-    """Return properties of the recorded dataset, of a given size."""
+    """Return properties of the recorded dataset as a file of `size` bytes."""
     layer = {
         "name": "color",
         "category": "color",
@@ -73,7 +73,7 @@ def prepared(server: WkServer, scenario: str) -> WkServer:
     return server
 
 
-# -- the test server takes what was recorded ---------------------------------------------------------------------------
+# -- the test server answers as recorded -------------------------------------------------------------------------------
 
 
 def replay(http: httpx.Client, server: WkServer, record: Record, dataset_id: str, token: str) -> httpx.Response:
@@ -91,7 +91,7 @@ def replay(http: httpx.Client, server: WkServer, record: Record, dataset_id: str
 
 
 def shape(value: Any) -> Any:
-    """Return the keys of a JSON value; lists as their first element's."""
+    """Return the keys of a JSON value; of a list those of its first element."""
     if isinstance(value, dict):
         return {key: shape(item) for key, item in value.items()}
     return [shape(item) for item in value[:1]] if isinstance(value, list) else None
@@ -125,13 +125,13 @@ def test_the_server_answers_as_recorded(tmp_path: Path, scenario: str) -> None:
         server.check()
 
 
-# -- wkpipe sends what was recorded -------------------------------------------------------------------------------------
+# -- wkpipe sends the same ----------------------------------------------------------------------------------------------
 
 
 def make_recorded_dataset(directory: Path, scenario: str) -> dict[str, str]:
-    """Make the recorded dataset, with files of the same sizes; return the paths that belong to it and what they were recorded as.
+    """Make the recorded dataset, with files of the same sizes; return its paths, each with its recorded path.
 
-    The large file that was recorded beside the layer lies within it here, for only so it belongs to the dataset.
+    The large file that was recorded beside the layer is inside it here: only then does it belong to the dataset.
     """
     wanted = {}
     for record in recorded(scenario):
@@ -146,7 +146,7 @@ def make_recorded_dataset(directory: Path, scenario: str) -> dict[str, str]:
 
 
 def facts(method: str, origin: str, path: str, query: Any, token: bool, content_type: str | None) -> Facts:
-    """Return what the server reads of a request to find its route; ids stand for themselves."""
+    """Return the parts of a request that the server needs to find its route; ids are kept."""
     return method, origin, re.sub(r"[0-9a-f]{24}", "<id>", path), tuple(sorted(query)), token, content_type
 
 
@@ -161,7 +161,7 @@ def sent_facts(entry: Entry) -> Facts:
 
 @pytest.fixture(params=UPLOADS, scope="module")
 def uploaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
-    """Upload the recorded dataset with wkpipe to a server like the recorded one; return the scenario, the dataset's paths, the log."""
+    """Upload the recorded dataset with wkpipe to a server like the recorded one; return scenario, the dataset's paths, log."""
     scenario: str = request.param
     directory = tmp_path_factory.mktemp(scenario)
     wanted = make_recorded_dataset(directory / "tiny", scenario)
@@ -178,9 +178,9 @@ def uploaded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def test_wkpipe_asks_for_the_same_in_the_same_order(uploaded: Uploaded) -> None:
-    """The same, but for a look at the user's datasets, by which the new one's id is known early.
+    """The requests are the same, except for a look at the user's datasets, which gives the new one's id early.
 
-    What the recorded client asks for when the upload is done (the properties, the dataset once more) is not needed.
+    The last requests of the recorded client (for the properties, for the dataset again) are not needed.
     """
     scenario, _, log = uploaded
     sent = dict.fromkeys(sent_facts(entry) for entry in log if entry.route != "datasets")
@@ -199,7 +199,7 @@ def test_wkpipe_reserves_the_same(uploaded: Uploaded) -> None:
     assert re.fullmatch(r"[A-Za-z0-9_-]{36,}", inner["uploadId"])
     assert inner["totalFileCount"] == len(wanted)
     assert inner["totalFileSizeInBytes"] == sum(sizes[path] for path in wanted.values())
-    # The recorded client left these two out: a list for the browser, and what holds when nothing is said.
+    # The recorded client left these two out: a list for the browser, and a default.
     assert sorted(inner.pop("filePaths")) == sorted(wanted)
     assert sent.pop("requireUniqueName", False) is False
     for key in ("uploadId", "totalFileCount", "totalFileSizeInBytes"):
@@ -208,7 +208,7 @@ def test_wkpipe_reserves_the_same(uploaded: Uploaded) -> None:
 
 
 def test_wkpipe_sends_the_same_chunks(uploaded: Uploaded) -> None:
-    """All that the server reads of a chunk is the same, for every file that belongs to the dataset, text by text."""
+    """All parts of a chunk that the server reads are the same, for every file of the dataset, text by text."""
     scenario, wanted, log = uploaded
     legacy = UPLOADS[scenario] == 13
     fields = [*READ_FIELDS, *(LEGACY_FIELDS if legacy else [])]

@@ -1,4 +1,4 @@
-"""The reference package's own client passes against the test server: so the server asks for no more than a real one gives and takes."""
+"""The reference package's own client works with the test server: so the test server is no stricter than a real one."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def reference_client(reference_python: Path) -> ReferenceClient:
 
 
 def dataset_files(dataset: Path) -> dict[str, bytes]:
-    """Return what belongs to a dataset: its properties, and all below its mags."""
+    """Return the files of a dataset: its properties, and all below its mags."""
     properties = json.loads((dataset / "datasource-properties.json").read_bytes())
     mags = [dataset / mag["path"] for layer in properties["dataLayers"] for mag in layer["mags"]]
     files = [dataset / "datasource-properties.json", *(path for mag in mags for path in mag.rglob("*") if path.is_file())]
@@ -102,28 +102,28 @@ def test_upload_of_a_file_in_chunks(reference_client: ReferenceClient, small_dat
 @pytest.mark.parametrize(
     "name, layers", [("z3_rgb", ["color"]), ("z2", ["u16"]), ("wkw", ["seg32_lz4"])], ids=["rgb", "uint16", "segmentation"]
 )
-def test_download(reference_client: ReferenceClient, shared: Path, tmp_path: Path, name: str, layers: list[str]) -> None:
+def test_download(reference_client: ReferenceClient, golden: Path, tmp_path: Path, name: str, layers: list[str]) -> None:
     with WkServer(tmp_path / "server") as server:
-        dataset = server.add_dataset(shared / "golden" / name)
+        dataset = server.add_dataset(golden / name)
         options = [option for layer in layers for option in ("--layer", layer)]
         reference_client.command(server, "download", tmp_path / "data", "--url", f"{server.url}/datasets/{dataset.id}", *options)
         server.check()
         assert all(entry.status == 200 for entry in server.log)
-    source = our_facts(shared / "golden" / name)
+    source = our_facts(golden / name)
     source["layers"] = {layer: facts for layer, facts in source["layers"].items() if layer in layers}
     assert_same_facts(our_facts(tmp_path / "data"), source, but=["name", "data_format", "compressed"], same_shapes=False)
 
 
-def test_download_of_a_box(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
-    """x, y, z are in voxels of mag 1, the size in voxels of the mag: so the client asks, and so the voxels are in their place."""
+def test_download_of_a_box(reference_client: ReferenceClient, golden: Path, tmp_path: Path) -> None:
+    """x, y, z are in voxels of mag 1, the size in voxels of the mag: the client asks like this, and gets the right voxels."""
     with WkServer(tmp_path / "server") as server:
-        dataset = server.add_dataset(shared / "golden" / "z3_rgb")
+        dataset = server.add_dataset(golden / "z3_rgb")
         box = ("--bbox", "16,8,8,8,12,4", "--mag", "2")
         reference_client.command(server, "download", tmp_path / "data", "--url", f"{server.url}/datasets/{dataset.id}", *box)
         server.check()
         (asked,) = [{key: values[0] for key, values in entry.query.items()} for entry in server.requests("data")]
     assert asked == {"mag": "2-2-2", "x": "16", "y": "8", "z": "8", "width": "4", "height": "6", "depth": "2"}
-    source, found = (our_facts(path)["layers"]["color"]["mags"]["2"] for path in (shared / "golden" / "z3_rgb", tmp_path / "data"))
+    source, found = (our_facts(path)["layers"]["color"]["mags"]["2"] for path in (golden / "z3_rgb", tmp_path / "data"))
     x, y, z = (8 - source["box"]["x"][0] // 2, 4 - source["box"]["y"][0] // 2, 4 - source["box"]["z"][0] // 2)
     np.testing.assert_array_equal(found["voxels"], source["voxels"][:, x : x + 4, y : y + 6, z : z + 2])
 
@@ -142,10 +142,10 @@ def test_download_of_a_box(reference_client: ReferenceClient, shared: Path, tmp_
         ("z3_rgb", ["--bbox", "16,8,8,8,12,4", "--mag", "2"]),
     ],
 )
-def test_wkpipe_downloads_the_same(reference_client: ReferenceClient, shared: Path, tmp_path: Path, name: str, options: list[str]) -> None:
-    """The same voxels and properties of layers from the same server, for boxes that lie in the layers."""
+def test_wkpipe_downloads_the_same(reference_client: ReferenceClient, golden: Path, tmp_path: Path, name: str, options: list[str]) -> None:
+    """The voxels and properties of layers from the same server are the same, for boxes inside the layers."""
     with WkServer(tmp_path / "server") as server:
-        page = f"{server.url}/datasets/{server.add_dataset(shared / 'golden' / name).id}"
+        page = f"{server.url}/datasets/{server.add_dataset(golden / name).id}"
         reference_client.command(server, "download", tmp_path / "theirs", "--url", page, *options)
         before = len(server.log)
         result = run("download", tmp_path / "ours", "--url", page, *options, WK_TOKEN=server.token)
@@ -157,13 +157,13 @@ def test_wkpipe_downloads_the_same(reference_client: ReferenceClient, shared: Pa
         assert {tuple(entry.query) for entry in ours} == {("mag", "x", "y", "z", "width", "height", "depth")}
         assert {tuple(sorted(entry.query)) for entry in theirs} == {tuple(sorted(entry.query)) for entry in ours}
     found, expected = our_facts(tmp_path / "ours"), our_facts(tmp_path / "theirs")
-    expected["layers"] = {layer: expected["layers"][layer] for layer in found["layers"]}  # theirs have the order of the options
+    expected["layers"] = {layer: expected["layers"][layer] for layer in found["layers"]}  # the reference's have the options' order
     assert_same_facts(found, expected, same_shapes=False)
 
 
 @pytest.mark.parametrize("way", ["whole", "box"])
 def test_wkpipe_downloads_the_same_of_many_boxes(reference_client: ReferenceClient, tmp_path: Path, way: str) -> None:
-    """A layer of several of the server's largest boxes, in several mags, at no round place."""
+    """A layer of several of the server's largest boxes, in several mags, not aligned with them."""
     source = Dataset(tmp_path / "source", voxel_size=(11, 11, 25))
     layer = source.add_layer("em", "color", dtype_per_channel="uint16", bounding_box=BoundingBox((100, 37, 5), (700, 550, 20)))
     layer.add_mag(1).write(np.random.default_rng(0).integers(0, 9, (700, 550, 20), dtype=np.uint16), absolute_offset=(100, 37, 5))
@@ -178,19 +178,19 @@ def test_wkpipe_downloads_the_same_of_many_boxes(reference_client: ReferenceClie
     assert_same_facts(our_facts(tmp_path / "ours"), our_facts(tmp_path / "theirs"), same_shapes=False)
 
 
-def test_reading_remotely_as_zarr(reference_client: ReferenceClient, shared: Path, tmp_path: Path) -> None:
+def test_reading_remotely_as_zarr(reference_client: ReferenceClient, golden: Path, tmp_path: Path) -> None:
     with WkServer(tmp_path / "server") as server:
-        dataset = server.add_dataset(shared / "golden" / "z3_seg")
+        dataset = server.add_dataset(golden / "z3_seg")
         found = reference_client.read_remotely(server, dataset.id, tmp_path)
         server.check()
         assert {"zarr"} == {entry.route for entry in server.log if entry.origin == "datastore"}
-    expected = our_facts(shared / "golden" / "z3_seg")
+    expected = our_facts(golden / "z3_seg")
     assert set(found) == {f"{layer}_{mag}" for layer, facts in expected["layers"].items() for mag in facts["mags"]}
     for layer, facts in expected["layers"].items():
         for mag, mag_facts in facts["mags"].items():
             voxels = np.array(mag_facts["voxels"])
             for axis, factor in zip("xyz", Mag(mag).to_tuple(), strict=True):
-                # The server's arrays end, rounded down, where the layer does: a last voxel that lies half outside can not be read so.
+                # The server's arrays end at the layer's end, rounded down: a last voxel that is half outside cannot be read.
                 inside = facts["box"][axis][1] // factor - mag_facts["box"][axis][0] // factor
                 index: list[slice] = [slice(None)] * 4
                 index["cxyz".index(axis)] = slice(inside, None)

@@ -1,4 +1,4 @@
-"""The test server's own rules up to the chunks: what a real server refuses, it refuses, and what a client must not do, it reports."""
+"""The test server's rules up to the chunks: it refuses what a real server refuses, and reports what a client must not do."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ class Arriving:
 
 @pytest.mark.parametrize("piece", [*range(1, 60), 1000])
 def test_a_form_that_arrives_in_bits(piece: int) -> None:
-    """Boundaries are found wherever the pieces of a body are cut, also where the data look like one."""
+    """Boundaries are found wherever the pieces of a body are cut, even if the data look like a boundary."""
     content = b"\r\n--" + BOUNDARY.encode()[:-1] + b"\r\n\r\n--\r" + bytes(100)
     for body in (form({"a": 1, "b": ""}, content) + b"more", form({"a": 1, "b": ""}, content).rstrip() + b"more"):
         size = len(body) - len(b"more")

@@ -1,4 +1,4 @@
-"""The test server's faults, and what it sees."""
+"""The test server's faults, and its records of requests."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_a_restart_keeps_records_and_files(server: WkServer, client: Client) -> 
     assert (client.test("a"), client.test("b"), client.chunk("b", b"b").status_code) == (200, 204, 200)
 
 
-# -- 10. what the server sees ---------------------------------------------------------------------------
+# -- 10. the server's records ---------------------------------------------------------------------------
 
 
 def test_a_chunk_twice_in_flight_is_a_problem(server: WkServer, client: Client) -> None:
@@ -113,7 +113,7 @@ def test_an_attempt_that_the_client_gave_up_is_not_in_flight(server: WkServer, c
             server.datastore_url + UPLOAD,
             content=form({"resumableIdentifier": "u1/a", "resumableChunkNumber": 1}, b"a"),
             headers={"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"},
-            timeout=0.2,
+            timeout=httpx.Timeout(60, read=0.2),
         )
     assert client.chunk("a", b"a").status_code == 200
     server.check()
@@ -132,7 +132,7 @@ def test_the_log_has_what_was_sent(server: WkServer, client: Client) -> None:
 
 
 def test_chunks_may_be_counted_only(tmp_path: Path) -> None:
-    """For benches: files have their size, but large chunks are not written."""
+    """As benchmarks need it: files have their size, but large chunks are not written."""
     with ServerProcess(tmp_path / "server", keep="small") as process:
         with httpx.Client(headers={"X-Auth-Token": process.token}, trust_env=False) as http:
             datastore = http.get(f"{process.url}/api/v16/datastores").json()[1]["url"]

@@ -1,4 +1,4 @@
-"""The test server's own rules of finishing and cancelling uploads, and its list of datasets."""
+"""The test server's rules for finishing and cancelling uploads, and its list of datasets."""
 
 from __future__ import annotations
 
@@ -80,11 +80,11 @@ def test_finish_leaves_an_unusable_row_where_the_properties_make_no_dataset(serv
 
 
 def test_finish_removes_the_record_before_the_dataset_is_usable(server: WkServer, client: Client) -> None:
-    server.settings.post_processing = 1.0
+    server.settings.post_processing = 3.0
     server.fault("finish", status=504, meanwhile=True)
     assert client.upload(TREE).status_code == 504
     dataset_id = server.datasets[0].id
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 200
     while client.test("color/1/zarr.json") != 400:
         assert time.monotonic() < deadline
     assert "status" in client.wk(f"/api/v16/datasets/{dataset_id}").json()["dataSource"]

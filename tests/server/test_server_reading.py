@@ -15,8 +15,8 @@ DATASETS = ["z3_seg", "z3_rgb", "z3_raw", "z3_dtypes", "z2", "wkw"]
 
 
 @pytest.mark.parametrize("name", DATASETS)
-def test_boxes_and_cubes_are_what_is_stored(server: WkServer, client: Client, shared: Path, name: str) -> None:
-    path = shared / "golden" / name
+def test_boxes_and_cubes_are_what_is_stored(server: WkServer, client: Client, golden: Path, name: str) -> None:
+    path = golden / name
     row = server.add_dataset(path)
     dataset = StoredDataset.open(path)
     for layer in dataset.properties.layers:
@@ -43,8 +43,8 @@ def test_boxes_and_cubes_are_what_is_stored(server: WkServer, client: Client, sh
             np.testing.assert_array_equal(voxels[:, x, y, z], expected[:, : x.stop - x.start, : y.stop - y.start, : z.stop - z.start])
 
 
-def test_what_is_not_there(server: WkServer, client: Client, shared: Path) -> None:
-    row = server.add_dataset(shared / "golden" / "z3_rgb")
+def test_what_is_not_there(server: WkServer, client: Client, golden: Path) -> None:
+    row = server.add_dataset(golden / "z3_rgb")
     base = f"/data/v15/zarr/{row.id}"
     assert client.get(f"{base}/color/1/0.9.9.9").status_code == 404, "an empty cube"
     for path in ("color/1/0.0.0", "color/1/0/0/0/0", "color/3/.zarray", "other/1/.zarray", "color/1/zarr.json", "zarr.json", "color"):

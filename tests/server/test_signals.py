@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP, as Ctrl-C, at any time of any command: exit 130, one line. And what WKPIPE_DEBUG changes."""
+"""SIGTERM and SIGHUP end any command at any time, like Ctrl-C: exit 130, one line. And the effect of WKPIPE_DEBUG."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ sys.meta_path.insert(0, Finder())
 from wkpipe.cli.main import main
 main()
 """
-"""The command line, which gets a signal while it loads its modules."""
+"""A command line that gets a signal while it loads its modules."""
 
 
 def as_usual() -> None:
-    """Undo what runs the tests in the background: it may have had its children ignore Ctrl-C."""
+    """Restore the handling of Ctrl-C: a shell that runs the tests in the background may have made its children ignore it."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
 
@@ -46,15 +46,15 @@ def started(*arguments: str, program: str = MAIN) -> subprocess.Popen[str]:
 
 
 def is_stopped(process: subprocess.Popen[str]) -> None:
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=500)
     assert (process.returncode, out, errors.splitlines()) == (130, "", ["wkpipe: stopped"])
 
 
 @pytest.mark.parametrize("number", SIGNALS)
 @pytest.mark.parametrize("route", ["buildinfo", "dataset", "zarr", "data"])
-def test_a_download_that_asks_and_plans(stage: Stage, shared: Path, tmp_path: Path, number: signal.Signals, route: str) -> None:
+def test_a_download_that_asks_and_plans(stage: Stage, golden: Path, tmp_path: Path, number: signal.Signals, route: str) -> None:
     stage.fail(route, stall=60.0, count=None)
-    row = stage.server.add_dataset(shared / "golden/z3_rgb")
+    row = stage.server.add_dataset(golden / "z3_rgb")
     process = started("download", f"{stage.url}/datasets/{row.id}", str(tmp_path / "here"))
     stage.wait_for(route, 1)
     process.send_signal(number)
@@ -68,9 +68,9 @@ def test_a_command_that_waits_for_its_token(stage: Stage, tmp_path: Path, number
     os.mkfifo(tmp_path / "token", 0o600)
     more = ["--voxel-size", "1,1,1"] if words == ["remote-convert"] else []
     process = started(*words, str(stage.dataset), *more, "--token-file", str(tmp_path / "token"), program=MAIN)
-    with (tmp_path / "token").open("wb"):  # it waits for the token now
+    with (tmp_path / "token").open("wb"):  # now it waits for the token
         process.send_signal(number)
-        out, errors = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=500)
     assert process.returncode == 130
     assert out == ""
     assert len(errors.splitlines()) == 1
@@ -85,10 +85,10 @@ def test_a_command_that_is_being_loaded(number: signal.Signals, words: list[str]
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path, number: signal.Signals) -> None:
-    """As nohup and jobs of batch systems want it."""
+    """As nohup and batch systems need it."""
     ignoring = f"import signal; signal.signal({int(number)}, signal.SIG_IGN)\n{WHILE_LOADING}"
     process = started("info", str(tmp_path / "nothing"), str(int(number)), program=ignoring)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=500)
     assert process.returncode == InputRefused.exit_code, errors
 
 

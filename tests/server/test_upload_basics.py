@@ -16,12 +16,13 @@ import pytest
 
 from wkpipe.cli.upload import parse_size
 from wkpipe.errors import InputRefused, MetadataError, ServerError, UsageError
-from wkpipe.server.address import datastore_address, server_address
-from wkpipe.server.journal import FILE_NAME, Head, Journal
-from wkpipe.server.policy import Policy, asked_pause
-from wkpipe.server.selection import SourceFile
-from wkpipe.server.token import FILE_VARIABLE, TOKEN_VARIABLE, Token, take_token
+from wkpipe.server.http.address import datastore_address, server_address
+from wkpipe.server.http.policy import Policy, asked_pause
+from wkpipe.server.http.token import FILE_VARIABLE, TOKEN_VARIABLE, Token, take_token
+from wkpipe.server.upload.journal import FILE_NAME, Head, Journal
+from wkpipe.server.upload.source_file import SourceFile
 from wkpipe.server.wk_api import check_name
+from wkpipe.storage.local import Local
 
 SECRET = "s3cret/+=token"
 
@@ -155,8 +156,8 @@ HEAD = Head("2026-01-01T00-00-00__x", "https://wk", "https://ds", 16, "org", "e"
 FILES = (SourceFile("a/b", 2500, 5), SourceFile("a/c", 1000, 6), SourceFile("p.json", 7, 8))
 
 
-def test_a_journal_tells_what_happened(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "j", HEAD, FILES, 1000)
+def test_a_journal_records_what_happened(tmp_path: Path) -> None:
+    journal = Journal.create(Local(tmp_path / "j"), HEAD, FILES, 1000)
     assert [list(journal.missing(i)) for i in range(3)] == [[1, 2, 3], [1], [1]]
     for number in (1, 3):
         journal.begin(0, number)
@@ -164,7 +165,7 @@ def test_a_journal_tells_what_happened(tmp_path: Path) -> None:
     journal.resize(1, 300)
     journal.note(is_reserved=True, expected_id="b" * 24)
     journal.close()
-    again = Journal.load(tmp_path / "j")
+    again = Journal.load(Local(tmp_path / "j"))
     assert again is not None
     assert (again.head, again.files) == (HEAD, FILES)
     assert list(again.missing(0)) == [1, 2]
@@ -180,39 +181,39 @@ def test_a_journal_tells_what_happened(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 40, 3))
 def test_a_line_that_was_cut_short_does_not_count_and_spoils_no_other(tmp_path: Path, cut: int) -> None:
-    journal = Journal.create(tmp_path / "j", HEAD, FILES, 1000)
+    journal = Journal.create(Local(tmp_path / "j"), HEAD, FILES, 1000)
     journal.accept(0, 1)
     journal.accept(0, 2)
     journal.close()
     (log,) = (tmp_path / "j").glob("*.log")
     log.write_bytes(log.read_bytes()[:-cut])
-    again = Journal.load(tmp_path / "j")
+    again = Journal.load(Local(tmp_path / "j"))
     assert again is not None
     assert not again.has(0, 2) or cut == 1
     again.accept(0, 3)
     again.close()
-    third = Journal.load(tmp_path / "j")
+    third = Journal.load(Local(tmp_path / "j"))
     assert third is not None
     assert third.has(0, 3)
     assert third.has(0, 1) == again.has(0, 1)
 
 
 def test_damage_of_the_head_is_refused(tmp_path: Path) -> None:
-    assert Journal.load(tmp_path / "none") is None
-    Journal.create(tmp_path / "j", HEAD, FILES, 1000).close()
+    assert Journal.load(Local(tmp_path / "none")) is None
+    Journal.create(Local(tmp_path / "j"), HEAD, FILES, 1000).close()
     file = tmp_path / "j" / FILE_NAME
     data = file.read_bytes()
     for damaged in (b"", data[:-3], data[: len(data) // 2], data.replace(b"1000", b"2000"), b"\n".join(data.splitlines()[:-1])):
         file.write_bytes(damaged)
         with pytest.raises(MetadataError, match="--again"):
-            Journal.load(tmp_path / "j")
+            Journal.load(Local(tmp_path / "j"))
 
 
 def test_an_upload_anew_forgets_the_old_one(tmp_path: Path) -> None:
-    journal = Journal.create(tmp_path / "j", HEAD, FILES, 1000)
+    journal = Journal.create(Local(tmp_path / "j"), HEAD, FILES, 1000)
     journal.accept(0, 1)
     journal.close()
-    Journal.create(tmp_path / "j", HEAD, FILES, 500).close()
-    again = Journal.load(tmp_path / "j")
+    Journal.create(Local(tmp_path / "j"), HEAD, FILES, 500).close()
+    again = Journal.load(Local(tmp_path / "j"))
     assert again is not None
     assert not list(again.accepted())

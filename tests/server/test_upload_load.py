@@ -1,4 +1,4 @@
-"""Large uploads: memory does not grow with the size of files, and hardly with their number."""
+"""Large uploads: memory does not grow with the size of files, and hardly grows with their number."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_MB = 200
 
 
 def peak_mb(dataset: Path, url: str, *more: str) -> float:
-    """Upload by the command; return the largest resident memory of its process."""
+    """Upload with the command; return the peak resident memory of its process."""
     command = [
         "upload",
         str(dataset),
@@ -41,6 +41,7 @@ def peak_mb(dataset: Path, url: str, *more: str) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(every=2)
 def test_memory_of_a_file_of_5_gb(small_dataset: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(small_dataset, tmp_path / "data"))
     with (dataset / "color/1/zz_large").open("wb") as file:
@@ -55,6 +56,7 @@ def test_memory_of_a_file_of_5_gb(small_dataset: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(every=2)
 @pytest.mark.timeout(1800)
 def test_memory_of_100_000_files(small_dataset: Path, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(small_dataset, tmp_path / "data"))

@@ -1,14 +1,14 @@
-"""What is asked of a server, against the recorded traffic of the reference client: the same in all that a server reads."""
+"""Requests compared with the recorded traffic of the reference client: all parts that a server reads are the same."""
 
 from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.material import DATA
 from tests.server.upload_helpers import Stage
 
 READ_OF_A_CHUNK = [
@@ -19,11 +19,15 @@ READ_OF_A_CHUNK = [
     "resumableCurrentChunkSize",
     "file",
 ]
-"""The fields of a chunk's form that a server reads; the others only go along."""
+"""The fields of a chunk's form that a server reads; it ignores the others."""
 
 
-def recorded(shared: Path, scenario: str) -> list[dict[str, Any]]:
-    lines = (shared / "reference/upload-recorded.jsonl").read_text().splitlines()
+SCENARIOS = {"base": "base", "legacy": "api13"}
+"""The recorded scenarios by the generation of the server; the old one supports API 13."""
+
+
+def recorded(scenario: str) -> list[dict[str, Any]]:
+    lines = (DATA / "upload-recorded.jsonl").read_text().splitlines()
     return [request for request in map(json.loads, lines) if request["scenario"] == scenario]
 
 
@@ -37,20 +41,12 @@ def kinds(value: Any) -> Any:
     return {key: kinds(each) for key, each in value.items()} if isinstance(value, dict) else type(value).__name__
 
 
-@pytest.fixture(params=["base", "legacy"])
-def both(request: pytest.FixtureRequest, shared: Path) -> tuple[list[dict[str, Any]], Stage]:
-    """Return the recorded requests, and a stage with ours, to a server of the same generation."""
-    scenario = "base" if request.param == "base" else legacy_scenario(shared)
+@pytest.fixture(params=SCENARIOS)
+def both(request: pytest.FixtureRequest) -> tuple[list[dict[str, Any]], Stage]:
+    """Return the recorded requests, and a stage with wkpipe's requests to a server of the same generation."""
     stage: Stage = request.getfixturevalue("stage" if request.param == "base" else "legacy_stage")
     stage.succeeds(name="tiny")
-    return recorded(shared, scenario), stage
-
-
-def legacy_scenario(shared: Path) -> str:
-    """Return the name of a scenario with a server of API 13 that went well."""
-    lines = (shared / "reference/upload-recorded.jsonl").read_text().splitlines()
-    found = [request["scenario"] for request in map(json.loads, lines) if request["path"] == "/data/v13/datasets/finishUpload"]
-    return next(scenario for scenario in found if recorded(shared, scenario)[0]["path"] == "/api/buildinfo")
+    return recorded(SCENARIOS[request.param]), stage
 
 
 def test_the_order_of_routes_is_the_same(both: tuple[list[dict[str, Any]], Stage]) -> None:
@@ -102,5 +98,5 @@ def test_finish_is_asked_the_same_way(both: tuple[list[dict[str, Any]], Stage]) 
     (entry,) = stage.entries("finish")
     request = next(each for each in theirs if each["path"].endswith("finishUpload"))
     assert sorted(entry.query) == sorted(request["query"])
-    # Old servers read the id alone; the reference may say more.
+    # Old servers read only the id; the reference may send more.
     assert set(entry.json or ()) <= set(request.get("json") or ())

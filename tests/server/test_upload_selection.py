@@ -1,4 +1,4 @@
-"""Which files are sent, and which make an upload impossible."""
+"""The files that are sent, and those that make an upload impossible."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from tests.verify.helpers import make_dataset, records_of, replace_records, writ
 from wkpipe.errors import DamagedShard, InputRefused, IntegrityError, LayerNotFound, MagNotFound, MetadataError, MissingShard
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import PROPERTIES_FILE_NAME, read_properties
-from wkpipe.server.selection import Part, Selection, select
+from wkpipe.server.upload.selection import DatasetPart, FilesToSend, select
+from wkpipe.storage.local import object_at
 from wkpipe.storage.record import DAMAGED, DIRTY
 from wkpipe.stored.dataset import StoredDataset
 
@@ -31,11 +32,11 @@ def dataset(pristine: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(pristine, tmp_path / "data"))
 
 
-def chosen(dataset: Path, part: Part = Part()) -> Selection:  # noqa: B008
+def chosen(dataset: Path, part: DatasetPart = DatasetPart()) -> FilesToSend:  # noqa: B008
     return select(StoredDataset.open(dataset), part)
 
 
-def paths(selection: Selection) -> list[str]:
+def paths(selection: FilesToSend) -> list[str]:
     return [file.path for file in selection.files]
 
 
@@ -51,7 +52,7 @@ def test_files_are_those_below_the_mags_and_the_properties_come_last(dataset: Pa
         (dataset / stray).parent.mkdir(parents=True, exist_ok=True)
         (dataset / stray).write_text("not to be sent")
     selection = chosen(dataset)
-    mags = [str(entry.mag) for entry in read_properties(dataset / PROPERTIES_FILE_NAME).layers[0].mags]
+    mags = [str(entry.mag) for entry in read_properties(object_at(dataset / PROPERTIES_FILE_NAME)).layers[0].mags]
     below = [path for mag in mags for path in (dataset / "color" / mag).rglob("*") if path.is_file()]
     expected = {str(path.relative_to(dataset)) for path in below if "/." not in str(path.relative_to(dataset))}
     assert paths(selection)[-1] == PROPERTIES_FILE_NAME
@@ -77,7 +78,7 @@ def test_empty_files_and_what_is_no_file_are_left_out_with_a_notice(dataset: Pat
     selection = chosen(dataset)
     assert not {"color/1/empty", "color/1/fifo", "color/1/socket"} & set(paths(selection))
     assert any("empty" in notice and "color/1/empty" in notice for notice in selection.notices)
-    assert any("no regular file" in notice and "fifo" in notice and "socket" in notice for notice in selection.notices)
+    assert any("not a regular file" in notice and "fifo" in notice and "socket" in notice for notice in selection.notices)
 
 
 @pytest.mark.parametrize("target", ["/etc/hostname", "/etc", "../outside", "../.wkpipe", ".wkpipe/runs"])
@@ -106,14 +107,14 @@ def test_links_within_the_dataset_are_followed_but_not_in_circles(dataset: Path)
     (dataset / "color/1/again.json").symlink_to("zarr.json")
     assert "color/1/again.json" in paths(chosen(dataset))
     (dataset / "color/1/circle").symlink_to(dataset / "color")
-    with pytest.raises(InputRefused, match="a link to a directory that it lies in"):
+    with pytest.raises(InputRefused, match="a link to a directory that contains it"):
         chosen(dataset)
 
 
 @pytest.mark.parametrize("name", [b"line\nbreak", b"back\\slash", b"bell\x07", b"latin\xe4"])
 def test_odd_names_are_refused(dataset: Path, name: bytes) -> None:
     Path(os.fsdecode(os.fsencode(dataset / "color/1") + b"/" + name)).write_text("x")
-    with pytest.raises(InputRefused, match="this name can not be sent"):
+    with pytest.raises(InputRefused, match="this name cannot be sent"):
         chosen(dataset)
 
 
@@ -134,11 +135,11 @@ REMOTE = ["https://example.org/color/1", "HTTP://example.org/x", "s3://bucket/co
 
 @pytest.mark.parametrize("path", REMOTE)
 def test_a_mag_on_another_server_is_refused(dataset: Path, path: str) -> None:
-    """A server refuses it too, but only when all the rest has been sent."""
+    """A server refuses it too, but only after all the rest has been sent."""
     change_properties(dataset, path=path)
-    with pytest.raises(InputRefused, match=f"layer color, mag 1: it is at {path}, not in the dataset; .*Leave it out with"):
+    with pytest.raises(InputRefused, match=f"layer color, mag 1: it is at {path}, not in the dataset, .*leave it out with"):
         chosen(dataset)
-    assert not any(path.startswith("color/1/") for path in paths(chosen(dataset, Part(finest_mag=Mag(2)))))
+    assert not any(path.startswith("color/1/") for path in paths(chosen(dataset, DatasetPart(finest_mag=Mag(2)))))
 
 
 @pytest.mark.parametrize("path", REMOTE)
@@ -178,9 +179,9 @@ def test_attachments_belong_to_the_dataset(dataset: Path) -> None:
 
 
 def test_a_part_is_a_dataset_that_is_consistent_in_itself(dataset: Path, tmp_path: Path) -> None:
-    mags = [entry.mag for entry in read_properties(dataset / PROPERTIES_FILE_NAME).layers[0].mags]
+    mags = [entry.mag for entry in read_properties(object_at(dataset / PROPERTIES_FILE_NAME)).layers[0].mags]
     assert len(mags) > 2
-    selection = chosen(dataset, Part(("color",), mags[1], mags[1]))
+    selection = chosen(dataset, DatasetPart(("color",), mags[1], mags[1]))
     for file in selection.files:
         (tmp_path / "copy" / file.path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "copy" / file.path).write_bytes(file.content or (dataset / file.path).read_bytes())
@@ -195,9 +196,9 @@ def test_a_part_is_a_dataset_that_is_consistent_in_itself(dataset: Path, tmp_pat
 
 def test_a_part_that_is_not_there_is_refused(dataset: Path) -> None:
     with pytest.raises(LayerNotFound, match="nothing is not a layer"):
-        chosen(dataset, Part(("nothing",)))
+        chosen(dataset, DatasetPart(("nothing",)))
     with pytest.raises(MagNotFound, match="has no mag from 1024"):
-        chosen(dataset, Part((), Mag(1024)))
+        chosen(dataset, DatasetPart((), Mag(1024)))
 
 
 # -- the ledger -----------------------------------------------------------------------------------------------------
@@ -238,5 +239,5 @@ def test_a_missing_shard_is_refused(dataset: Path) -> None:
 def test_a_shard_whose_write_or_repair_has_not_ended_is_refused(dataset: Path, origin: str) -> None:
     first, *others = records_of(dataset, "color", "1")
     replace_records(dataset, "color", "1", [replace(first, origin=origin), *others])
-    with pytest.raises(DamagedShard, match="has begun and not ended"):
+    with pytest.raises(DamagedShard, match="was not finished"):
         chosen(dataset)

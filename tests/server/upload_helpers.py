@@ -1,4 +1,4 @@
-"""What the tests of uploads share: a small dataset, the enforcing server with a program of faults, and quick retries."""
+"""Helpers for tests of uploads: a small dataset, the enforcing server with planned faults, and quick retries."""
 
 from __future__ import annotations
 
@@ -20,22 +20,28 @@ import pytest
 
 from tests.server.wk_server import Entry, WkServer
 from wkpipe.errors import Interrupted, WkpipeError
-from wkpipe.server.policy import Policy
-from wkpipe.server.token import Token
-from wkpipe.server.upload import Progress, Uploaded, UploadRequest, select_files, status, upload
+from wkpipe.server.http.policy import Policy
+from wkpipe.server.http.token import Token
+from wkpipe.server.upload.uploading import Progress, Uploaded, UploadRequest, select_files, status, upload
 
 SECRET = "sEcReT-token-0123456789"
 
 FAST = Policy(
-    first_pause=0.01, longest_pause=0.05, without_progress=2.0, tell=0.2, idle=0.5, settle=0.05, finish=1.0,
+    first_pause=0.01, longest_pause=0.05, without_progress=2.0, notify=0.2, idle=10.0, settle=0.05, finish=10.0,
     verify_pauses=(0.02, 0.05), verify_stuck=0.3, verify=2.0, usable=0.3,
 )  # fmt: skip
-"""The same rules in less time."""
+"""The same rules in less time, for uploads that end in an error."""
+
+STEADY = replace(FAST, without_progress=100.0, idle=60.0, finish=60.0, verify_stuck=2.0, verify=100.0, usable=60.0)
+"""For uploads that succeed: even on a busy machine, the client neither gives up early nor asks again."""
+
+IMPATIENT = replace(STEADY, idle=2.0, finish=2.0)
+"""For servers that do not answer."""
 
 PROGRAM = """
 import json, sys
 from wkpipe.cli.main import main
-from wkpipe.server import policy
+from wkpipe.server.http import policy
 Policy, values = policy.Policy, json.loads(sys.argv.pop(1))
 policy.Policy = lambda: Policy(**{**values, "verify_pauses": tuple(values["verify_pauses"])})
 main()
@@ -43,8 +49,8 @@ main()
 """The command line, with another policy by default."""
 
 
-class Told(Progress):
-    """Remembers what it is told; calls `then` once, when `after` bytes are sent, or when a text begins with `at`."""
+class Recorder(Progress):
+    """Records all reports; calls `then` once, when `after` bytes are sent, or when a text begins with `at`."""
 
     def __init__(self, after: int | None = None, at: str | None = None, then: Callable[[], object] = lambda: None) -> None:
         self.notices: list[str] = []
@@ -74,7 +80,7 @@ class Told(Progress):
 
 
 class Stage:
-    """A dataset, a server, and what one may do with the two."""
+    """A dataset, a server, and actions on both."""
 
     def __init__(self, dataset: Path, server: WkServer) -> None:
         self.dataset = dataset
@@ -93,11 +99,11 @@ class Stage:
     def request(self, **more: Any) -> UploadRequest:
         return replace(UploadRequest(self.dataset, self.dataset / ".wkpipe", self.url, "my_data", chunk_bytes=2000), **more)
 
-    def upload(self, progress: Progress | None = None, policy: Policy = FAST, **more: Any) -> Uploaded:
+    def upload(self, progress: Progress | None = None, policy: Policy = STEADY, **more: Any) -> Uploaded:
         return upload(self.request(**more), self.token, progress, policy)
 
-    def succeeds(self, progress: Progress | None = None, policy: Policy = FAST, **more: Any) -> set[str]:
-        """Upload; the server then has just what was to be sent, byte by byte. Returns the paths."""
+    def succeeds(self, progress: Progress | None = None, policy: Policy = STEADY, **more: Any) -> set[str]:
+        """Upload, check that the server has exactly the files to send, byte by byte, and return their paths."""
         expected = {file.path: file.content or (self.dataset / file.path).read_bytes() for file in select_files(self.request(**more)).files}
         uploaded = self.upload(progress, policy, **more)
         found = self.server.tree(uploaded.dataset_id)
@@ -110,8 +116,8 @@ class Stage:
         self.check()
         return set(found)
 
-    def goes_on(self, resent: int = 0, **more: Any) -> None:
-        """Upload what is missing, under the same id; of what the server has, at most `resent` chunks are sent again."""
+    def resumes(self, resent: int = 0, **more: Any) -> None:
+        """Resume the upload under the same id; at most `resent` chunks that the server has are sent again."""
         before = status(self.request(**more))
         assert before is not None
         (running,) = [each for each in self.server.state.uploads.values() if each.id == before.upload_id]
@@ -125,9 +131,9 @@ class Stage:
         assert self.rows() == rows
 
     def refused(self, kind: type[WkpipeError], pattern: str, **more: Any) -> str:
-        """Try to upload in vain; return the error's text, which is one line without the token."""
+        """Check that an upload fails with this error, in one line without the token; return the text."""
         with pytest.raises(kind, match=pattern) as found:
-            self.upload(**more)
+            self.upload(**{"policy": FAST, **more})
         assert type(found.value) is kind or issubclass(type(found.value), kind)
         text = str(found.value)
         assert "\n" not in text
@@ -136,13 +142,13 @@ class Stage:
         return text
 
     def check(self) -> None:
-        """Nothing was done that the server's rules forbid, and the token lies nowhere."""
+        """Check that the client kept the server's rules, and that the token is stored nowhere."""
         self.server.check()
         for path in (self.dataset / ".wkpipe").rglob("*"):
             assert not path.is_file() or SECRET.encode() not in path.read_bytes(), path
 
     def command(self, *more: str, name: str = "my_data") -> list[str]:
-        values = json.dumps(vars(FAST))
+        values = json.dumps(vars(STEADY))
         arguments = ["upload", str(self.dataset), "--webknossos-url", self.url, "--dataset-name", name, "--chunk-size", "2000", *more]
         return [sys.executable, "-c", PROGRAM, values, *arguments]
 
@@ -192,14 +198,14 @@ class Stage:
         self.server.start_datastore()
 
     def forget_uploads(self) -> None:
-        """Let the server lose what it knows of uploads, as when they are cancelled in the browser."""
+        """Make the server forget its uploads, as if they were cancelled in the browser."""
         with self.server.state.lock:
             for running in self.server.state.uploads.values():
                 del self.server.state.datasets[running.dataset.id]
             self.server.state.uploads.clear()
 
     def lose_chunks(self, count: int) -> list[str]:
-        """Let the server lose chunks that it has accepted; return which."""
+        """Make the server lose chunks that it has accepted; return their names."""
         (running,) = self.server.state.uploads.values()
         lost = []
         for path, file in [each for each in running.files.items() if each[1].total_chunks == 1][:count]:
@@ -215,7 +221,7 @@ class Stage:
         _wait_until(lambda: any(dataset.properties is not None for dataset in self.server.datasets))
 
 
-def _wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+def _wait_until(condition: Callable[[], bool], seconds: float = 200.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -223,7 +229,7 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 
 def program(stage: Stage, *more: str, **policy: float) -> subprocess.Popen[str]:
-    """Start the command in a process of its own."""
+    """Start the command in its own process."""
     command = stage.command(*more)
     command[3] = json.dumps({**json.loads(command[3]), **policy})
     environment = {**os.environ, "WK_TOKEN": SECRET}
@@ -231,26 +237,35 @@ def program(stage: Stage, *more: str, **policy: float) -> subprocess.Popen[str]:
 
 
 def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    """Wait for the end of a process; return its exit code and what it has printed, which is without the token."""
-    out, err = process.communicate(timeout=60)
+    """Wait for the end of a process; return its exit code and output, which does not contain the token."""
+    out, err = process.communicate(timeout=500)
     assert SECRET not in out + err
     return process.returncode, out, err
 
 
 @contextmanager
-def interrupted_after(seconds: float) -> Iterator[None]:
-    """Raise Interrupted in the main thread after some time, as the signal handlers of a command do."""
+def interrupted_when(condition: Callable[[], bool]) -> Iterator[None]:
+    """Raise Interrupted in the main thread as soon as a condition is true, like the signal handlers of a command."""
 
     def interrupt(*_: object) -> None:
         raise Interrupted("stopped")
 
     before = signal.signal(signal.SIGUSR1, interrupt)
-    timer = threading.Timer(seconds, lambda: os.kill(os.getpid(), signal.SIGUSR1))
-    timer.start()
+    is_over = threading.Event()
+
+    def watch() -> None:
+        while not condition():
+            if is_over.wait(0.01):
+                return
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         yield
     finally:
-        timer.cancel()
+        is_over.set()
+        watcher.join()
         signal.signal(signal.SIGUSR1, before)
 
 

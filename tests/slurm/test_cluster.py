@@ -1,4 +1,4 @@
-"""The cluster itself: what the other tests here rely on."""
+"""The cluster itself, on which the other tests here rely."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_jobs_run_on_every_node(slurm: Cluster, tmp_path: Path) -> None:
 def test_memory_is_enforced(slurm: Cluster, tmp_path: Path) -> None:
     job = _submit(slurm, tmp_path, f"exec python3 -c '{HOG}'", "--mem=100")
     state = _wait_for_state(slurm, job, lambda state: state not in ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING"))
-    # Where control groups can not be used, Slurm polls, and says no more than that the job failed.
+    # If control groups cannot be used, Slurm polls, and reports only that the job failed.
     assert state == ("OUT_OF_MEMORY" if slurm.by_kernel else "FAILED"), (tmp_path / f"slurm-{job}.out").read_text()
 
 

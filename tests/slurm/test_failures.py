@@ -1,4 +1,4 @@
-"""What fails on a cluster, provoked for real: the run ends well or says why, and finished storage shards stay as they are."""
+"""Real failures of a cluster: the run succeeds or reports the cause, and finished storage shards stay as they are."""
 
 from __future__ import annotations
 
@@ -10,31 +10,26 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster_helpers import MANY_JOBS, assert_kept, assert_same, coarse_files, damage, end_by_force, profile_with, wait_until
 from tests.slurm.cluster.cluster import Cluster
 from tests.slurm.cluster.configuration import CGROUP
-from tests.slurm.slurm_helpers import (
-    IMPATIENT,
-    MANY_JOBS,
-    Frozen,
-    assert_kept,
-    assert_same,
-    coarse_files,
-    damage,
-    downsample,
-    end_by_force,
-    events,
-    freeze_a_job,
-    jobs_of,
-    live,
-    profile_with,
-    start,
-    started,
-    wait_until,
-)
+from tests.slurm.slurm_helpers import IMPATIENT, Frozen, downsample, events, freeze_a_job, impatient, jobs_of, live, start, started
 from tests.workflow.workflow_helpers import REPOSITORY, proven
 
 pytestmark = pytest.mark.timeout(420)
 ONE_CORE = ["--job-resources", "cpus-per-task=1"]
+KILLED_AFTER_A_COMMIT = """
+import os, signal
+from wkpipe.storage.commits import Commits
+note = Commits.note
+def noted_and_killed(commits, writer, records):
+    note(commits, writer, records)
+    if commits._units >= 4:
+        commits.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+Commits.note = noted_and_killed
+"""
+"""A sitecustomize: the process is killed after its first commit, which is a small one."""
 
 
 def test_too_little_memory_to_begin(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
@@ -50,8 +45,8 @@ def test_too_little_memory_to_begin(slurm: Cluster, dataset: Path, pyramid: Path
 
 def test_out_of_memory_in_the_middle(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     if not slurm.by_kernel:
-        pytest.skip("the kernel can not be made to enforce memory here")
-    with started(slurm, downsample(dataset, "--job-resources", "cpus-per-task=2"), tmp_path / "out") as run:
+        pytest.skip("the kernel cannot enforce memory here")
+    with started(slurm, impatient(dataset, "--job-resources", "cpus-per-task=2"), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         _take_memory_away(frozen)
         frozen.thaw()
@@ -65,7 +60,7 @@ def test_out_of_memory_in_the_middle(slurm: Cluster, dataset: Path, pyramid: Pat
 
 
 def _take_memory_away(frozen: Frozen) -> None:
-    """Lower the limit of a job to what it has; what it asks for next is too much."""
+    """Lower the limit of a job to its present memory, so that its next request is too much."""
     group = next(CGROUP.glob(f"memory/slurm_{frozen.job.node}/uid_0/job_{frozen.job.id}"))
     limit = group / "step_batch" / "memory.limit_in_bytes"
     size = int((limit.parent / "memory.usage_in_bytes").read_text())
@@ -78,7 +73,7 @@ def _take_memory_away(frozen: Frozen) -> None:
 
 
 def test_time_limit(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    with started(slurm, downsample(dataset, "--job-resources", "time=1,cpus-per-task=1"), tmp_path / "out") as run:
+    with started(slurm, impatient(dataset, "--job-resources", "time=1,cpus-per-task=1"), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         output = run.ends_with(0, 360)
     assert "ran out of time" in output
@@ -90,14 +85,14 @@ def test_time_limit(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path
 
 
 def test_scancel(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    command = downsample(dataset, *ONE_CORE)
+    command = impatient(dataset, *ONE_CORE)
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.client("scancel", frozen.job.id)
         output = run.ends_with(1, 120)
     assert f"Slurm job {frozen.job.id}" in output
     assert "was cancelled" in output
-    assert len(jobs_of(slurm, dataset)) == 1, "somebody wanted it to stop: it is not to be submitted again"
+    assert len(jobs_of(slurm, dataset)) == 1, "a user cancelled it: it must not be submitted again"
     with started(slurm, command, tmp_path / "again") as run:
         run.ends_with(0)
     assert_kept(frozen.proven, dataset)
@@ -105,7 +100,7 @@ def test_scancel(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -
 
 
 def test_lost_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+    with started(slurm, impatient(dataset, *ONE_CORE), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.kill_node(frozen.job.node)
         wait_until(lambda: jobs_of(slurm, dataset)[-1].state != "RUNNING", "Slurm to notice the lost node")
@@ -118,14 +113,14 @@ def test_lost_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path)
 
 
 def _start_now(slurm: Cluster, dataset: Path) -> None:
-    """Slurm waits for two minutes before it starts such jobs anew; an admin need not."""
+    """Slurm waits for two minutes before it starts such jobs again; an admin need not."""
     for job in live(slurm, dataset):
         slurm.client("scontrol", "update", f"jobid={job.id}", "starttime=now", check=False)
 
 
 def test_requeued(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
     """An admin, or preemption, puts the job back into the queue."""
-    with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
+    with started(slurm, impatient(dataset, *ONE_CORE), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.client("scontrol", "requeue", frozen.job.id)
         wait_until(lambda: jobs_of(slurm, dataset)[-1].state == "PENDING", "the job to be in the queue again")
@@ -138,7 +133,7 @@ def test_requeued(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) 
 
 
 def test_lost_node_without_requeue(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    with started(slurm, downsample(dataset, "--job-resources", "cpus-per-task=1,no-requeue"), tmp_path / "out") as run:
+    with started(slurm, impatient(dataset, "--job-resources", "cpus-per-task=1,no-requeue"), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.kill_node(frozen.job.node)
         output = run.ends_with(0)
@@ -150,9 +145,9 @@ def test_lost_node_without_requeue(slurm: Cluster, dataset: Path, pyramid: Path,
 
 @pytest.mark.parametrize("accounting", [False, True], ids=["alone", "accounting"])
 def test_controller_away(accounting: bool, request: pytest.FixtureRequest, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """It is away for longer than the time between two questions, while jobs end and new ones are to be submitted."""
+    """It is away for longer than the time between two questions, while jobs end and new ones must be submitted."""
     slurm: Cluster = request.getfixturevalue("slurm_accounting" if accounting else "slurm")
-    with started(slurm, downsample(dataset, "--jobs", "2"), tmp_path / "out", **MANY_JOBS) as run:
+    with started(slurm, impatient(dataset, "--jobs", "2"), tmp_path / "out", **MANY_JOBS) as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.stop_controller()
         frozen.thaw()
@@ -171,12 +166,12 @@ def test_controller_away_from_the_beginning(slurm: Cluster, dataset: Path, tmp_p
         output = run.ends_with(75, 60)
     assert "Slurm does not answer" in output
     assert "try again later" in output
-    assert not list(dataset.glob(".wkpipe/runs/*/slurm-jobs.jsonl"))
+    assert not list(dataset.glob(".wkpipe/runs/*/slurm-jobs"))
 
 
 def test_controller_forgets_jobs(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """It is killed before it has saved what it was told last: nobody knows the job then."""
-    with started(slurm, downsample(dataset, *ONE_CORE, *profile_with(tmp_path / "profile", IMPATIENT)), tmp_path / "out") as run:
+    """It is killed before it has saved the last submission: then nobody knows the job."""
+    with started(slurm, impatient(dataset, *ONE_CORE), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.lose_state()
         end_frozen(frozen)
@@ -192,7 +187,7 @@ def end_frozen(frozen: Frozen) -> None:
 
 
 def test_reboot_of_the_login_node(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """All that ran on the submitting host is gone, the jobs go on: the same command ends them first."""
+    """All processes on the submitting host are gone, the jobs continue: the same command ends them first."""
     command = downsample(dataset, *ONE_CORE)
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
@@ -207,7 +202,7 @@ def test_reboot_of_the_login_node(slurm: Cluster, dataset: Path, pyramid: Path, 
 
 
 def test_orphan_that_nobody_finds(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """A job of a dead run comes to life again after another strategy has taken over: it can not harm a file."""
+    """A job of a dead run continues after another strategy has taken over: it cannot harm a file."""
     with started(slurm, downsample(dataset, *ONE_CORE), tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         end_by_force(run.process)
@@ -240,7 +235,7 @@ def test_snakemake_killed_alone(slurm: Cluster, dataset: Path, pyramid: Path, tm
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         next(child for child in run.process.children() if "snakemake_process" in " ".join(child.cmdline())).kill()
-        assert "Snakemake was killed by signal 9 (SIGKILL), perhaps for its memory; the same command resumes" in run.ends_with(1, 60)
+        assert "Snakemake was killed by signal 9 (SIGKILL), perhaps because of its memory; the same command resumes" in run.ends_with(1, 60)
     assert not live(slurm, dataset)
     with started(slurm, command, tmp_path / "again") as run:
         run.ends_with(0)
@@ -266,7 +261,7 @@ def test_stopped(signals: tuple[signal.Signals, ...], slurm: Cluster, dataset: P
 
 
 def test_plain_snakemake_stopped(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """SIGTERM does not mean to wait for all jobs, as it does to Snakemake otherwise."""
+    """After SIGTERM, Snakemake does not wait for all jobs, as it would by default."""
     (tmp_path / "config.yaml").write_text(f"target: {dataset}\ncompression_level: 19\n")
     command = [
         *(sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--configfile", str(tmp_path / "config.yaml")),
@@ -284,8 +279,8 @@ def test_plain_snakemake_stopped(slurm: Cluster, dataset: Path, pyramid: Path, t
 
 
 def test_stopped_while_the_controller_is_away(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """What can not be cancelled becomes an orphan, which the same command cancels."""
-    command = downsample(dataset, *ONE_CORE)
+    """A job that cannot be cancelled becomes an orphan, which the same command cancels."""
+    command = impatient(dataset, *ONE_CORE)
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         slurm.stop_controller()
@@ -302,7 +297,7 @@ def test_stopped_while_the_controller_is_away(slurm: Cluster, dataset: Path, pyr
 
 
 def test_stopped_but_the_jobs_left(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    command = downsample(dataset, *ONE_CORE, "--leave-jobs-running")
+    command = impatient(dataset, *ONE_CORE, "--leave-jobs-running")
     with started(slurm, command, tmp_path / "out") as run:
         frozen = freeze_a_job(slurm, run, dataset)
         run.process.send_signal(signal.SIGINT)
@@ -323,23 +318,23 @@ def test_stopped_but_the_jobs_left(slurm: Cluster, dataset: Path, pyramid: Path,
 
 
 def test_a_tasks_own_error(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """A source shard is damaged: what needs it fails once, with its log; all else is made."""
+    """A source shard is damaged: the job that needs it fails once, with its log; all other units are made."""
     damage(next(path for path in sorted((dataset / "em" / "1").rglob("c/*/*/*/*")) if path.is_file()))
     with started(slurm, downsample(dataset, "--jobs", "4"), tmp_path / "out", **MANY_JOBS) as run:
         output = run.ends_with(4)
     failed = [event for event in events(dataset) if event["event"] == "error"]
     assert len(failed) == 1
     submitted = [event for event in events(dataset) if event["event"] == "submitted" and event["task"] == failed[0]["task"]]
-    assert len(submitted) == 1, "the same again would fail again"
+    assert len(submitted) == 1, "a second try would fail again"
     assert str(submitted[0]["log"]) in output
     others = [event for event in events(dataset) if event["event"] == "done"]
     assert len(others) >= 2
     assert coarse_files(dataset) >= coarse_files(pyramid) // 3
 
 
-def test_jobs_that_can_not_start(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
-    """What every job does first fails: none of them will do better, and it is said what the first has printed."""
-    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": "echo no module named python >&2; exit 3"})
+def test_jobs_that_cannot_start(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
+    """The setup command of every job fails: the run stops and reports the output of the first job."""
+    profile = profile_with("slurm", tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": "echo no module named python >&2; exit 3"})
     with started(slurm, downsample(dataset, "--jobs", "2", *profile), tmp_path / "out", **MANY_JOBS) as run:
         output = run.ends_with(1, 90)
     assert "could not start: no module named python; its log is " in output
@@ -348,10 +343,11 @@ def test_jobs_that_can_not_start(slurm: Cluster, dataset: Path, tmp_path: Path) 
 
 
 def test_killed_every_time(slurm: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """Nobody says why: it is tried twice again with more of everything; what each try has finished is kept."""
-    count = f"$(find {dataset}/em/[2-9]* -path '*/c/*' -type f 2>/dev/null | wc -l)"
-    in_the_middle = f"(n={count}; until [ {count} -ge $((n + 5)) ]; do sleep 0.02; done; kill -9 $$) &"
-    profile = profile_with(tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": in_the_middle})
+    """The cause is unknown: the job is tried twice again with more of everything; the finished units of each try are kept."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(KILLED_AFTER_A_COMMIT)
+    profile = profile_with("slurm", tmp_path / "profile", IMPATIENT | {"wkpipe-slurm-setup": f"export PYTHONPATH={site}"})
     with started(slurm, downsample(dataset, *ONE_CORE, *profile), tmp_path / "out") as run:
         output = run.ends_with(1, 180)
     assert "was killed" in output
@@ -360,6 +356,7 @@ def test_killed_every_time(slurm: Cluster, dataset: Path, pyramid: Path, tmp_pat
     assert [job.state for job in jobs] == ["FAILED"] * 3
     assert [job.time_limit for job in jobs] == ["10:00", "20:00", "40:00"]
     kept = proven(dataset)
+    assert len(kept) >= 4 * len(jobs)
     with started(slurm, downsample(dataset), tmp_path / "again") as run:
         run.ends_with(0)
     assert_kept(kept, dataset)

@@ -1,4 +1,4 @@
-"""The installed profile on a real Slurm: what a site wrote into it holds, for plain Snakemake and for wkpipe."""
+"""The installed profile on a real Slurm: a site's values in it apply to plain Snakemake and to wkpipe."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster_helpers import LAYER, MANY_JOBS, assert_same
 from tests.slurm.cluster.cluster import Cluster
 from tests.slurm.cluster.configuration import SMALL_PARTITION
-from tests.slurm.slurm_helpers import LAYER, MANY_JOBS, ON_SLURM, assert_same, started
+from tests.slurm.slurm_helpers import ON_SLURM, started
 from tests.workflow.workflow_helpers import WKPIPE, run
 
 pytestmark = pytest.mark.timeout(300)
@@ -52,7 +53,7 @@ def test_snakemake_from_any_directory(slurm: Cluster, home: Path, dataset: Path,
 
 
 def test_wkpipe_takes_it_by_its_name(slurm: Cluster, home: Path, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """What the command line asks for goes before what the profile does; the rest stays."""
+    """The command line overrides the profile; the other values stay."""
     command = [
         *(*WKPIPE, "downsample", str(dataset), "--compression-level", "19", *ON_SLURM),
         *("--profile", "slurm", "--job-resources", "time=0:08:00"),

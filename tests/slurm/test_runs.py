@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 import sys
 import time
 from collections import Counter
@@ -9,19 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster_helpers import MANY_JOBS, assert_same, copy_of
 from tests.slurm.cluster.cluster import Cluster, counting_programs
 from tests.slurm.cluster.configuration import ACCOUNT
 from tests.slurm.cluster.packages import Unavailable
-from tests.slurm.slurm_helpers import (
-    MANY_JOBS,
-    ON_SLURM,
-    assert_same,
-    copy_of,
-    downsample,
-    events,
-    jobs_of,
-    started,
-)
+from tests.slurm.slurm_helpers import ON_SLURM, downsample, events, jobs_of, started
 from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, convert_command, snakemake_command
 
 pytestmark = pytest.mark.timeout(420)
@@ -31,9 +25,9 @@ POLL_SECONDS = 15
 def _assert_few_calls(log: Path, submissions: int, seconds: float) -> None:
     calls = Counter(line.split()[1] for line in log.read_text().splitlines())
     assert calls.pop("sbatch") == submissions
-    # sinfo tells the limits of the partition, before and where a try is to get more.
+    # sinfo reports the limits of the partition: at the beginning, and before a try with more resources.
     assert calls.pop("sinfo", 0) <= 2
-    # One more at the beginning, for jobs that an earlier run has left, and one for what accounting knows at the end.
+    # One more at the beginning, for jobs that an earlier run has left, and one for accounting at the end.
     assert sum(calls.values()) <= seconds / POLL_SECONDS + 3, calls
 
 
@@ -57,7 +51,7 @@ def test_convert_makes_the_same_bytes(
 
 
 def test_one_job_where_the_work_is_small(slurm: Cluster, stack: Path, expected: Path, tmp_path: Path) -> None:
-    """Nobody asked for short ranges: all of it is worth one job."""
+    """Without short ranges, all the work is worth one job."""
     target, log, begin = tmp_path / "dataset", tmp_path / "calls", time.monotonic()
     path = counting_programs(tmp_path / "bin", log, slurm.environment)
     with started(slurm, convert_command(stack, target, *SHARDS, *ON_SLURM), tmp_path / "out", PATH=path) as run:
@@ -80,12 +74,20 @@ def test_snakemake_with_the_profile(slurm: Cluster, stack: Path, expected: Path,
     assert len([job for job in slurm.jobs() if job.directory == tmp_path]) + len(jobs_of(slurm, target)) >= 2
 
 
+def _documented_options() -> list[str]:
+    """Return the options of the command for the plugin `slurm` in the profile's README."""
+    text = (REPOSITORY / "profiles" / "slurm" / "README.md").read_text(encoding="utf-8")
+    words = shlex.split(text.partition("## The plugin `slurm` instead")[2].split("```sh")[1].split("```")[0].replace("\\\n", " "))
+    assert words[:3] == ["snakemake", "--profile", "slurm"]
+    assert words[-4::2] == ["--snakefile", "--configfile"]
+    return words[3:-4]
+
+
 def test_the_stock_executor_works_too(slurm: Cluster, stack: Path, expected: Path, tmp_path: Path) -> None:
+    """With the command from the README; the last options keep the test short."""
     target = tmp_path / "dataset"
-    options = [
-        *("--executor", "slurm", "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "4"),
-        *("--jobs", "4", "--default-resources", "runtime=10"),
-    ]
+    options = [*_documented_options(), "--slurm-init-seconds-before-status-checks", "4", "--jobs", "4"]
+    assert ("--executor", "slurm") in itertools.pairwise(options)
     command = snakemake_command(stack, target, *options, profile="slurm", shard_shape="64,64,64")
     try:
         command = slurm.as_etc(command)
@@ -132,7 +134,7 @@ def test_as_much_as_the_largest_node_has(slurm: Cluster, dataset: Path, tmp_path
 
 
 def test_more_time_than_the_partition_gives(slurm: Cluster, dataset: Path, tmp_path: Path) -> None:
-    """Slurm takes such jobs, and never starts them: the first ones tell for those that have not been submitted yet."""
+    """Slurm accepts such jobs and never starts them: after the first ones, no more are submitted."""
     _assert_refused(slurm, dataset, tmp_path, "partition=small,time=2:00:00", "it can never start (partitiontimelimit)", jobs=4)
     assert len(jobs_of(slurm, dataset)) == 4
 
@@ -149,7 +151,7 @@ def _assert_refused(slurm: Cluster, dataset: Path, tmp_path: Path, resources: st
 
 
 def test_the_right_account(slurm_accounting: Cluster, dataset: Path, pyramid: Path, tmp_path: Path) -> None:
-    """Accounting tells what the jobs took."""
+    """Accounting reports the resources that the jobs used."""
     with started(slurm_accounting, downsample(dataset, "--job-resources", f"account={ACCOUNT},cpus-per-task=1"), tmp_path / "out") as run:
         output = run.ends_with(0)
     assert_same(dataset, pyramid)

@@ -1,4 +1,4 @@
-"""The other commands that make something run their tasks as jobs of Slurm, too; what needs the token does not."""
+"""The other commands also run their tasks as jobs of Slurm, but for tasks that need the token."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.cluster_helpers import LAYER, MANY_JOBS, assert_same, copy_of, damage, profile_with
 from tests.server.wk_server.server import WkServer
 from tests.server.workflow.watched import TOKEN, Server, no_token_in
 from tests.slurm.cluster.cluster import Cluster
-from tests.slurm.slurm_helpers import LAYER, MANY_JOBS, ON_SLURM, assert_same, copy_of, damage, jobs_of, profile_with, started
+from tests.slurm.slurm_helpers import ON_SLURM, jobs_of, started
 from tests.workflow.workflow_helpers import SHARDS, VOXEL_SIZE, WKPIPE, data_files, identities
 from wkpipe.cli.remote_convert import check_shared
 from wkpipe.errors import InputRefused
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.timeout(240)
 
 @pytest.fixture
 def shared() -> Iterator[Path]:
-    """A directory that is none of the places which every host has for itself."""
+    """A directory outside the places that are local to each host."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     place = next((place for place in (cache, Path("/srv"), Path("/opt")) if _may_be_shared(place)), None)
     if place is None:
@@ -59,10 +60,10 @@ def test_verify_repairs_by_jobs(slurm: Cluster, pyramid: Path, tmp_path: Path) -
 
 
 def test_remote_convert_uploads_from_here(slurm: Cluster, stack: Path, expected: Path, shared: Path, tmp_path: Path) -> None:
-    """Jobs make the dataset, this host sends it; no job gets to see the token, though Slurm hands on the environment."""
+    """Jobs make the dataset, this host sends it; no job sees the token, although Slurm passes the environment on."""
     seen = shared / "seen"
     seen.mkdir()
-    profile = profile_with(shared / "profile", {"wkpipe-slurm-setup": f"env > {seen}/$SLURM_JOB_ID"})
+    profile = profile_with("slurm", shared / "profile", {"wkpipe-slurm-setup": f"env > {seen}/$SLURM_JOB_ID"})
     command = [
         *(*WKPIPE, "remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, *SHARDS, "--work-dir", str(shared / "work")),
         *(*ON_SLURM, *profile),
@@ -89,7 +90,7 @@ def test_remote_convert_uploads_from_here(slurm: Cluster, stack: Path, expected:
 
 
 def test_verify_and_adopt_read_by_jobs(slurm: Cluster, pyramid: Path, tmp_path: Path) -> None:
-    """The same report as this host gives; records that were lost are there again, and a copy without times is proven by jobs."""
+    """The report is that of this host; lost records are restored, and jobs prove a copy without times."""
     dataset = copy_of(pyramid, tmp_path / "work")
     for segment in (dataset / ".wkpipe" / "ledger" / LAYER / "2-2-1").glob("*.segment"):
         segment.unlink()

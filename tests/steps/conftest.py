@@ -1,4 +1,4 @@
-"""Syncs are left out here: what a crash leaves behind is the subject of the tests of storage, and a busy disk makes them slow."""
+"""Without syncs: the tests of storage cover what a crash leaves behind, and a busy disk makes syncs slow."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from wkpipe.storage import disk
 
 @pytest.fixture(autouse=True)
 def no_syncs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Turn the three syncs off; all else of the commit protocol stays."""
-    for name in ("sync", "sync_directory", "sync_file_system"):
+    """Turn the three syncs off; the rest of the commit protocol stays."""
+    for name in ("sync", "sync_closed", "sync_directory", "sync_file_system"):
         monkeypatch.setattr(disk, name, lambda *_: None)

@@ -1,4 +1,4 @@
-"""What the tests of plans and steps share: small datasets, a plain oracle of whole pyramids, pictures of directories."""
+"""Helpers of the tests of plans and steps: small datasets, a plain oracle of whole pyramids, pictures of directories."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties, read_properties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.runs.run import run_here
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.local import object_at
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.stored.locations import Locations
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SIZING = Sizing.local(1)
@@ -36,7 +37,7 @@ SIZING = Sizing.local(1)
 
 @dataclass
 class Layer:
-    """A layer to write: `data` (in the order of `axes`) are the voxels of its box in `mag`, which begins at `topleft` (x, y, z)."""
+    """A layer to write: `data` (in the order of `axes`) are the voxels of its box in `mag`; the box begins at `topleft` (x, y, z)."""
 
     data: Array
     topleft: tuple[int, int, int] = (0, 0, 0)
@@ -77,7 +78,7 @@ def write_dataset(root: Path, *layers: Layer, voxel_size: Sequence[float] = (1, 
         entry = entry.with_mag(MagProperties(mag=layer.mag, path=f"./{layer.name}/{layer.mag}", cube_length=length))
         properties = properties.with_layer(entry)
         write_mag(root / layer.name / str(layer.mag), layer, entry.axes, root / "scratch")
-    PropertiesFile(root).create(properties)
+    Locations(root, root / ".wkpipe").properties_file().create(properties)
     remove_tree(root / ".wkpipe")
     remove_tree(root / "scratch")
 
@@ -107,7 +108,7 @@ def open_format(name: str) -> Any:
 
 
 def write_region(array: StoredArray, data: Array, start: Sequence[int], scratch: Scratch) -> None:
-    """Write all units that a region touches, anew; what lies outside the region is zero."""
+    """Write all units that a region touches again; voxels outside the region are zero."""
     spec = array.spec
     end = [a + n for a, n in zip(start, data.shape, strict=True)]
     for unit in itertools.product(*(range(a // u, -(-b // u)) for a, b, u in zip(start, end, spec.unit_shape, strict=True))):
@@ -129,7 +130,7 @@ def write_region(array: StoredArray, data: Array, start: Sequence[int], scratch:
 
 
 def noise(shape: Sequence[int], dtype: Any, seed: int = 0, few: bool = True) -> Array:
-    """Return noise with empty regions; of few different values (so that modes tie and medians meet) or full-range."""
+    """Return noise with empty regions, either of few different values (so that modes tie and medians meet) or of the full range."""
     rng = np.random.default_rng(seed)
     kind = np.dtype(dtype)
     if kind.kind == "f":
@@ -171,7 +172,7 @@ def expected_mags(layer: Layer, mags: Sequence[Mag], mode: str) -> dict[Mag, Arr
 
 
 def stored_voxels(root: Path, layer: Layer, mag: Mag) -> tuple[Array, Array]:
-    """Return the voxels of a mag's box, and all that lie from the origin to 40 voxels past the box with those set to 0."""
+    """Return the voxels of a mag's box, and all voxels from the origin to 40 past the box with those of the box set to 0."""
     dataset = StoredDataset.open(root)
     properties = dataset.layer(layer.name)
     array = dataset.open_mag(properties, properties.mag(mag))
@@ -187,7 +188,7 @@ def stored_voxels(root: Path, layer: Layer, mag: Mag) -> tuple[Array, Array]:
 def check_pyramid(root: Path, layer: Layer, mode: str, mags: Sequence[Mag] | None = None, note: str = "") -> None:
     """Compare every coarser mag with the oracle."""
     if mags is None:
-        mags = sorted(entry.mag for entry in read_properties(root / "datasource-properties.json").layer(layer.name).mags)
+        mags = sorted(entry.mag for entry in read_properties(object_at(root / "datasource-properties.json")).layer(layer.name).mags)
         assert mags[0] == layer.mag, note
         mags = mags[1:]
     assert mags, f"no coarser mag was made; {note}"
@@ -224,7 +225,7 @@ def data_files(root: Path) -> dict[str, str]:
 
 
 def tree(root: Path) -> dict[str, tuple[int, int, int]]:
-    """Return a picture of a directory tree: inode, size and mtime of everything in it, the tree's own root included."""
+    """Return a picture of a directory tree: inode, size and mtime of everything in it, including the root."""
     return {str(path): (s.st_ino, s.st_size, s.st_mtime_ns) for path in [root, *root.rglob("*")] for s in [path.lstat()]}
 
 
@@ -239,7 +240,7 @@ def properties_json(root: Path) -> Any:
 
 
 def mags_of(root: Path, layer: str = "layer") -> list[str]:
-    return [str(entry.mag) for entry in read_properties(root / "datasource-properties.json").layer(layer).mags]
+    return [str(entry.mag) for entry in read_properties(object_at(root / "datasource-properties.json")).layer(layer).mags]
 
 
 __all__ = [name for name in dir() if not name.startswith("_")] + ["open_array"]

@@ -1,4 +1,4 @@
-"""Measure the memory of a real job: of its process and all that it forks, as if it were alone on the machine."""
+"""Measure the memory of a real job: of its process and all its forks, as if it were alone on the machine."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _PERIOD_SECONDS = 0.02
 class Usage:
     """The memory (bytes) of a tree of processes at one moment.
 
-    `private` is the sum of what its processes have of their own, and of what forked ones still share, counted once;
-    `shared` the memory made to be shared; `files` the mapped files (libraries) of the process that has most of them: all
-    map the same ones. Other than their proportional share, this does not depend on who else runs the same Python.
+    `private` is the sum of the processes' own memory and of the memory that forks still share, counted once;
+    `shared` is the explicitly shared memory; `files` are the mapped files (libraries) of the process that has most of them: all
+    map the same ones. Unlike the proportional share, this does not depend on other users of the same Python.
     """
 
     private: int
     shared: int
     files: int
     highest: int
-    """What the kernel noted as the peak of the first process alone, short as it may have been."""
+    """The kernel's peak of the first process alone, however short it was."""
 
     @property
     def total(self) -> int:
@@ -37,7 +37,7 @@ class Usage:
 
 
 def usage_of(root: int) -> Usage:
-    """Return what a process and its descendants use now."""
+    """Return the present memory of a process and its descendants."""
     members = [found for found in map(_numbers, _tree(root)) if found]
     private = sum(member["Pss_Anon"] for member in members)
     shared = sum(member["Pss_Shmem"] for member in members)
@@ -67,7 +67,7 @@ def _numbers(pid: int) -> dict[str, int]:
 
 
 def measured(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Usage:
-    """Run a command to its end, in a given environment; return its usage at the peak.
+    """Run a command to its end in a given environment; return its peak usage.
 
     Raises:
         CalledProcessError: it failed.

@@ -1,4 +1,4 @@
-"""Layers that have some channels of arrays: they are read, made coarser and proven from these channels, wherever they are."""
+"""Layers that have some channels of arrays: only these channels are read, downsampled and proven, wherever they are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.material import DATA
 from tests.steps.helpers import (
     Array,
     Layer,
@@ -33,17 +34,17 @@ from tests.steps.helpers import (
 from wkpipe import Dataset
 from wkpipe.errors import InputRefused, MetadataError
 from wkpipe.geometry import Mag
-from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.memory import downsample_bytes
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.selection import Part, select
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.report import Kind
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import PUBLISH
+from wkpipe.plan.origins.recorded import mag_plan_from_json
+from wkpipe.runs.run import run_here
+from wkpipe.server.upload.selection import DatasetPart, select
 from wkpipe.stored.dataset import StoredDataset
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.report import Kind
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 DEEP = Selection(share=1.0, deep=True)
 ORDERS = [("c", "x", "y", "z"), ("c", "z", "y", "x"), ("x", "y", "z", "c"), ("z", "c", "x", "y"), ("t", "c", "z", "y", "x")]
@@ -139,8 +140,8 @@ def arrays(draw: st.DrawFn) -> Channelled:
 
 @settings(max_examples=25)
 @given(array=arrays(), mode=st.sampled_from(["median", "mode", "max", "bilinear"]), threads=st.sampled_from([1, 3]))
-def test_any_channels(array: Channelled, mode: str, threads: int) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+def test_any_channels(temporary: Path, array: Channelled, mode: str, threads: int) -> None:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         root = Path(directory) / "d"
         array.write(root)
         layer = array.layer
@@ -177,7 +178,7 @@ def test_channels_of_wkw(tmp_path: Path) -> None:
     assert verify_dataset(root, selection=DEEP).problems == ()
     assert np.array_equal(Dataset.open(root).get_layer("layer").get_mag(1).read(), data[2:])
     edit_mag(root, 0, channelIndex=3)
-    with pytest.raises(MetadataError, match=r"has 4 channels, datasource-properties.json says 2 from channelIndex 3 on"):
+    with pytest.raises(MetadataError, match=r"found 4 channels in .*, expected 2 from channelIndex 3 on"):
         plan_of(root)
 
 
@@ -209,16 +210,16 @@ def test_two_layers_on_one_array(tmp_path: Path, data_format: str) -> None:
     report = verify_dataset(root, selection=DEEP)
     assert report.problems == ()
     assert not [note for note in report.notes if "outside" in note]
-    # What is changed in one channel is made again in its layer alone, where each channel has files of its own.
+    # If each channel has its own files, a change in one channel is made again only in its layer.
     changed = zarr.open_array(str(root / "color/1"), mode="r+")
     changed[1, 3:9] = 77
     plan = plan_of(root)
-    assert {task.parts[0].layer for task in plan.tasks if task.parts} == {"ch1"}
+    assert {task.ranges[0].layer for task in plan.tasks if task.ranges} == {"ch1"}
     run_here(plan)
     layer = Channelled(np.asarray(changed[:]), array.axes, 1, data_format=data_format).layer
     layer.name = "ch1"
     check_pyramid(root, layer, "median")
-    files = [file.path for file in select(StoredDataset.open(root), Part(("ch1",))).files]
+    files = [file.path for file in select(StoredDataset.open(root), DatasetPart(("ch1",))).files]
     assert {path.split("/")[0] for path in files} == {"color", "ch1", "datasource-properties.json"}
 
 
@@ -235,13 +236,13 @@ def test_each_mag_has_its_own_index(tmp_path: Path) -> None:
     run(root, coarsest_mag="4", chunk_shape=8)
     check_pyramid(root, Layer(made, mag=Mag(2)), "median", [Mag(4)])
     report = verify_dataset(root, selection=DEEP)
-    assert (report.problems, report.deep_units) == ((), 2)  # mag 2 has one storage shard for each channel, and one is the layer's
+    assert (report.problems, report.deep_units) == ((), 2)  # mag 2 has one storage shard for each channel, and one belongs to the layer
     edit_mag(root, 1, channelIndex=0)
-    assert {problem.mag for problem in verify_dataset(root, selection=DEEP).problems} == {"2", "4"}  # neither is made of what is finer
+    assert {problem.mag for problem in verify_dataset(root, selection=DEEP).problems} == {"2", "4"}  # neither is made from the finer mag
 
 
 def test_deep_finds_another_channel(tmp_path: Path) -> None:
-    """A coarser mag made of another channel is no match, with a recipe (which then is another one) or without any record."""
+    """A coarser mag made of another channel is no match, either with another recipe or without any record."""
     root = tmp_path / "d"
     array = channelled(first=0)
     array.write(root)
@@ -284,17 +285,17 @@ def test_a_lost_recipe_is_found_again(tmp_path: Path) -> None:
 
 
 def test_recipes_of_channel_0_are_as_before(tmp_path: Path) -> None:
-    """Recipes and hashes of all that was made before stay the same; so does a recipe without the key."""
+    """Recipes and hashes of existing mags stay the same, as does a recipe without the key."""
     root = tmp_path / "d"
     channelled().write(root)
     plan = plan_of(root, coarsest_mag="2", chunk_shape=8).layers[0].mags[0]
     assert "from_channel" not in plan.to_json()
-    other = MagPlan.from_json({**plan.to_json(), "from_channel": 2})
-    assert (other.from_channel, other.params != plan.params, MagPlan.from_json(other.to_json())) == (2, True, other)
+    other = mag_plan_from_json({**plan.to_json(), "from_channel": 2})
+    assert (other.origin.channel, other.params != plan.params, mag_plan_from_json(other.to_json())) == (2, True, other)
 
 
 def test_lost_mag_of_one_channel(tmp_path: Path) -> None:
-    """Files of other channels do not show that a mag has data, and data of other channels not that it lost some."""
+    """Files of other channels do not prove that a mag has data, and their data do not prove that it has lost some."""
     root = tmp_path / "d"
     data = np.zeros((2, 32, 32, 32), np.uint8)
     data[0] = 9
@@ -311,14 +312,14 @@ def test_lost_mag_of_one_channel(tmp_path: Path) -> None:
     with pytest.raises(InputRefused, match="mag 4 has no data at all"):
         plan_of(root)
     Channelled(coarse, ORDERS[0], 0, mag=Mag(4)).write(root, "other", "layer/4")
-    with pytest.raises(InputRefused, match="one of layer other too and is not replaced"):
+    with pytest.raises(InputRefused, match="also belongs to layer other and is not replaced"):
         plan_of(root, repair=True, layer_name="layer")
-    with pytest.raises(InputRefused, match="one of layer other too and is not replaced"):
+    with pytest.raises(InputRefused, match="also belongs to layer other and is not replaced"):
         plan_of(root, overwrite_existing=True, layer_name="layer")
 
 
 def test_absent_files_of_single_channels(tmp_path: Path) -> None:
-    """Where each channel has files of its own, a channel is looked at by itself: what others have proves nothing."""
+    """If each channel has its own files, a channel is checked by itself: files of others prove nothing."""
     root = tmp_path / "d"
     data = np.zeros((2, 16, 16, 16), np.uint8)
     data[1] = 7
@@ -340,10 +341,10 @@ def test_channels_that_the_array_lacks(tmp_path: Path, index: int, channels: int
     channelled(first=0).write(root)
     edit(root, 0, elementClass=f"uint{8 * channels}", numChannels=channels)
     edit_mag(root, 0, channelIndex=index)
-    with pytest.raises(MetadataError, match=r"the array in .* has 3 channels"):
+    with pytest.raises(MetadataError, match=r"found 3 channels in"):
         plan_of(root)
     (problem,) = verify_dataset(root).problems
-    assert "has 3 channels" in problem.what
+    assert "found 3 channels in" in problem.what
 
 
 def test_recipe_that_other_properties_contradict(tmp_path: Path) -> None:
@@ -380,11 +381,9 @@ def test_a_mag_that_the_library_adds_has_the_own_channels_alone(tmp_path: Path) 
     check_pyramid(root, array.layer, "median")
 
 
-def test_shared_data(shared: Path, tmp_path: Path) -> None:
-    """As an engineer of another tool made them; see their README."""
-    odd = shared / "data/odd"
-    if not (odd / "channel_index").is_dir():
-        pytest.skip("the reference data are older")
+def test_datasets_that_zarr_python_wrote(tmp_path: Path) -> None:
+    """See the README of tests/data."""
+    odd = DATA / "odd"
     root = Path(shutil.copytree(odd / "channel_index/src", tmp_path / "a"))
     run(root, coarsest_mag="2-2-1", interpolation_mode="max")
     assert np.array_equal(
@@ -399,7 +398,7 @@ def test_shared_data(shared: Path, tmp_path: Path) -> None:
 
 
 def test_a_layer_becomes_one_channel_of_what_was_made_of_three(tmp_path: Path) -> None:
-    """All mags hold three channels, the properties now say: the third. Mag 2 is brought up to date with its three, mag 4 has one."""
+    """All mags have three channels, and the properties now name the third. Mag 2 is updated with its three, mag 4 gets one."""
     root = tmp_path / "d"
     array = channelled(count=3, chunk_depth=3)
     array.write(root)
@@ -407,7 +406,8 @@ def test_a_layer_becomes_one_channel_of_what_was_made_of_three(tmp_path: Path) -
     for mag in (0, 1):
         edit_mag(root, mag, channelIndex=2)
     edit(root, 0, elementClass="uint8", numChannels=1)
-    assert plan_of(root, coarsest_mag="2").is_empty
+    plan = plan_of(root, coarsest_mag="2")
+    assert ([task.rule for task in plan.tasks], plan.units_to_do) == ([PUBLISH], 0)  # the layer's marker says what it is now
     changed = zarr.open_array(str(root / "layer/1"), mode="r+")
     changed[:] = np.asarray(changed[:])[:, ::-1]
     run(root, coarsest_mag="4", chunk_shape=8)  # both mags in one task
@@ -422,7 +422,7 @@ def test_a_layer_becomes_one_channel_of_what_was_made_of_three(tmp_path: Path) -
 
 @pytest.mark.parametrize("depth", [1, 4])
 def test_what_is_predicted_and_shown_counts_the_own_channels(tmp_path: Path, depth: int) -> None:
-    """Space, memory and files of a layer that is one channel of four, against those of a layer of its own."""
+    """Space, memory and files of a layer that is one channel of four, compared with a layer that has its own array."""
     rng = np.random.default_rng(0)
     data = rng.integers(1, 3, (4, 64, 64, 64), dtype=np.uint8)
     needs, memory = [], []
@@ -435,7 +435,8 @@ def test_what_is_predicted_and_shown_counts_the_own_channels(tmp_path: Path, dep
         source = StoredDataset.open(root)
         layer = source.layer("layer")
         spec = source.open_mag(layer, layer.mag(1)).spec
-        memory.append(downsample_bytes(plan.layers[0].mags[0], spec, 2))
+        made = plan.layers[0].mags[0]
+        memory.append(made.origin.peak_bytes(made, spec, 2))
         (mag, _) = summarise(root).layers[0].mags
         assert (mag.all_files, mag.files, mag.units) == (512, 512, 1)
     assert needs[1] <= needs[0] * 1.1

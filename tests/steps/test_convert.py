@@ -1,4 +1,4 @@
-"""Conversions against the arrays that the images were written from."""
+"""Conversions compared with the arrays that the images were written from."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ import tifffile
 from PIL import Image
 
 from tests.steps.helpers import Array, data_files, noise, plan_of, properties_json, run, shards
+from wkpipe.engine import blocks
 from wkpipe.errors import AlreadyExists, InputRefused, UsageError
 from wkpipe.formats import open_array
 from wkpipe.metadata.properties import read_properties
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps import convert as convert_module
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.storage.local import object_at
 
 VALUES: dict[str, Any] = {"voxel_size": (4, 4, 30), "layer_name": "layer", "downsample": False}
 SHAPES: dict[str, dict[str, Any]] = {
@@ -41,7 +42,7 @@ def write_slices(directory: Path, planes: Array, suffix: str = "tif", **options:
 
 def stored(root: Path, layer: str = "layer", mag: str = "1") -> tuple[Array, Array]:
     """The voxels of the layer's box and the whole array with those set to 0."""
-    properties = read_properties(root / "datasource-properties.json").layer(layer)
+    properties = read_properties(object_at(root / "datasource-properties.json")).layer(layer)
     array = open_array(root / layer / mag, properties.data_format, properties.axes)
     whole = array.read([0] * len(array.spec.shape), array.spec.shape)
     box = properties.bounding_box()
@@ -117,7 +118,8 @@ def test_whole_planes_in_memory_and_in_a_nameless_file(tmp_path: Path, data_form
     source = write_slices(tmp_path / "images", planes, "png")
     run(tmp_path / "a", source=source, category="color", name="d", **VALUES, **SHAPES[data_format])
     check(tmp_path / "a", planes.transpose(2, 1, 0)[np.newaxis])
-    monkeypatch.setattr(convert_module, "PLANE_BUFFER_BYTES", 1000)
+    monkeypatch.setattr(blocks, "IMAGE_CUBE_BYTES", 1000)
+    monkeypatch.setattr(blocks, "WINDOW_BYTES", 1000)
     run(tmp_path / "b", Sizing.local(3), source=source, category="color", name="d", **VALUES, **SHAPES[data_format])
     assert data_files(tmp_path / "a") == data_files(tmp_path / "b")
     assert not list((tmp_path / "b" / ".wkpipe").rglob("*.tmp"))
@@ -218,7 +220,7 @@ def test_another_conversion_into_the_same_target_is_refused(tmp_path: Path, imag
     assert data_files(tmp_path / "d") == before
     run(tmp_path / "d", **values, chunk_shape=16, overwrite_existing=True)
     assert open_array(tmp_path / "d" / "layer" / "1", "zarr3").spec.chunk_shape == (1, 16, 16, 16)
-    # A run with the same parameters goes on, never deletes.
+    # A run with the same parameters resumes, and never deletes.
     assert plan_of(tmp_path / "d", **values, chunk_shape=16, overwrite_existing=True).is_empty
 
 
@@ -239,7 +241,7 @@ def test_foreign_directories_are_never_deleted(tmp_path: Path, images: Path) -> 
 
 @pytest.mark.parametrize("count", range(6))
 def test_interrupted_while_the_old_target_is_deleted(tmp_path: Path, images: Path, count: int) -> None:
-    """The same command with --overwrite-existing goes on."""
+    """The same command with --overwrite-existing resumes."""
     import shutil
 
     root = tmp_path / "d"
@@ -291,7 +293,7 @@ def test_changed_images_change_what_is_made_of_them(tmp_path: Path, images: Path
     run(tmp_path / "d", **values)
     changed_images(images, [8])
     plan = run(tmp_path / "d", **values)
-    assert {unit[3] for task in plan.tasks for part in task.parts if str(part.mag) == "1" for unit in part.units} == {1}
+    assert {unit[3] for task in plan.tasks for part in task.ranges if str(part.mag) == "1" for unit in part.units} == {1}
     run(tmp_path / "fresh" / "d", **values)
     assert data_files(tmp_path / "d") == data_files(tmp_path / "fresh" / "d")
     assert properties_json(tmp_path / "d")["dataLayers"][0]["largestSegmentId"] == 208

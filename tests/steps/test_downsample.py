@@ -1,4 +1,4 @@
-"""Downsampling against whole-layer arithmetic in numpy: boxes, types, modes, factors, formats, shapes, axes, absent shards."""
+"""Downsampling compared with whole-layer arithmetic in numpy: boxes, types, modes, factors, formats, shapes, axes, absent shards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.steps.helpers import Layer, check_pyramid, noise, plan_of, remove_tree, run, write_dataset
 from wkpipe.geometry import Mag
-from wkpipe.plan.resources import Sizing
+from wkpipe.plan.cost.resources import Sizing
 
 MODES = ["median", "mode", "max", "min", "nearest", "bilinear", "bicubic"]
 POINT_MODES = MODES[4:]
@@ -23,7 +23,7 @@ MAG_1 = Mag(1)
 
 @st.composite
 def cases(draw: st.DrawFn) -> dict[str, Any]:
-    """A layer, the way its coarser mags are to be made, and a seed for its data."""
+    """A layer, the options for its coarser mags, and a seed for its data."""
     data_format = draw(st.sampled_from(["zarr3", "zarr3-unsharded", "zarr", "wkw"]))
     mode = draw(st.sampled_from(MODES))
     dtype = draw(st.sampled_from(SMALL if mode in POINT_MODES else DTYPES))
@@ -65,7 +65,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @given(case=cases())
-def test_any_layer_is_what_the_oracle_says(case: dict[str, Any]) -> None:
+def test_any_layer_is_what_the_oracle_says(temporary: Path, case: dict[str, Any]) -> None:
     cut = tuple(min(c, m - 1) for c, m in zip(case["cut"], case["mag"].to_tuple(), strict=True))
     layer = Layer(
         noise(case["shape"], case["dtype"], case["seed"], case["few"]),
@@ -78,7 +78,7 @@ def test_any_layer_is_what_the_oracle_says(case: dict[str, Any]) -> None:
         case["mag"],
         cut=cut,
     )
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         root = Path(directory) / "dataset"
         write_dataset(root, layer, voxel_size=case["voxel_size"])
         coarsest = Mag([m * 4 for m in case["mag"].to_tuple()])
@@ -102,7 +102,7 @@ def test_large_factors(tmp_path: Path, mag: str, data_format: str, mode: str) ->
 
 
 def test_a_chunk_of_one_voxel_edge_in_unsharded_units_is_quick(tmp_path: Path) -> None:
-    """A unit of unsharded formats spans 1024³ voxels, so many millions of such chunks: only those in the box may cost."""
+    """A unit of unsharded formats spans 1024³ voxels, which are millions of such chunks: only those in the box may cost time."""
     layer = Layer(noise((1, 9, 7, 5), "uint8"), (2, 3, 1), data_format="zarr", chunk=(2, 2, 2), shard=None)
     write_dataset(tmp_path / "d", layer)
     plan = run(tmp_path / "d", chunk_shape=2)

@@ -1,4 +1,4 @@
-"""Mags sampled along with the finer one hold the same bytes as those that are read back and decoded."""
+"""Mags sampled along with the finer one have the same bytes as those that are read back and decoded."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pytest
 
 from tests.content import content_of
 from tests.steps.helpers import Layer, plan_of, write_dataset
-from wkpipe.geometry import Mag
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps import work
-from wkpipe.steps.handover import Handover
-from wkpipe.steps.run import Run
+from wkpipe.engine.handover import Handover
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import Run
+from wkpipe.steps import from_mag
+from wkpipe.steps.task import run_task
 
 SHAPE = (1, 203, 70, 40)
 
@@ -43,11 +43,11 @@ def labels(dtype: str) -> np.ndarray[Any, Any]:
     ],
 )
 def test_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str, mode: str, layout: dict[str, Any], fork: bool) -> None:
-    used: list[Mag] = []
+    used: list[Any] = []
     get = Handover.get
 
     def noted(handover: Handover, *box: Any) -> Any:
-        used.append(handover.plan.mag)
+        used.append(box)
         return get(handover, *box)
 
     made = {}
@@ -57,12 +57,12 @@ def test_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str,
         plan = plan_of(root, Sizing.local(2), interpolation_mode=mode)
         with monkeypatch.context() as patch:
             if name == "apart":
-                patch.setattr(Handover, "is_possible", staticmethod(lambda finer, plan: False))
+                patch.setattr(from_mag, "handover", lambda finer, plan, origin: None)
             else:
                 patch.setattr(Handover, "get", noted)
             with Run(plan).begun() as epoch:
                 for task in plan.tasks:
-                    work.run_task(plan, task, epoch, fork=fork)
+                    run_task(plan, task, epoch, fork=fork)
         made[name] = files_of(root)
     assert made["along"] == made["apart"]
     assert bool(used) == (mode != "bicubic")
@@ -78,12 +78,12 @@ def test_mag_that_was_not_made_as_a_whole_is_read_back(tmp_path: Path) -> None:
         plan = plan_of(place, Sizing(1, 1e9, 1e9, 1), interpolation_mode="median")
         with Run(plan).begun() as epoch:
             for task in plan.tasks:
-                work.run_task(plan, task, epoch)
+                run_task(plan, task, epoch)
     removed = sorted((root / "layer" / "2" / "c").rglob("*"))
     first = next(path for path in removed if path.is_file())
     first.unlink()
     plan = plan_of(root, Sizing(1, 1e9, 1e9, 1), interpolation_mode="median")
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
-            work.run_task(plan, task, epoch)
+            run_task(plan, task, epoch)
     assert files_of(root) == files_of(whole)

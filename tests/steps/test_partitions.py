@@ -1,4 +1,4 @@
-"""However the work is cut, ordered and spread over threads and processes: the same bytes."""
+"""The bytes do not depend on how the work is cut, ordered and spread over threads and processes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from tests.steps.helpers import Layer, check_pyramid, data_files, noise, plan_of, run, write_dataset
 from wkpipe.geometry import Mag
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import Task
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import Task
-from wkpipe.steps.run import Run, run_stored_task
-from wkpipe.steps.work import run_task
+from wkpipe.runs.run import Run
+from wkpipe.runs.stored_task import run_stored_task
+from wkpipe.steps.task import run_task
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.seal import VARIABLE
 from wkpipe.stored.locations import Locations
@@ -96,8 +97,10 @@ def wanted(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @settings(max_examples=12)
 @given(sizing=SIZINGS, seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
-def test_any_partition_of_downsampling(data_format: str, sizing: Sizing, seed: int, wanted: dict[str, dict[str, str]]) -> None:
-    with tempfile.TemporaryDirectory() as directory:
+def test_any_partition_of_downsampling(
+    temporary: Path, data_format: str, sizing: Sizing, seed: int, wanted: dict[str, dict[str, str]]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         root = Path(directory) / "d"
         write_dataset(root, example(data_format))
         plan = plan_of(root, sizing, **SHAPES[data_format])
@@ -110,10 +113,10 @@ def test_any_partition_of_downsampling(data_format: str, sizing: Sizing, seed: i
 @given(sizing=SIZINGS, seed=st.integers(0, 10**6))
 @pytest.mark.parametrize("data_format", ["zarr3", "zarr", "wkw"])
 def test_any_partition_of_a_conversion(
-    data_format: str, sizing: Sizing, seed: int, images: Path, wanted: dict[str, dict[str, str]]
+    temporary: Path, data_format: str, sizing: Sizing, seed: int, images: Path, wanted: dict[str, dict[str, str]]
 ) -> None:
     values = {"source": images, "voxel_size": (1, 1, 1), "data_format": data_format, "layer_name": "layer", "category": "color"}
-    with tempfile.TemporaryDirectory() as directory:
+    with tempfile.TemporaryDirectory(dir=temporary) as directory:
         root = Path(directory) / "d"
         in_any_order(plan_of(root, sizing, **values, **SHAPES[data_format]), seed)
         assert data_files(root) == wanted[f"{data_format} convert"], (sizing, seed)
@@ -135,7 +138,7 @@ def test_every_task_in_a_process_of_its_own(tmp_path: Path, wanted: dict[str, di
             jobs = [subprocess.Popen([*command, task.name], env=environment) for task in ready[:2]]
             assert [process.wait() for process in jobs] == [0] * len(jobs)
             left = [task for task in left if task not in ready[:2]]
-        # A job that comes twice does no harm.
+        # A job that runs twice does no harm.
         before = data_files(root)
         for task in plan.tasks:
             run_stored_task(job.directory, task.name, job.seal)
@@ -144,7 +147,7 @@ def test_every_task_in_a_process_of_its_own(tmp_path: Path, wanted: dict[str, di
 
 
 def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
-    """Default shards, two of them along every axis, and hardly anything in them: quick, right, and no file where nothing is."""
+    """Default shards, two along every axis and almost empty: quick, correct, and no file without data."""
     layer = Layer(np.zeros((1, 1, 1, 1), "uint8"), (1500, 1500, 1500), chunk=(32, 32, 32), shard=(1024, 1024, 1024))
     root = tmp_path / "d"
     layer.data[:] = 9
@@ -153,7 +156,6 @@ def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
 
     from wkpipe.formats import open_array
     from wkpipe.geometry import BoundingBox
-    from wkpipe.metadata.store import PropertiesFile
     from wkpipe.storage.commit import Scratch
 
     array = open_array(root / "layer" / "1", "zarr3", layer.axes)
@@ -162,7 +164,7 @@ def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
         writer.append((0, 31, 0, 31), writer.encode(np.full((1, 32, 32, 32), 200, "uint8", order="F")))
         writer.commit()
     box = BoundingBox((3, 5, 7), (2040, 2041, 2030))
-    PropertiesFile(root).update(lambda p: p.with_layer(replace(p.layer("layer"), box=box)))
+    Locations(root, root / ".wkpipe").properties_file().update(lambda p: p.with_layer(replace(p.layer("layer"), box=box)))
     plan = run(root, Sizing.local(2))
     mags = [Mag(m) for m in (1, 2, 4, 8, 16, 32)]
     for mag in mags[1:]:

@@ -1,4 +1,4 @@
-"""Doubtful units are proven by tasks, not by planning: what they turn out to be decides what is made, kept or refused."""
+"""Tasks, not planning, prove doubtful units: the outcome decides what is made, kept or refused."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from wkpipe.formats import open_array
 from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.formats.foreign import ForeignArray
 from wkpipe.geometry import Mag
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import PROVE
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.reasons import Reason
-from wkpipe.plan.resources import Sizing
+from wkpipe.plan.state.reasons import Reason
 from wkpipe.plan.table import plan_table
-from wkpipe.plan.task import PROVE
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.forget import forget
+from wkpipe.runs.run import run_here
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.record import ADOPTED, DAMAGED, MADE, WRITTEN
 from wkpipe.stored.locations import Locations
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.forget import forget
 
 SHAPES = {"chunk_shape": (8, 8, 8), "shard_shape": (16, 16, 16)}
 MANY = Sizing(cores=3, least_seconds=0, target_seconds=1e-5)
@@ -80,14 +80,14 @@ def test_planning_reads_no_voxel_data(tmp_path: Path, data_format: str, monkeypa
     monkeypatch.setattr("wkpipe.formats.proving._read_shard", refuse)
     plan = plan_of(root, MANY, **values)
     assert plan.units_to_prove == sum(len(units) for units in units_of(plan).values())
-    assert {part.mag for task in plan.of_rule(PROVE) for part in task.parts} == {Mag("1"), Mag("2"), Mag("4")}
+    assert {part.mag for task in plan.of_rule(PROVE) for part in task.ranges} == {Mag("1"), Mag("2"), Mag("4")}
 
 
 def units_of(plan: Plan) -> dict[Mag, set[tuple[int, ...]]]:
     """Return the units that are proven, by mag."""
     found: dict[Mag, set[tuple[int, ...]]] = {}
     for task in plan.of_rule(PROVE):
-        for part in task.parts:
+        for part in task.ranges:
             assert not found.setdefault(part.mag, set()) & set(part.units)
             found[part.mag].update(part.units)
     return found
@@ -118,7 +118,7 @@ def test_everything_waits_for_the_gate_of_its_layer(made: tuple[Path, Layer]) ->
     assert others
     assert all(gates[0].name in task.inputs for task in others)
     alone = plan_of(root, Sizing.local(1), **SHAPES).of_rule(PROVE)
-    assert [(len(task.parts), task.layers) for task in alone] == [(3, ("layer",))]
+    assert [(len(task.ranges), task.layers) for task in alone] == [(3, ("layer",))]
 
 
 def test_a_changed_unit_that_is_only_read_is_accepted_and_what_is_made_from_it_made_again(made: tuple[Path, Layer]) -> None:
@@ -128,9 +128,9 @@ def test_a_changed_unit_that_is_only_read_is_accepted_and_what_is_made_from_it_m
     for path in shards(root, mag="1"):
         touch(path)
     plan = plan_of(root, MANY, **SHAPES)
-    told: list[str] = []
-    assert run_here(plan, tell=told.append) == 2  # one of each coarser mag; the others are planned, and left as they are
-    assert told == ["layer layer, mag 1: 1 storage shards changed since they were recorded; they are taken as they are now"]
+    notices: list[str] = []
+    assert run_here(plan, notify=notices.append) == 2  # one of each coarser mag; the others are planned, but stay as they are
+    assert notices == ["layer layer, mag 1: 1 storage shards changed since they were recorded; they are taken as they are now"]
     assert plan.units_to_do > 2
     check_pyramid(root, layer, "median")
     record = ledger_of(root, "1").get((0, 1, 1, 1))
@@ -143,7 +143,7 @@ def test_a_changed_unit_that_is_only_read_is_accepted_and_what_is_made_from_it_m
 def test_what_another_tool_wrote_into_a_made_mag_is_kept(made: tuple[Path, Layer]) -> None:
     root, layer = made
     rewrite(root, "2", (0, 0, 0, 0), 77)
-    rewrite(root, "1", (0, 1, 1, 1), 33)  # so that the same unit is to be made again, too
+    rewrite(root, "1", (0, 1, 1, 1), 33)  # so that the same unit must also be made again
     before, files = tree(root / "layer"), data_files(root)
     with pytest.raises(ForeignMag, match=r"layer layer, mag 2: another tool has written 1 storage shard, the first 0.0.0.0") as error:
         run(root, MANY, **SHAPES)
@@ -154,12 +154,12 @@ def test_what_another_tool_wrote_into_a_made_mag_is_kept(made: tuple[Path, Layer
     record = ledger_of(root, "2").get((0, 0, 0, 0))
     assert record is not None
     assert record.origin == WRITTEN
-    # It is known now: the next plan refuses at once.
+    # It is recorded now: the next plan refuses at once.
     with pytest.raises(ForeignMag, match="another tool has written 1 storage shard"):
         plan_of(root, MANY, **SHAPES)
     report = verify_dataset(root)
     assert not report.is_sound
-    # Either is possible then.
+    # Then both ways are possible.
     shutil.copytree(root, root.parent / "taken")
     assert forget(root.parent / "taken", "layer/2")
     run(root.parent / "taken", MANY, **SHAPES)
@@ -218,7 +218,7 @@ def test_a_damaged_source_ends_the_run(made: tuple[Path, Layer]) -> None:
 
 
 def replaced(root: Path, mag: str, layer: Layer) -> None:
-    """Have another tool delete a mag and make one of its own in that place."""
+    """Let another tool delete a mag and make its own in that place."""
     shutil.rmtree(root / "layer" / mag)
     write_mag(root / "layer" / mag, layer, layer.axes, root.parent / "other")
 
@@ -251,7 +251,7 @@ def test_ids_that_were_lost_do_not_make_a_mag_foreign(made: tuple[Path, Layer]) 
     assert verify_dataset(root).is_sound
 
 
-def test_damaged_metadata_of_a_made_mag_are_told_from_another_mag(made: tuple[Path, Layer]) -> None:
+def test_damaged_metadata_of_a_made_mag_are_distinguished_from_another_mag(made: tuple[Path, Layer]) -> None:
     root, _ = made
     path = root / "layer" / "2" / "zarr.json"
     values = json.loads(path.read_text())

@@ -19,14 +19,14 @@ import pytest
 from tests.steps.helpers import Layer, check_pyramid, data_files, mags_of, noise, plan_of, properties_json, run, tree, write_dataset
 from wkpipe.errors import IntegrityError, TryAgain
 from wkpipe.geometry import Mag
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import PUBLISH
-from wkpipe.steps.run import Run, run_here
-from wkpipe.steps.work import run_task
-from wkpipe.storage.commit import Scratch
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import PUBLISH
+from wkpipe.runs.run import Run, run_here
+from wkpipe.steps.task import run_task
+from wkpipe.steps.work import Work
+from wkpipe.storage.holder import Holder
 from wkpipe.storage.lease import read_epoch
 from wkpipe.storage.ledger import Ledger, LedgerWriter, fold
-from wkpipe.storage.lock import Holder
 from wkpipe.storage.proof import MTIME, Stamp, UnitProof
 from wkpipe.storage.record import MADE, Record
 from wkpipe.stored.locations import Locations
@@ -62,7 +62,7 @@ def all_but_publish(root: Path) -> tuple[Any, Any]:
 def test_a_mag_that_is_not_whole_is_not_published(root: Path, how: str) -> None:
     plan = plan_of(root, MANY, **VALUES)
     before = properties_json(root)
-    directory = Locations.of(root).ledger("other", Mag(4))
+    directory = Locations.of(root).ledger("other", Mag(4)).path()
     with Run(plan).begun() as epoch:
         for task in plan.tasks:
             if task.rule != PUBLISH:
@@ -150,13 +150,13 @@ def test_two_publishes_at_once(root: Path) -> None:
     for layer in layers():
         check_pyramid(root, layer, "median")
         for mag in ("2", "4"):
-            directory = Locations.of(root).ledger(layer.name, Mag(mag))
+            directory = Locations.of(root).ledger(layer.name, Mag(mag)).path()
             assert Ledger.load(directory).records
     assert plan_of(root, **VALUES).is_empty
 
 
 def test_a_ledger_is_whole_while_it_is_folded(tmp_path: Path) -> None:
-    """Who reads a ledger while its segments are merged must see every record."""
+    """A reader of a ledger whose segments are being merged must see every record."""
     directory = tmp_path / "ledger"
     stop = threading.Event()
 
@@ -164,7 +164,7 @@ def test_a_ledger_is_whole_while_it_is_folded(tmp_path: Path) -> None:
         while not stop.is_set():
             with LedgerWriter(directory, 1, "again") as writer:
                 writer.add(Record((0,), MADE, UnitProof(1, 1, 1, Stamp(MTIME, 1), "digest"), "t"))
-            fold(directory, 1, Scratch(tmp_path / "tmp"))
+            fold(directory, 1)
 
     with LedgerWriter(directory, 1, "first") as writer:
         writer.add(*(Record((i,), MADE, UnitProof(1, 1, 1, Stamp(MTIME, 1), "digest"), "t") for i in range(20)))
@@ -195,7 +195,7 @@ def test_two_runs_at_once(root: Path) -> None:
 
 
 def test_a_plan_that_is_older_than_another_run_is_not_carried_out(root: Path) -> None:
-    """Between planning and beginning, another run may have made and published what this one would first clear away."""
+    """Between planning and beginning, another run may have made and published units that this one would first remove."""
     stale = plan_of(root, **VALUES)
     run(root, **VALUES)
     before = data_files(root)
@@ -206,11 +206,11 @@ def test_a_plan_that_is_older_than_another_run_is_not_carried_out(root: Path) ->
 
 def test_a_dead_holder_is_taken_over_at_once(root: Path) -> None:
     code = (
-        "import sys, time; from pathlib import Path; from wkpipe.storage.lease import RunLease; from wkpipe.storage.commit import Scratch\n"
+        "import sys, time; from pathlib import Path; from wkpipe.storage.lease import RunLease; from wkpipe.storage.local import Local\n"
         "locks = Path(sys.argv[1])\n"
-        "with RunLease(locks, Scratch(locks)):\n    print('ready', flush=True)\n    time.sleep(600)"
+        "with RunLease(Local(locks)):\n    print('ready', flush=True)\n    time.sleep(600)"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, Locations.of(root).locks], stdout=subprocess.PIPE)
+    process = subprocess.Popen([sys.executable, "-c", code, Locations.of(root).locks.path()], stdout=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     with pytest.raises(TryAgain, match=f"process {process.pid}"):
@@ -226,8 +226,8 @@ def test_an_orphan_stops_at_its_next_record(root: Path) -> None:
     plan = plan_of(root, MANY, **VALUES)
     run_of_orphan = Run(plan)
     with run_of_orphan.begun() as old:
-        shutil.copy(Locations.of(root).locks / "run.lease", root.parent / "lease")
-        Locations.of(root).locks.joinpath("run.lease").unlink()
+        shutil.copy(Locations.of(root).locks.path("run.lease"), root.parent / "lease")
+        Locations.of(root).locks.path("run.lease").unlink()
         run(root, **VALUES)
         before = data_files(root)
         ledger = tree(root / ".wkpipe" / "ledger")
@@ -235,9 +235,9 @@ def test_an_orphan_stops_at_its_next_record(root: Path) -> None:
             if task.rule == PUBLISH:
                 with pytest.raises(TryAgain):
                     run_task(plan, task, old)
-        # As if the orphan had not noticed that the units are proven by now: it may compute, not record.
+        # As if the orphan had not noticed that the units are proven now: it may compute, but not record.
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("wkpipe.steps.work._is_proven", lambda *_: False)
+            patch.setattr(Work, "is_proven", lambda *_: False)
             with pytest.raises(TryAgain):
                 run_task(plan, plan.tasks[0], old)
         assert {k: v for k, v in tree(root / ".wkpipe" / "ledger").items() if k.endswith(".segment")} == {
@@ -248,8 +248,8 @@ def test_an_orphan_stops_at_its_next_record(root: Path) -> None:
 
 
 def foreign_holder(root: Path, age: float) -> Path:
-    """Leave a lease as a process on another host would."""
-    path = Locations.of(root).locks / "run.lease"
+    """Leave a lease like that of a process on another host."""
+    path = Locations.of(root).locks.path("run.lease")
     path.parent.mkdir(parents=True, exist_ok=True)
     values = json.loads(Holder.myself().to_bytes()) | {"host": "elsewhere", "machine_id": "other"}
     path.write_text(json.dumps(values))
@@ -266,7 +266,7 @@ def test_a_lease_of_another_host(root: Path) -> None:
         for task in plan.tasks:
             run_task(plan, task, epoch)
     assert plan_of(root, **VALUES).is_empty
-    assert not (Locations.of(root).locks / "run.lease").exists()
+    assert not Locations.of(root).locks.path("run.lease").exists()
 
 
 def test_a_lease_that_was_not_renewed_expires(root: Path) -> None:
@@ -276,7 +276,7 @@ def test_a_lease_that_was_not_renewed_expires(root: Path) -> None:
 
 
 def test_many_runs_at_once(root: Path) -> None:
-    """Of all that start together one works, the others refuse; in the end all is done once."""
+    """Of several runs that start together one works and the others refuse; in the end everything is done once."""
 
     def attempt(_: int) -> str:
         try:

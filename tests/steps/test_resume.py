@@ -1,4 +1,4 @@
-"""Interrupted, damaged, copied, changed: a run makes what is missing and nothing else, and the same bytes as in one go."""
+"""Interrupted, damaged, copied, changed: a run makes only the missing units, with the same bytes as an undisturbed run."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from tests.steps.helpers import (
 )
 from wkpipe.errors import DamagedShard, ForeignMag, InputRefused, IntegrityError, MissingShard
 from wkpipe.geometry import Mag
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import PROVE
-from wkpipe.steps import work
-from wkpipe.steps.run import run_here
-from wkpipe.storage.ledger import Ledger
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import PROVE
+from wkpipe.runs.run import run_here
+from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.record import MADE
 from wkpipe.stored.locations import Locations
+
+pytestmark = pytest.mark.sampled(every=2)
 
 SHAPES: dict[str, dict[str, Any]] = {
     "zarr3": {"chunk_shape": (8, 8, 8), "shard_shape": (16, 16, 16)},
@@ -60,12 +61,12 @@ def made(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, Layer]:
 
 
 class Stop(Exception):
-    """Ends a run in its middle."""
+    """Stops a run in the middle."""
 
 
 def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Have the run end after so many units: half of the time before their record is written."""
-    original = work.LedgerWriter.add
+    """Stop the run after `count` units: half of the time before their record is written."""
+    original = LedgerWriter.add
     left = [count]
 
     def add(self: Any, *records: Any) -> None:
@@ -75,7 +76,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
         original(self, *records)
         left[0] -= len(counted)
 
-    monkeypatch.setattr(work.LedgerWriter, "add", add)
+    monkeypatch.setattr(LedgerWriter, "add", add)
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5, -1])
@@ -117,7 +118,7 @@ def plan_array(root: Path, mag: str, data_format: str) -> Any:
 
 @pytest.mark.parametrize("seed", range(6))
 def test_lost_parts_come_again(made: tuple[Path, Layer], seed: int) -> None:
-    """Random ledger segments, shard files and the publication are lost; what is left keeps its inode and mtime."""
+    """Random ledger segments, shard files and the publication are lost; the others keep inode and mtime."""
     root, layer = made
     rng = random.Random(seed)
     want = data_files(root)
@@ -141,7 +142,7 @@ def test_lost_parts_come_again(made: tuple[Path, Layer], seed: int) -> None:
     run_here(plan)
     assert data_files(root) == want, note
     after = tree(root / "layer")
-    if layer.data_format != "zarr":  # all chunk files of a unit are made anew
+    if layer.data_format != "zarr":  # all chunk files of a unit are made again
         assert all(after[path] == before[path] for path in kept), note
     assert plan_of(root, MANY, **values).is_empty, note
     check_pyramid(root, layer, "median")
@@ -172,7 +173,7 @@ def test_a_torn_line_is_one_unit_to_make_again(tmp_path: Path) -> None:
         segment.write_bytes(whole[:-cut])
         plan = plan_of(root, **SHAPES["zarr3"])
         assert plan.units_to_do >= (1 if cut > 1 else 0), cut
-        assert len([unit for task in plan.tasks for part in task.parts if part.mag == Mag(2) for unit in part.units]) == (cut > 1), cut
+        assert len([unit for task in plan.tasks for part in task.ranges if part.mag == Mag(2) for unit in part.units]) == (cut > 1), cut
     run(root, **SHAPES["zarr3"])
     assert data_files(root) == want
     assert plan_of(root, **SHAPES["zarr3"]).is_empty
@@ -219,7 +220,7 @@ def test_changed_content_of_a_derived_shard_is_made_again(made: tuple[Path, Laye
     changed = data_files(root)
     try:
         run(root, MANY, **SHAPES[layer.data_format])
-    except ForeignMag:  # without checksums a flipped byte may decode: then another tool may have written it
+    except ForeignMag:  # without checksums a flipped byte may decode: then it counts as another tool's write
         assert layer.data_format in ("wkw", "zarr")
         assert data_files(root) == changed
         with pytest.raises(ForeignMag, match="--forget"):
@@ -240,18 +241,18 @@ def test_changed_content_of_the_finest_mag_goes_all_the_way_up(tmp_path: Path) -
     before = tree(root / "layer")
     write_mag(root / "layer" / "1", layer, layer.axes, root / ".wkpipe" / "tmp" / "other")
     rewritten = {path for path, facts in tree(root / "layer" / "1").items() if before.get(path) != facts}
-    assert len(rewritten) > 10  # all are written anew; the content of the first alone is another one
+    assert len(rewritten) > 10  # all are written again; only the content of the first differs
     plan = run(root, MANY, **SHAPES["zarr3"])
     check_pyramid(root, layer, "median")
     assert plan_of(root, MANY, **SHAPES["zarr3"]).is_empty
-    # Once the checksums of the finest are known, only what changed is made again.
+    # Once the checksums of the finest mag are known, only changed units are made again.
     layer.data[0, :11, :13, :7] += 1
     other = tmp_path / "other"
     write_dataset(other, layer)
     first = shards(root)[0]
     shutil.copyfile(other / first.relative_to(root), first)
     plan = plan_of(root, MANY, **SHAPES["zarr3"])
-    assert [(part.mag, part.units) for task in plan.tasks if task.rule != PROVE for part in task.parts] == [
+    assert [(part.mag, part.units) for task in plan.tasks if task.rule != PROVE for part in task.ranges] == [
         (Mag(2), ((0, 0, 0, 0),)),
         (Mag(4), ((0, 0, 0, 0),)),
     ]
@@ -284,7 +285,7 @@ def test_a_lost_shard_of_the_finest_mag_is_an_error(made: tuple[Path, Layer]) ->
 
 
 def test_a_lost_shard_while_the_run_is_on_is_an_error(tmp_path: Path) -> None:
-    """What vanishes after planning must not read as zeros."""
+    """Files that vanish after planning must not be read as zeros."""
     layer, root = example(), tmp_path / "d"
     write_dataset(root, layer)
     plan = plan_of(root, MANY, **SHAPES["zarr3"])
@@ -384,7 +385,7 @@ def test_a_copied_dataset_keeps_its_proofs(made: tuple[Path, Layer], tmp_path: P
     root, layer = made
     shutil.copytree(root, tmp_path / "copy")
     assert plan_of(tmp_path / "copy", **SHAPES[layer.data_format]).is_empty
-    # Without the times, all of it is proven by its content, and nothing is made again.
+    # Without the times, the content proves all units, and nothing is made again.
     other = tmp_path / "other"
     shutil.copytree(root, other, copy_function=shutil.copyfile)
     before = tree(other / "layer")
@@ -398,17 +399,18 @@ def test_a_copied_dataset_keeps_its_proofs(made: tuple[Path, Layer], tmp_path: P
 @pytest.mark.parametrize("function", ["create", "rename", "make_directory"])
 @pytest.mark.parametrize("count", range(8))
 def test_interrupted_while_preparing(tmp_path: Path, function: str, count: int) -> None:
-    """The same command goes on, wherever in the preparation the run before was ended."""
-    from wkpipe.steps import run as run_module
-    from wkpipe.storage import disk
+    """The same command resumes, wherever in the preparation the previous run was stopped."""
+    from wkpipe.runs import run as run_module
+    from wkpipe.storage import disk, names
 
     layer, root, whole = example(), tmp_path / "d", tmp_path / "whole" / "d"
     for path in (root, whole):
         write_dataset(path, layer)
     run(whole, **SHAPES["zarr3"])
     left = [count]
-    original: Callable[..., Any] = getattr(disk, function)
-    prepare = run_module._prepare
+    seam = names if function == "rename" else disk
+    original: Callable[..., Any] = getattr(seam, function)
+    prepare = run_module.prepare
 
     def interrupted(*args: Any) -> Any:
         left[0] -= 1
@@ -418,11 +420,11 @@ def test_interrupted_while_preparing(tmp_path: Path, function: str, count: int) 
 
     def prepare_interrupted(*args: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(disk, function, interrupted)
+            patch.setattr(seam, function, interrupted)
             prepare(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_module, "_prepare", prepare_interrupted)
+        patch.setattr(run_module, "prepare", prepare_interrupted)
         try:
             run(root, **SHAPES["zarr3"])
         except Stop:

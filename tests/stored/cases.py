@@ -1,6 +1,6 @@
-"""Small random datasets whose coarser mags wkpipe makes voxel for voxel as the reference package does.
+"""Small random datasets whose coarser mags wkpipe makes like the reference package, voxel for voxel.
 
-Left out is what differs on purpose: nearest, bilinear and bicubic; medians of 64-bit integers above 2^53; ladders with a step
+Intended differences are left out: nearest, bilinear and bicubic; medians of 64-bit integers above 2^53; ladders with a step
 of 4, at whose borders the reference depends on its buffers; NaN and infinity.
 """
 
@@ -55,7 +55,7 @@ class StoredCase:
 
 
 def draw(number: int) -> StoredCase:
-    """Draw a case; the same number gives the same one."""
+    """Draw a case; the same number gives the same case."""
     r = Random(f"stored {number}")
     data_format = r.choice(["zarr3", "zarr3", "zarr", "wkw"])
     category = r.choice(["color", "color", "segmentation"])

@@ -1,4 +1,4 @@
-"""Make results.npz again: what the reference package gives for the cases of cases.py.
+"""Make results.npz again: the reference package's results for the cases of cases.py.
 
 PYTHONPATH=. python tests/stored/make_stored.py PYTHON_WITH_THE_REFERENCE_PACKAGE
 """

@@ -1,4 +1,4 @@
-"""Have the reference package make cases, in a Python of its own."""
+"""Make cases with the reference package, in its own Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Voxel for voxel what the reference package gives: compared with its stored results, and with itself where it is installed."""
+"""The reference package's results, voxel for voxel: compared with stored results, and with the package itself if it is installed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tests.stored.reference_results import results_of
 from wkpipe import Dataset, NDBoundingBox
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 
 RESULTS = Path(__file__).with_name("results.npz")
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 LIVE = round(COUNT * max(1.0, min(SCALE / 10, 20.0)))
-"""How many other cases are compared with the reference package itself; `make torture` takes 1,000."""
+"""How many other cases are compared with the reference package itself; `make torture` compares 1,000."""
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
 

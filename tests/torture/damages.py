@@ -1,4 +1,4 @@
-"""Damages: what disks, cables, people and other programs do to the files of a dataset, class by class, by the formats' own rules.
+"""Damages: what disks, cables, people and other programs do to the files of a dataset, class by class and format by format.
 
 A damage changes one or two files below a dataset. The same `Random` gives the same damage.
 """
@@ -28,12 +28,12 @@ WKW_HEADER = 16
 
 
 class UnfitError(Exception):
-    """This damage cannot be done to that file, or would leave it as it is: another one is drawn."""
+    """This damage is not possible in this file, or would not change it: another one is drawn."""
 
 
 @dataclass
 class Damage:
-    """What was done: which files changed, in words for a failure."""
+    """A damage that was done: the changed files, and a text for failures."""
 
     kind: str
     files: list[Path]
@@ -41,7 +41,7 @@ class Damage:
     is_silent: bool = False
 
     def replace(self, file: Path, content: bytes) -> None:
-        """Write other bytes; where it is silent, as a disk does it, under the old time."""
+        """Write other bytes; a silent damage keeps the old time, like a failing disk."""
         status = file.stat()
         if content == file.read_bytes():
             raise UnfitError
@@ -55,7 +55,7 @@ Inflict = Callable[[Path, Random, Damage], None]
 
 @dataclass(frozen=True)
 class DamageClass:
-    """Damages of one kind. `place` is data, metadata or state; `formats` are the datasets that can have it."""
+    """A class of damages. `place` is data, metadata or state; `formats` are the datasets that can have it."""
 
     name: str
     place: str
@@ -66,7 +66,7 @@ class DamageClass:
         """Damage a dataset once.
 
         Raises:
-            UnfitError: not this way; the dataset is as it was.
+            UnfitError: it is not possible; the dataset is as it was.
         """
         damage = Damage(self.name, [], is_silent=random.random() < 0.5)
         self.inflict(root, random, damage)
@@ -77,7 +77,7 @@ CLASSES: dict[str, DamageClass] = {}
 
 
 def damages(place: str, *formats: str) -> Callable[[Inflict], Inflict]:
-    """Register a function as a class of damages, under its own name."""
+    """Register a function as a class of damages by its name."""
 
     def add(function: Inflict) -> Inflict:
         name = function.__name__.replace("_", "-")
@@ -114,7 +114,7 @@ def truncated(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *ALL)
 def zeroed_block(root: Path, random: Random, damage: Damage) -> None:
-    """A block that the disk never wrote."""
+    """Zero a block, as if the disk never wrote it."""
     file = a_file(root, random, damage)
     content = bytearray(file.read_bytes())
     length = random.choice([16, 512, 4096])
@@ -125,7 +125,7 @@ def zeroed_block(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *ALL)
 def all_zeros(root: Path, random: Random, damage: Damage) -> None:
-    """Allocated and never written, as some file systems leave it after a crash."""
+    """Zero a file that was allocated and never written, as some file systems leave it after a crash."""
     file = a_file(root, random, damage)
     damage.replace(file, bytes(file.stat().st_size))
 
@@ -144,7 +144,7 @@ def removed(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *ALL)
 def repeated_bytes(root: Path, random: Random, damage: Damage) -> None:
-    """A piece of the file in the place of another, the length is right."""
+    """Put a part of the file in the place of another part; the length stays."""
     file = a_file(root, random, damage)
     content = bytearray(file.read_bytes())
     length = min(random.choice([8, 64, 512]), len(content) // 2)
@@ -155,7 +155,7 @@ def repeated_bytes(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *ALL)
 def exchanged_files(root: Path, random: Random, damage: Damage) -> None:
-    """Two files of a mag under each other's names, their times with them."""
+    """Exchange two files of a mag with their times."""
     first, second = two_files(root, random)
     damage.files += [first, second]
     first.rename(first.with_name("between"))
@@ -165,7 +165,7 @@ def exchanged_files(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *ALL)
 def file_in_the_place_of_another(root: Path, random: Random, damage: Damage) -> None:
-    """A copy of another file of the same mag: it decodes, and has the voxels of another place."""
+    """Replace a file by another one of the same mag: it decodes, but has the voxels of another place."""
     first, second = two_files(root, random)
     damage.files.append(first)
     damage.replace(first, second.read_bytes())
@@ -185,7 +185,7 @@ def two_files(root: Path, random: Random) -> tuple[Path, Path]:
 
 @dataclass
 class Shard:
-    """A Zarr 3 shard: its chunks' bytes and its index (offset and size of each, at the end, with a checksum)."""
+    """A Zarr 3 shard: the bytes of its chunks and its index (offset and size of each, at the end, with a checksum)."""
 
     body: bytes
     entries: list[bytes]
@@ -199,7 +199,7 @@ class Shard:
         raise UnfitError
 
     def to_bytes(self) -> bytes:
-        """The shard with a right checksum."""
+        """Return the shard with a right checksum."""
         index = b"".join(self.entries)
         return self.body + index + struct.pack("<I", google_crc32c.value(index))
 
@@ -227,7 +227,7 @@ def index_flipped(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", *SHARDED)
 def index_exchanged_with_right_checksum(root: Path, random: Random, damage: Damage) -> None:
-    """Two chunks stand at each other's places."""
+    """Exchange two chunks in the index."""
     file, shard = a_shard(root, random, damage)
     first = random.choice(shard.used)
     second = random.choice([i for i in range(len(shard.entries)) if shard.entries[i] != shard.entries[first]])
@@ -237,7 +237,7 @@ def index_exchanged_with_right_checksum(root: Path, random: Random, damage: Dama
 
 @damages("data", *SHARDED)
 def index_rotated_with_right_checksum(root: Path, random: Random, damage: Damage) -> None:
-    """Every chunk stands one place further."""
+    """Move every chunk one place further in the index."""
     file, shard = a_shard(root, random, damage)
     shard.entries = shard.entries[-1:] + shard.entries[:-1]
     damage.replace(file, shard.to_bytes())
@@ -245,7 +245,7 @@ def index_rotated_with_right_checksum(root: Path, random: Random, damage: Damage
 
 @damages("data", *SHARDED)
 def chunk_dropped_with_right_checksum(root: Path, random: Random, damage: Damage) -> None:
-    """The index calls a chunk empty."""
+    """Mark a chunk as empty in the index."""
     file, shard = a_shard(root, random, damage)
     shard.entries[random.choice(shard.used)] = EMPTY
     damage.replace(file, shard.to_bytes())
@@ -253,7 +253,7 @@ def chunk_dropped_with_right_checksum(root: Path, random: Random, damage: Damage
 
 @damages("data", *SHARDED)
 def chunk_doubled_with_right_checksum(root: Path, random: Random, damage: Damage) -> None:
-    """Two places show the same chunk."""
+    """Let two places of the index have the same chunk."""
     file, shard = a_shard(root, random, damage)
     source = random.choice(shard.used)
     target = random.choice([i for i in range(len(shard.entries)) if shard.entries[i] != shard.entries[source]])
@@ -273,7 +273,7 @@ def index_points_elsewhere_with_right_checksum(root: Path, random: Random, damag
 
 @damages("data", *SHARDED)
 def chunks_moved_in_the_file(root: Path, random: Random, damage: Damage) -> None:
-    """Two chunks' bytes exchanged, the index stays: sums over all bytes in any order are the same."""
+    """Exchange the bytes of two chunks but not the index: sums over all bytes in any order stay the same."""
     file, shard = a_shard(root, random, damage)
     pairs = [(a, b) for a in shard.used for b in shard.used if a < b and len(shard.chunk(a)) == len(shard.chunk(b))]
     pairs = [(a, b) for a, b in pairs if shard.chunk(a) != shard.chunk(b)]
@@ -301,7 +301,7 @@ def wkw_header_of_a_file(root: Path, random: Random, damage: Damage) -> None:
 
 @dataclass
 class WkwFile:
-    """A compressed WKW file: header, blocks in Morton order, from a table of their ends."""
+    """A compressed WKW file: header, table of the ends of blocks, blocks in Morton order."""
 
     header: bytes
     blocks: list[bytes]
@@ -334,7 +334,7 @@ def wkw_jump_table(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("data", "wkw")
 def wkw_blocks_exchanged(root: Path, random: Random, damage: Damage) -> None:
-    """Two blocks at each other's places, with a right table."""
+    """Exchange two blocks, with a right table."""
     file = a_file(root, random, damage)
     wkw_file = WkwFile.read(file.read_bytes())
     first = random.randrange(len(wkw_file.blocks))
@@ -358,7 +358,7 @@ def raw_blocks_exchanged(root: Path, random: Random, damage: Damage) -> None:
 
 
 def change_json(file: Path, random: Random, damage: Damage, keys: tuple[str, ...]) -> None:
-    """Change the value of one of the keys, wherever it is, to something close or hostile; or drop the key."""
+    """Change the value of one of the keys, at any depth, to something close or hostile; or remove the key."""
     damage.files.append(file)
     content = json.loads(file.read_bytes())
     found = [(node, key) for node, key in _places(content) if key in keys]
@@ -414,7 +414,7 @@ def header_of_the_array(root: Path, random: Random, damage: Damage) -> None:
 
 @damages("metadata", *ALL)
 def metadata_file_hurt(root: Path, random: Random, damage: Damage) -> None:
-    """Gone, cut short, all zeros, or that of another mag."""
+    """Remove a metadata file, cut it, zero it, or replace it by that of another mag."""
     file = random.choice([array_metadata(root, random), root / "datasource-properties.json"])
     damage.files.append(file)
     content = file.read_bytes()

@@ -1,6 +1,6 @@
-"""An ``os`` for `wkpipe.storage.disk` whose n-th call fails, kills the process, or cuts the power.
+"""An ``os`` for the seam (`wkpipe.storage.disk` and `names`) whose n-th call fails, kills the process, or cuts the power.
 
-Needs nothing of pytest, so that a process that a test starts can install it too.
+It does not need pytest, so a process that a test starts can install it too.
 """
 
 from __future__ import annotations
@@ -16,44 +16,66 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
-from wkpipe.storage import disk
+from wkpipe.storage import disk, names, opened
 
 CALLS = frozenset(
-    {"open", "write", "pwrite", "ftruncate", "posix_fallocate", "fsync", "replace", "link", "unlink", "mkdir", "makedirs", "rmdir", "utime"}
+    {
+        "open",
+        "write",
+        "pwrite",
+        "ftruncate",
+        "posix_fallocate",
+        "fsync",
+        "replace",
+        "link",
+        "symlink",
+        "unlink",
+        "mkdir",
+        "makedirs",
+        "rmdir",
+        "utime",
+    }
 )
-"""What is counted: all that the seam asks of the operating system to change a disk. `disk._syncfs` counts as one more."""
+"""The calls that are counted: those with which the seam changes a disk. `disk._syncfs` counts too."""
 
-NEEDS_ROOM = frozenset({"write", "pwrite", "posix_fallocate", "link", "mkdir", "makedirs"})
+NEEDS_ROOM = frozenset({"write", "pwrite", "posix_fallocate", "link", "symlink", "mkdir", "makedirs"})
 FAULTS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "kill", "power")
-"""EIO: the n-th call alone fails. ENOSPC, EDQUOT: from there on all that needs room fails. EROFS: from there on everything
-fails, as when the kernel takes a broken disk away. kill: SIGKILL. power: SIGKILL, and what was not synced is lost."""
+"""EIO: only the n-th call fails. ENOSPC, EDQUOT: from then on every call that needs space fails. EROFS: from then on every call
+fails, as if the kernel removes a broken disk. kill: SIGKILL. power: SIGKILL, and everything that was not synced is lost."""
 
 
 class FaultyOs:
-    """Counts the calls; the one with number `at` (from 1) suffers `fault`. With `at` = 0 nothing does.
+    """Count the calls; the call with number `at` (from 1) suffers `fault`. With `at` = 0, none does.
 
-    Syncs are counted and left out: a killed process loses nothing that it has written, and `power` does the losing itself.
-    `is_traced`: note in `sites` where each call comes from.
-    A write that fails or dies has written half of its bytes, as a full disk and a torn page do.
+    Syncs are counted but not done: a killed process loses nothing that it has written, and `power` itself makes the losses.
+    `reads`: opening a file to read it counts too. `is_traced`: note in `sites` where each call comes from. A write that fails
+    or dies has written half of its bytes, as on a full disk or in a torn page.
     """
 
-    def __init__(self, at: int = 0, fault: str = "kill", stash: Path | None = None, is_traced: bool = False) -> None:
+    def __init__(self, at: int = 0, fault: str = "kill", stash: Path | None = None, is_traced: bool = False, reads: bool = False) -> None:
         self.calls = 0
         self.sites: list[str] = []
         self._at, self._fault, self._is_traced = at, fault, is_traced
+        self._process = 0
         self._lock = threading.RLock()
+        self._modules: list[Any] = [disk, names, *([opened] if reads else [])]
         self._power = _PowerCut(stash, at) if fault == "power" and stash is not None else None
 
     @contextlib.contextmanager
     def installed(self) -> Iterator[FaultyOs]:
-        before = disk.os, disk._syncfs
-        disk.os, disk._syncfs = self, self._sync_all  # type: ignore[assignment, attr-defined]
+        before, self._process = disk._syncfs, os.getpid()
         try:
+            for module in self._modules:
+                module.os = self
+            disk._syncfs = self._sync_all
             yield self
         finally:
-            disk.os, disk._syncfs = before  # type: ignore[attr-defined]
+            for module in self._modules:
+                module.os = os
+            disk._syncfs = before
 
     def __getattr__(self, name: str) -> Any:
         real = getattr(os, name)
@@ -81,8 +103,8 @@ class FaultyOs:
         self.calls += 1
         if self._is_traced:
             self.sites.append(_site(name))
-        if self.calls < self._at or not self._at:
-            return
+        if self.calls < self._at or not self._at or (self._fault == "power" and os.getpid() != self._process):
+            return  # the power of forked processes is cut by the one that has installed this
         now = self.calls == self._at
         if now and name in ("write", "pwrite") and len(arguments[1]) > 1:
             real(arguments[0], arguments[1][: len(arguments[1]) // 2], *arguments[2:])
@@ -97,46 +119,52 @@ class FaultyOs:
 
 
 def _site(name: str) -> str:
-    """Return which call this is: the way to it through wkpipe, without line numbers."""
-    frame, way = sys._getframe(3), []
-    while frame is not None:
-        code = frame.f_code
-        if f"{os.sep}wkpipe{os.sep}" in code.co_filename and "<" not in code.co_name:
-            way.append(f"{Path(code.co_filename).stem}.{code.co_name}")
-        frame = frame.f_back  # type: ignore[assignment]
+    """Return the name of a call: the call chain through wkpipe, without line numbers; a thread was called by what waits for it."""
+    frames: list[FrameType | None] = [sys._getframe(3)]
+    if threading.current_thread() is not threading.main_thread():
+        frames.append(sys._current_frames().get(threading.main_thread().ident or 0))
+    way = []
+    for frame in frames:
+        while frame is not None:
+            code = frame.f_code
+            if f"{os.sep}wkpipe{os.sep}" in code.co_filename and "<" not in code.co_name:
+                way.append(f"{Path(code.co_filename).stem}.{code.co_name}")
+            frame = frame.f_back
     return f"{name} in {' < '.join(way)}"
 
 
 def _path(name: str | Path, directory: int | None) -> Path:
-    """Return the path of what a call names, perhaps relative to an open directory."""
+    """Return the path of a name in a call, which may be relative to an open directory."""
     return Path(name) if directory is None else Path(f"/proc/self/fd/{directory}").readlink() / name
 
 
 class _PowerCut:
-    """Knows what has been synced, and takes the rest back.
+    """Know what has been synced, and undo the rest. Files that forked processes have written are not synced either until this one does it.
 
-    Of every directory some of the newest entries are lost that were made, renamed or removed since it was synced: all of
-    them, or a random number. Of every file all bytes are lost that were written since it was synced. What POSIX promises
-    is no more than this, however much more a file system may keep.
+    Every directory loses some of the newest entries that were made, renamed or removed since it was synced: all of them, or a
+    random number. Every file loses all bytes that were written since it was synced. POSIX promises no more than this,
+    although a file system may keep more.
     """
 
     def __init__(self, stash: Path, seed: int) -> None:
         self._stash = stash
         self._random = random.Random(seed)
         self._paths: dict[int, Path] = {}  # by descriptor
-        self._files: dict[int, tuple[Path, int]] = {}  # written since their sync: by inode, where it lies and how much is safe
+        self._files: dict[int, tuple[Path, int]] = {}  # written since their sync: by inode, the path and the number of safe bytes
         self._safe: dict[int, int] = {}
-        self._changes: list[tuple[Path, Callable[[], None]]] = []  # the directory, how to take it back
+        self._changes: list[tuple[Path, Callable[[], None]]] = []  # the directory, and how to undo the change
+        self._mine = set(stash.parent.rglob("*"))  # what was there before, was made by this process, or is synced
 
     def watched(self, name: str, real: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
-        """Do a call for real and note how it would be undone."""
+        """Do a call and note how to undo it."""
         first = _path(arguments[0], more.get("dir_fd")) if isinstance(arguments[0], (str, Path)) else None
         if name == "open" and first is not None:
             is_new = not first.exists()
             descriptor = real(*arguments, **more)
             self._paths[descriptor] = first
             if is_new:
-                inode = os.fstat(descriptor).st_ino  # numbers are used again
+                self._mine.add(first)
+                inode = os.fstat(descriptor).st_ino  # the system uses numbers again
                 self._files.pop(inode, None)
                 self._safe.pop(inode, None)
                 self._changes.append((first.parent, lambda: first.unlink(missing_ok=True)))
@@ -152,7 +180,7 @@ class _PowerCut:
         return result
 
     def _kept(self, path: Path | None) -> Path | None:
-        """Give what lies at a path a second name, to bring it back."""
+        """Give the file at a path a second name, to restore it."""
         if path is None or not path.is_file():
             return None
         copy = self._stash / uuid.uuid4().hex
@@ -175,6 +203,7 @@ class _PowerCut:
         undo: dict[str, tuple[Path, Callable[[], None]]] = {
             "replace": (target.parent, unname),
             "link": (target.parent, lambda: target.unlink(missing_ok=True)),
+            "symlink": (target.parent, lambda: target.unlink(missing_ok=True)),
             "unlink": (source.parent, lambda: restore(source)),
             "mkdir": (source.parent, lambda: shutil.rmtree(source, ignore_errors=True)),
             "rmdir": (source.parent, lambda: source.mkdir(exist_ok=True) if source.parent.is_dir() else None),
@@ -183,6 +212,10 @@ class _PowerCut:
             inode = target.stat().st_ino
             if inode in self._files:
                 self._files[inode] = (target, self._files[inode][1])
+            elif source not in self._mine and target.is_file():
+                self._files[inode] = (target, 0)
+        if name in ("replace", "link") and source in self._mine:
+            self._mine.add(target)
         if name in undo:
             self._changes.append(undo[name])
 
@@ -191,6 +224,8 @@ class _PowerCut:
         self._files.pop(stat.st_ino, None)
         self._safe[stat.st_ino] = stat.st_size
         path = self._paths.get(descriptor)
+        if path is not None:
+            self._mine.add(path)
         if path is not None and path.is_dir():
             self._changes = [change for change in self._changes if change[0] != path]
 
@@ -199,6 +234,7 @@ class _PowerCut:
             if path.exists():
                 self._safe[inode] = path.stat().st_size
         self._files, self._changes = {}, []
+        self._mine.update(self._stash.parent.rglob("*"))
 
     def cut(self) -> None:
         for path, size in self._files.values():

@@ -1,9 +1,9 @@
-"""The process that runs fuzz cases, so that it may be limited and may die.
+"""Run fuzz cases in a process of their own, which can be limited and may die.
 
     python tests/torture/fuzz.py KIND FIRST COUNT SCRATCH
 
 runs the cases FIRST to FIRST + COUNT - 1 of a kind (see fuzz_cases.py); a case is the same every time. Each failure is a
-line of JSON on stdout, and so is the summary at the end. SCRATCH is a directory of its own that is made where it is missing.
+line of JSON on stdout, and so is the summary at the end. SCRATCH is a directory for this process, created if missing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 if __name__ == "__main__":
-    # A dependency brings a package of the same name, which would win over a directory without __init__.py.
+    # A dependency has a package of the same name, which Python prefers to a directory without __init__.py.
     package = ModuleType("tests")
     package.__path__ = [str(Path(__file__).resolve().parents[1])]
     sys.modules["tests"] = package

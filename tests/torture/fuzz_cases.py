@@ -1,4 +1,4 @@
-"""Fuzz cases by kind: break one thing, ask the commands and the library for it, and see that they refuse or are right."""
+"""Fuzz cases by kind: break one thing, use it with the commands and the library, and check that they refuse or are right."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ from tests.torture.fuzz_worker import Case, Failure, Workspace, command, refused
 from wkpipe.errors import WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 
 ARRAY_FILES = ("zarr.json", ".zarray", "header.wkw", "attributes.json", "info")
 METADATA = {*ARRAY_FILES, "datasource-properties.json", ".zattrs", ".zgroup"}
@@ -39,7 +39,7 @@ DATASETS = (*MADE, "foreign")
 
 
 def look_at(workspace: Workspace, dataset: Path, random: Random) -> str:
-    """Ask for a dataset in one of the ways there are; nothing may be written."""
+    """Look at a dataset in one of the possible ways; nothing may be written."""
     before = snapshot(workspace.root.parent)
     way = random.choice(["info", "json", "verify", "dry", "dry", "overwrite", "read", "read"])
     if way == "read":
@@ -59,7 +59,7 @@ def look_at(workspace: Workspace, dataset: Path, random: Random) -> str:
 
 
 def check_unwritten(workspace: Workspace, before: dict[str, tuple[Any, ...]]) -> None:
-    """Refuse whatever changed on the disk."""
+    """Fail if anything changed on the disk."""
     after = snapshot(workspace.root.parent)
     if after != before:
         changed = [path for path in before.keys() | after.keys() if before.get(path) != after.get(path)]
@@ -103,7 +103,7 @@ def arrays(workspace: Workspace, random: Random) -> str:
 
 
 def state(workspace: Workspace, random: Random) -> str:
-    """Break what wkpipe keeps beside a dataset: recipes, the conversion, ledgers, the epoch."""
+    """Break wkpipe's records of a dataset: recipes, the conversion, ledgers, the epoch."""
     dataset = workspace.dataset(random.choice(list(MADE)))
     file = random.choice([path for path in workspace.files(dataset / ".wkpipe") if "runs" not in path.parts])
     mutate = {".json": mutate_json_file, ".segment": mutate_segment}.get(file.suffix, mutate_bytes)
@@ -124,7 +124,7 @@ def convert_again(workspace: Workspace, dataset: Path) -> str:
 
 
 def special(workspace: Workspace, random: Random) -> str:
-    """Put something that is no file, or one without an end, in the place of any file of a dataset."""
+    """Put something that is not a file, or a file without an end, in the place of any file of a dataset."""
     dataset = workspace.dataset(random.choice(DATASETS))
     file = random.choice([path for path in workspace.files(dataset) if "runs" not in path.parts])
     outside = workspace.root / "images" / "stack" / "s00.tif"
@@ -149,7 +149,7 @@ def special(workspace: Workspace, random: Random) -> str:
 
 
 def images(workspace: Workspace, random: Random) -> str:
-    """Break an image and plan to convert it; or read all of it."""
+    """Break an image and plan to convert it, or read all of it."""
     file = random.choice(workspace.files(workspace.root / "images" / "single"))
     mutate = mutate_tiff if file.suffix == ".tif" else mutate_png if file.suffix == ".png" else mutate_picture
     workspace.change(file, mutate(file.read_bytes(), random))
@@ -168,21 +168,22 @@ def images(workspace: Workspace, random: Random) -> str:
 
 def read_stacks(path: Path) -> None:
     """Read the first rows of the first and the last plane of an image, as a conversion reads them."""
+    from tests.images.reading import bytes_for, read_rows
     from wkpipe.images import inspect_source
 
     for stack in inspect_source(path, category="color"):
         rows = max(1, min(stack.sizes.y, (1 << 24) // (stack.sizes.x * stack.sizes.c * stack.dtype.itemsize)))
         for z in {0, stack.sizes.z - 1}:
-            expected = stack.bytes_for(1, rows)
+            expected = bytes_for(stack, 1, rows)
             if expected < 1 << 30:
-                stack.read(0, z, z + 1, 0, rows)
+                read_rows(stack, 0, z, z + 1, 0, rows)
 
 
 # -- configs and command lines --------------------------------------------------------------------------------------------
 
 
 def configs(workspace: Workspace, random: Random) -> str:
-    """Break a config file's values, as they come out of YAML, and plan with them."""
+    """Break the values of a config file, as YAML gives them, and plan with them."""
     values: Any = CONFIG | {"target": str(workspace.root.parent / "target"), "source": str(workspace.root / "images" / "stack")}
     if random.random() < 0.4:
         values = {key: CONFIG[key] for key in ("layer_name", "coarsest_mag", "sampling_mode", "interpolation_mode", "trust_empty")}
@@ -192,7 +193,7 @@ def configs(workspace: Workspace, random: Random) -> str:
         try:
             text = yaml.safe_dump(values, allow_unicode=True).encode(errors="replace")
             values = yaml.safe_load(mutate_bytes(text, random).decode(errors="replace"))
-        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):  # Snakemake reads the file, and refuses it
+        except (yaml.YAMLError, ValueError, OverflowError, RecursionError):  # Snakemake reads the file and refuses it
             return "yaml"
     before = snapshot(workspace.root.parent)
     found = refused_or_done(lambda: make_plan(load_config(values, "config"), Sizing.local(2)))
@@ -203,13 +204,15 @@ def configs(workspace: Workspace, random: Random) -> str:
 OPTIONS = (
     *("--voxel-size", "--unit", "--name", "--layer-name", "--category", "--data-format", "--chunk-shape", "--shard-shape", "--batch-size"),
     *("--compression-level", "--max-mag", "--coarsest-mag", "--interpolation-mode", "--sampling-mode", "--jobs", "--state-dir", "--mag"),
-    *("--missing-shards", "--distribution-strategy", "--job-resources"),
+    *("--missing-shards", "--distribution-strategy", "--job-resources", "--topleft", "--bbox", "--padding", "--rgb"),
 )
 FLAGS = (
+    *("--swap-xy", "--flip-x", "--flip-y", "--flip-z"),
     *("--compress", "--no-compress", "--downsample", "--no-downsample", "--overwrite-existing", "--trust-empty", "--quiet", "-q"),
     *("--json", "--dry-run", "-n", "--help", "--break-lock"),
 )
 WORDS = (
+    *("0,0,0,5,5,1", "1,2,3,4,5,6", "0,0,9" + "9" * 30, "0,0,0,1,1,-1", "64,64,64", "gray"),
     *("1", "2", "4-4-1", "8", "11,11,25", "16,16,16", "nm", "color", "segmentation", "zarr3", "zarr", "wkw", "mode", "median", "isotropic"),
     *("fill", "error", "multiprocessing", "sequential", "slurm", "stack", "{}", '{"mem": "10M"}', "0", "-1", "1,1", "1e308,1,1", "nan,1,1"),
     *("9" * 400, "1" + ",1" * 400, "--", "-", "=", "--help", "--version", "*", "a b", "ü", "\udcff", "x" * 5000, "", "\n", "\x1b[2J"),
@@ -243,10 +246,10 @@ def arguments(workspace: Workspace, random: Random) -> str:
             vector.append(vector[random.randrange(len(vector))])
     if vector[:1] not in (["info"], ["verify"]):
         vector.insert(1, "-n")
-    vector = [word.replace("\0", "").replace("\ud800", "?") for word in vector]  # what no system can pass on
+    vector = [word.replace("\0", "").replace("\ud800", "?") for word in vector]  # these characters cannot be passed to a process
     before = snapshot(workspace.root.parent)
     here = Path.cwd()
-    os.chdir(images_)  # where a relative path leads nowhere that matters
+    os.chdir(images_)  # relative paths do no harm here
     try:
         code = command(*vector)[0]
     finally:
@@ -259,9 +262,9 @@ def arguments(workspace: Workspace, random: Random) -> str:
 
 
 def shards(workspace: Workspace, random: Random) -> str:
-    """Damage a file of voxels, its time of change kept, as a bad disk does.
+    """Damage a file of voxels and keep its time of change, as a bad disk does.
 
-    Whoever reads it may be refused, `verify` must find it, and no coarser mag may be made from wrong voxels.
+    Reading it may be refused, `verify` must find it, and no coarser mag may be made from wrong voxels.
     """
     name = random.choice(list(MADE))
     dataset = workspace.dataset(name)
@@ -288,16 +291,16 @@ def shards(workspace: Workspace, random: Random) -> str:
         forget_coarser(copy / "datasource-properties.json")
         made = refused_or_done(lambda: downsample(copy))
         if not isinstance(made, WkpipeError) and not np.array_equal(voxels(copy, "2"), coarse):
-            # A file of another size that decodes is somebody's new content, and the user is told.
-            is_told = any("changed since they were recorded" in note for note in made)
-            if len(damaged) != len(original) and is_told:
+            # A file of another size that decodes counts as new content, and a note says so.
+            is_noted = any("changed since they were recorded" in note for note in made)
+            if len(damaged) != len(original) and is_noted:
                 return f"accepted {name}"
             raise Failure(f"{file}: a coarser mag was made from wrong voxels ({len(original)} bytes, now {len(damaged)})")
     return ("wrong" if is_wrong else "refused" if isinstance(found, WkpipeError) else "right") + f" {name}, {type(made).__name__}"
 
 
 def voxels(dataset: Path, mag: str) -> Any:
-    """Return all voxels of a mag, or the refusal."""
+    """Return all voxels of a mag, or the error."""
     from wkpipe import Dataset
 
     return refused_or_done(lambda: Dataset.open(dataset).layers["stack"].get_mag(mag).read())
@@ -312,12 +315,12 @@ def forget_coarser(file: Path) -> None:
 
 
 def downsample(dataset: Path) -> tuple[str, ...]:
-    """Make mag 2 of the dataset's first layer; return what the user is told."""
+    """Make mag 2 of the dataset's first layer; return the notes for the user."""
     values = {"target": str(dataset), "coarsest_mag": "2", "layer_name": "stack"}
     plan = make_plan(load_config(values, "case"), Sizing.local(1))
-    told = list(plan.notes)
-    run_here(plan, tell=told.append)
-    return tuple(told)
+    notes = list(plan.notes)
+    run_here(plan, notify=notes.append)
+    return tuple(notes)
 
 
 KINDS: dict[str, Case] = {

@@ -1,4 +1,4 @@
-"""Mutators: from a sound file to a broken one, by what its format is made of. The same `Random` gives the same bytes."""
+"""Mutators: make a broken file from a sound one, by the rules of its format. The same `Random` gives the same bytes."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ SCALARS: list[Any] = [
     *([], {}, [[]], [0], [0, 0, 0], [1, 1, 1], [-1, -1, -1], [2**40] * 3, [2**62] * 4, [1, 2], ["1", "1", "1"], [None] * 3, [0] * 5000),
     *([2, 2, 1], [3, 3, 3], [1, 1, 1, 1, 1, 1, 1, 1], {"": 0}, {"name": "zstd"}, {"name": "bytes", "configuration": {"endian": "big"}}),
 ]
-"""Values that have broken readers before: borders of number types, texts that are paths, names of formats and types, odd shapes."""
+"""Values that have broken readers before: limits of number types, paths, names of formats and types, odd shapes."""
 
 
 def nested(depth: int) -> Any:
-    """Return lists and objects within each other."""
+    """Return nested lists and objects."""
     value: Any = 0
     for level in range(depth):
         value = [value] if level % 2 else {"a": value}
@@ -55,7 +55,7 @@ def a_value(random: Random, like: Any = None) -> Any:
 
 
 def mutate_json(value: Any, random: Random, times: int | None = None) -> Any:
-    """Return a JSON value with one to three places in it changed: removed, replaced, retyped, renamed, doubled, exchanged."""
+    """Return a JSON value with one to three changes: a place is removed, replaced, retyped, renamed, doubled or exchanged."""
     value = copy.deepcopy(value)
     for _ in range(times or random.choice([1, 1, 1, 2, 3])):
         places = list(_places(value))
@@ -91,7 +91,7 @@ def _places(value: Any) -> Any:
 
 
 def mutate_json_file(data: bytes, random: Random) -> bytes:
-    """Change a JSON file: mostly what it says, at times its bytes, or a key that stands in it twice."""
+    """Change a JSON file: mostly a value, sometimes its bytes, or repeat a key."""
     way = random.random()
     if way < 0.15:
         return mutate_bytes(data, random)
@@ -111,7 +111,7 @@ def mutate_json_file(data: bytes, random: Random) -> bytes:
 
 
 def mutate_bytes(data: bytes, random: Random) -> bytes:
-    """Change a file's bytes: flip bits, cut, zero, insert, repeat, or put a border of a number type somewhere."""
+    """Change the bytes of a file: flip bits, cut, zero, insert, repeat, or insert a limit of a number type."""
     out = bytearray(data)
     for _ in range(random.choice([1, 1, 1, 2, 4])):
         at = random.randrange(len(out) + 1)
@@ -141,7 +141,7 @@ def mutate_bytes(data: bytes, random: Random) -> bytes:
 
 
 def mutate_segment(data: bytes, random: Random) -> bytes:
-    """Change a ledger's segment: a record whose checksum is right again, or plain bytes."""
+    """Change a ledger's segment: a record with a right checksum, or plain bytes."""
     lines = data.splitlines(keepends=True)
     if random.random() < 0.4 or not lines:
         return mutate_bytes(data, random)
@@ -152,7 +152,7 @@ def mutate_segment(data: bytes, random: Random) -> bytes:
 
 
 def flip_in_place(data: bytes, random: Random) -> bytes:
-    """Change a few bytes, the length stays: what a bad disk or cable does."""
+    """Change a few bytes but not the length, as a bad disk or cable does."""
     out = bytearray(data)
     for _ in range(random.choice([1, 1, 2, 5])):
         at = random.randrange(len(out))
@@ -216,7 +216,7 @@ def _mutate_directory(out: bytearray, random: Random) -> None:
     else:
         item = _TIFF_BYTES.get(kind, 4)
         place = field + 4 + width
-        if item * count > width:  # the values lie elsewhere: change one of them, or where they are said to be
+        if item * count > width:  # the values are elsewhere: change one of them, or their offset
             where = struct.unpack_from(order + word, out, place)[0] + item * random.randrange(max(1, min(count, 1000)))
             place = where if random.random() < 0.7 and where + 8 <= len(out) else place
         code = {1: "B", 2: "H", 4: "I", 8: "Q"}[item if place != field + 4 + width or item * count <= width else width]
@@ -224,19 +224,19 @@ def _mutate_directory(out: bytearray, random: Random) -> None:
         struct.pack_into(order + code, out, place, value % 2 ** (8 * struct.calcsize(code)))
 
 
-# -- PNG and others that are decoded whole --------------------------------------------------------------------------------
+# -- PNG and other formats that are decoded as a whole --------------------------------------------------------------------
 
 
 PNG_CHUNKS = (b"PLTE", b"tRNS", b"acTL", b"fcTL", b"gAMA", b"eXIf", b"abcd", b"IHDR", b"IEND")
 
 
 def png_chunk(kind: bytes, content: bytes) -> bytes:
-    """Return a chunk of a PNG file, its checksum right."""
+    """Return a chunk of a PNG file with a right checksum."""
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def mutate_png(data: bytes, random: Random) -> bytes:
-    """Change a PNG file: its header, or a chunk added, removed, exchanged or bombed, with right checksums; or plain bytes."""
+    """Change a PNG file: its header; or add, remove, exchange or bomb a chunk, with right checksums; or plain bytes."""
     if random.random() < 0.25:
         return mutate_bytes(data, random)
     chunks, at = [], 8

@@ -13,8 +13,8 @@ from PIL import Image
 
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 
 SIZE = (24, 20, 18)
 MADE = {
@@ -26,14 +26,14 @@ MADE = {
     "wkw": {"data_format": "wkw", "shard_shape": 16},
     "wkw-raw": {"data_format": "wkw", "shard_shape": 16, "compress": False},
 }
-"""Datasets that wkpipe makes, with their config values."""
+"""The datasets that wkpipe makes, with their config values."""
 
 BOX = {"topLeft": [0, 0, 0], "width": SIZE[0], "height": SIZE[1], "depth": SIZE[2]}
 ORDER = {"c": 0, "x": 1, "y": 2, "z": 3}
 
 
 def make_seeds(root: Path) -> None:
-    """Make all seeds below a directory that is not there yet."""
+    """Make all seeds in a directory that does not exist yet."""
     write_images(root / "images")
     for name, values in MADE.items():
         make_dataset(root / "images" / "stack", root / "datasets" / name, **values)
@@ -48,12 +48,12 @@ def make_dataset(images: Path, target: Path, **values: Any) -> None:
 
 
 def noise(*shape: int, dtype: Any = np.uint8) -> Any:
-    """Return voxels of which no two chunks are alike."""
+    """Return voxels in which no two chunks are equal."""
     return np.random.default_rng(1).integers(1, np.iinfo(dtype).max, shape, dtype)
 
 
 def write_images(root: Path) -> None:
-    """Write an image of every kind that is read, and a stack of slices."""
+    """Write an image of every supported kind, and a stack of slices."""
     for z, page in enumerate(noise(SIZE[2], SIZE[1], SIZE[0])):
         path = root / "stack" / f"s{z:02}.tif"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ def write_images(root: Path) -> None:
 
 
 def _enrich(file: Path) -> None:
-    """Give a dataset's properties all that they may have, and a layer in the oldest form."""
+    """Give a dataset's properties every possible key, and a layer in the oldest form."""
     values = json.loads(file.read_text())
     layer = values["dataLayers"][0]
     layer |= {
@@ -115,7 +115,7 @@ def _enrich(file: Path) -> None:
 
 
 def make_foreign(root: Path) -> None:
-    """Write a dataset as other tools make it: other codecs, no checksums, N5, precomputed, no ledger."""
+    """Write a dataset like those of other tools: other codecs, no checksums, N5, precomputed, no ledger."""
     voxels = noise(1, *SIZE)
     bytes_, zstd = {"name": "bytes", "configuration": {"endian": "little"}}, {"name": "zstd", "configuration": {"level": 3}}
     sharded = {
@@ -175,4 +175,4 @@ CONFIG: dict[str, Any] = {
     "missing_shards": "fill",
     "trust_empty": False,
 }
-"""A config with every key but source, target and state_dir, which are the case's own."""
+"""A config with every key except source, target and state_dir, which each case has itself."""

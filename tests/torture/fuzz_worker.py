@@ -1,4 +1,4 @@
-"""Run fuzz cases under guard: no more memory than allowed, no case without an end, nothing written."""
+"""Run fuzz cases under guard: limited memory, limited time, nothing written."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ REFUSALS = (2, 3, 4, 75)
 
 
 class Failure(AssertionError):
-    """A case that went wrong."""
+    """A case failed."""
 
 
 def command(*arguments: str) -> tuple[int, str, str]:
     """Run a command line in this process; return exit code, stdout, stderr.
 
     Raises:
-        Failure: a defect came to light: a traceback, an exit code that no refusal has, a complaint that is not one line of text.
+        Failure: there is a defect: a traceback, an exit code that no refusal has, an error that is not one line of text.
     """
     from wkpipe.cli.app import run_app
 
@@ -58,7 +58,7 @@ def command(*arguments: str) -> tuple[int, str, str]:
 
 
 def _traceback_of(arguments: tuple[str, ...]) -> str:
-    """Run a command line again to see where it fails."""
+    """Run a command line again to find where it fails."""
     from wkpipe.cli.app import run_app
 
     os.environ["WKPIPE_DEBUG"] = "1"
@@ -85,7 +85,7 @@ def guarded() -> Iterator[None]:
 
 
 def refused_or_done(function: Callable[[], Any]) -> Any:
-    """Call a function of the library; return what it returns, or the refusal that it raises.
+    """Call a function of the library; return its result, or the refusal that it raises.
 
     Raises:
         Failure: any other exception, or a refusal that is not one line.
@@ -104,14 +104,14 @@ def refused_or_done(function: Callable[[], Any]) -> Any:
 
 
 def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
-    """Return what can be seen of everything below a directory without reading it."""
+    """Return what the file system says of everything below a directory."""
     found: dict[str, tuple[Any, ...]] = {}
     pending = [str(root)]
     while pending:
         directory = pending.pop()
         for entry in os.scandir(directory):
             status = entry.stat(follow_symlinks=False)
-            # of directories, the time tells of files that came and went
+            # the time of a directory shows that files came or went
             found[entry.path] = (status.st_mode, status.st_size, status.st_mtime_ns, status.st_ino)
             if entry.is_dir(follow_symlinks=False):
                 pending.append(entry.path)
@@ -120,14 +120,14 @@ def snapshot(root: Path) -> dict[str, tuple[Any, ...]]:
 
 @dataclass
 class Workspace:
-    """The seeds of this process, and what a case changed of them."""
+    """The seeds of this process, and the changes that a case made to them."""
 
     root: Path
     _changed: dict[Path, tuple[bytes, int]] = field(default_factory=dict)
 
     @classmethod
     def made(cls, scratch: Path, kind: str) -> Workspace:
-        """Copy the seeds, which are made once, into a directory for the cases of one kind."""
+        """Copy the seeds, which are made only once, into a directory for the cases of one kind."""
         pristine, root = scratch / "pristine", scratch / "work" / kind / "seeds"
         if not pristine.is_dir():
             making = scratch / f"making-{os.getpid()}"
@@ -145,31 +145,31 @@ class Workspace:
         return self.root / "datasets" / name
 
     def files(self, below: Path, *names: str) -> list[Path]:
-        """Return the files below a directory, in a fixed order, with one of the names (all without)."""
+        """Return the files below a directory that have one of the names, or all, in a fixed order."""
         return sorted(path for path in below.rglob("*") if path.is_file() and (not names or path.name in names))
 
     def change(self, path: Path, content: bytes, *, keep_time: bool = False) -> None:
-        """Replace a file's content until the case ends."""
+        """Replace the content of a file until the case ends."""
         time_ns = self._note(path)
         path.write_bytes(content)
         if keep_time:
             os.utime(path, ns=(time_ns, time_ns))
 
     def displace(self, path: Path, make: Callable[[Path], Any]) -> None:
-        """Put something else in a file's place until the case ends."""
+        """Put something else in the place of a file until the case ends."""
         self._note(path)
         path.unlink()
         make(path)
 
     def _note(self, path: Path) -> int:
-        """Keep a file as it is now; return its time of change."""
+        """Save a file as it is now; return its time of change."""
         time_ns = path.stat().st_mtime_ns
         self._changed[path] = path.read_bytes(), time_ns
         return time_ns
 
     @contextlib.contextmanager
     def copied(self, dataset: Path) -> Iterator[Path]:
-        """Give a copy of a dataset as it is now, times of change included."""
+        """Return a copy of a dataset as it is now, with its times of change."""
         copy = self.root.parent / "copy"
         shutil.copytree(dataset, copy, symlinks=True)
         try:
@@ -189,15 +189,15 @@ class Workspace:
 
 
 Case = Callable[[Workspace, Random], str]
-"""Does one case; returns what became of it, as a word for the statistics.
+"""A function that runs one case and returns a word for the statistics.
 
 Raises:
-    Failure: wkpipe did what it must never do.
+    Failure: wkpipe did something that it must never do.
 """
 
 
 def run_cases(kind: str, first: int, count: int, scratch: Path) -> int:
-    """Run cases and return how many failed."""
+    """Run cases and return the number of failures."""
     from tests.torture.fuzz_cases import KINDS
 
     workspace = Workspace.made(scratch, kind)
@@ -205,7 +205,7 @@ def run_cases(kind: str, first: int, count: int, scratch: Path) -> int:
     os.environ |= {"HOME": home, "XDG_STATE_HOME": home, "XDG_CACHE_HOME": str(scratch / "cache")}
     os.environ.pop("WKPIPE_STATE_DIR", None)
     case = KINDS[kind]
-    case(workspace, Random(0))  # what is imported late counts as it is
+    case(workspace, Random(0))  # modules that are imported late are loaded now
     workspace.restore()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESS_SPACE, used + ADDRESS_SPACE))
@@ -223,7 +223,7 @@ def run_cases(kind: str, first: int, count: int, scratch: Path) -> int:
 
 
 def run_case(case: Case, workspace: Workspace, kind: str, number: int, outcomes: dict[str, int]) -> str:
-    """Run one case; return what went wrong, or nothing."""
+    """Run one case; return what went wrong, or an empty text."""
     peak = _peak_kb()
     problem = ""
     try:

@@ -1,4 +1,4 @@
-"""Change the state of a dataset as somebody would who means ill: every file, every key, links at every level."""
+"""Change the state of a dataset as an attacker would: every file, every key, links at every level."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ NAMES = (
     "ledger/stack", "ledger/stack/1", "ledger/stack/2/recipe.json", "ledger/stack/8", "ledger/stack/2/000001-write-00000000.segment",
     "ledger/other", "remade", "remade/stack", "remade/stack/old", "remade/stack/arrays", "remade/stack/arrays/2", "remade/stack/ledger",
     "remade/stack/ledger/2", "remade/stack/swap.json", "remade/stack/done.json", "remade/other", "uploads", "uploads/0000",
-    "uploads/0000/upload.jsonl", "dataset.json", ".snakemake", "wkpipe", "numpy.py",
+    "uploads/0000/upload.jsonl", "dataset.json", "renaming.json", ".snakemake", "wkpipe", "numpy.py",
 )  # fmt: skip
-"""Where wkpipe keeps something, or could be thought to."""
+"""Where wkpipe keeps something, or may keep it."""
 
 
 class Hostile:
-    """One case: `number` says which, so that it can be repeated. `outside` is what no command may change."""
+    """One case, which can be repeated by its `number`. No command may change `outside`."""
 
     def __init__(self, number: int, dataset: Path, outside: Path) -> None:
         self.random = random.Random(number)
@@ -33,9 +33,9 @@ class Hostile:
         self.done: list[str] = []
 
     def change(self) -> None:
-        """Do one to three changes, noting them in `done`."""
+        """Make one to three changes, and note them in `done`."""
         ways = (self.mutate_file, self.mutate_file, self.mutate_json, self.mutate_json, self.mutate_ledger, self.replace, self.link,
-                self.link, self.link_directory, self.write_swap)  # fmt: skip
+                self.link, self.link_directory, self.write_swap, self.write_renaming)  # fmt: skip
         for way in self.random.choices(ways, k=self.random.randint(1, 3)):
             way()
 
@@ -69,7 +69,7 @@ class Hostile:
         self._note("changed bytes of", path)
 
     def mutate_json(self) -> None:
-        """Give one value of a JSON file to somebody who means ill."""
+        """Replace one value of a JSON file by a hostile one."""
         if not (files := self._files("*.json")):
             return
         path = self.random.choice(files)
@@ -81,7 +81,7 @@ class Hostile:
         self._note("changed a value of", path)
 
     def mutate_ledger(self) -> None:
-        """Change records, with the right checksum."""
+        """Change records, with right checksums."""
         if not (segments := self._files("*.segment")):
             return
         path = self.random.choice(segments)
@@ -113,7 +113,7 @@ class Hostile:
         ))  # fmt: skip
 
     def write_swap(self) -> None:
-        """Leave the note of a swap that no run has begun, or change one that a run has."""
+        """Write the note of a swap that no run has begun, or change the note of one that a run has begun."""
         names = ["..", ".", "1", "2", "4", "8", "2-2-2", "4-4-4", "../outside", str(self.outside), "old", "stack"]
         mags: list[Any] = [[1, 1, 1], [2, 2, 2], [4, 4, 4], [8, 8, 8], 2, "4", [3, 3, 3]]
         pick = self.random.choice
@@ -128,10 +128,20 @@ class Hostile:
             path.write_text(json.dumps(note))
             self._note("wrote", path)
 
+    def write_renaming(self) -> None:
+        """Write the note of a renaming that no call has begun; none with which a user could have renamed the layer."""
+        names = ["..", ".", "", "1", "zarr.json", ".wkpipe", "../outside", str(self.outside), "a/b"]
+        pick = self.random.choice
+        old, new = pick([(pick([*names, "other"]), pick([*names, "stack", "other"])), ("stack", pick([*names, "stack"]))])
+        path = self.state / "renaming.json"
+        if self._is_free(path) and (old, new) != ("stack", "1"):
+            path.write_text(json.dumps({"old": old, "new": new, "state": pick([str(self.state), str(self.outside), ""])}))
+            self._note(f"wrote {old} → {new}", path)
+
     # -- kinds of files -----------------------------------------------------------------------------------------
 
     def _is_free(self, path: Path) -> bool:
-        """Make room for a name, and its parents; False if a link or a file is in the way there."""
+        """Make room for a name and its parents; False if a link or a file is in the way."""
         for parent in reversed(path.parents):
             if self.state in (parent, *parent.parents) and (parent.is_symlink() or (parent.exists() and not parent.is_dir())):
                 return False
@@ -151,7 +161,7 @@ class Hostile:
         return self.state / self.random.choice(NAMES)
 
     def replace(self) -> None:
-        """Put nothing, a file, a directory or a pipe in the place of something."""
+        """Remove something, or put a file, a directory or a pipe in its place."""
         path = self._some_path()
         kind = self.random.choice(("nothing", "a file", "a directory", "a pipe"))
         if not self._is_free(path):
@@ -166,7 +176,7 @@ class Hostile:
         self._note(f"put {kind} at", path)
 
     def link(self) -> None:
-        """Put a link to the outside somewhere: to a file, a directory, or nothing yet; or one that turns in circles."""
+        """Put a link somewhere: to a file or directory outside, to nothing, or to itself."""
         path = self._some_path()
         target = self.random.choice(
             (self.outside, self.outside / "precious", self.outside / "precious" / "file", self.outside / "new", Path(".."), Path(path.name))
@@ -176,7 +186,7 @@ class Hostile:
             self._note(f"put a link to {target} at", path)
 
     def link_directory(self) -> None:
-        """Put a link below a directory where wkpipe removes what it finds."""
+        """Put a link into a directory that wkpipe empties."""
         path = self.state / self.random.choice(
             ("tmp/000001/x", "tmp/dir/a/b", "runs/000000000000/jobs", "runs/a/b/c", "remade/stack/old/x")
         )
@@ -186,7 +196,7 @@ class Hostile:
 
 
 def _leaves(values: Any) -> Iterator[Callable[[Any], None]]:
-    """Yield what changes each value within lists and objects, at every depth."""
+    """Yield a function that replaces the value, for each value in lists and objects at every depth."""
     items = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
     for key, inner in items:
 

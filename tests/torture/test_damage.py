@@ -1,8 +1,8 @@
-"""Damages of every file that counts: verify finds each that matters, and repair brings the same bytes back.
+"""Damages of every file that counts: verify finds each one that matters, and repair restores the same bytes.
 
-What a damage is was not written with verify in mind: `damages.py` knows the formats and nothing of wkpipe's checks, and whether a
-damage matters is decided by zarr-python and the wkw package, which read all voxels before and after. Every build takes one damage of
-each class; `make torture` takes 25. A failure names the number of the damage; WKPIPE_DAMAGE=NUMBER does it alone.
+The damages are independent of verify: `damages.py` knows the formats but not wkpipe's checks. zarr-python and the wkw package,
+which read all voxels before and after, decide whether a damage matters. Every build takes one damage of each class; `make
+torture` takes 25. A failure names the number of the damage; WKPIPE_DAMAGE=NUMBER runs it alone.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from tests.oracle.reading import StoredMag, stored_mags
 from tests.torture.damages import CLASSES, DamageClass, UnfitError
 from tests.verify.helpers import FORMATS, make_dataset, names_of, run, write_images
 from wkpipe.errors import WkpipeError
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.dataset import VerifyReport, verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 from wkpipe.storage.ledger import Ledger
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.dataset import VerifyReport, verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 SEED = int(os.environ.get("WKPIPE_TEST_SEED", "20261121"))
 EACH = 1 if SCALE <= 1 else 25
-"""Damages of a class."""
+"""The number of damages of a class."""
 ONE = os.environ.get("WKPIPE_DAMAGE")
 MOST_VOXELS = 10**7
-"""No array here is so large, unless its damaged metadata say so."""
+"""No array here is larger, except by damaged metadata."""
 
 pytestmark = pytest.mark.usefixtures("no_syncs")
 
@@ -56,11 +56,11 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     }
 
 
-# -- what independent readers get ----------------------------------------------------------------------------------------
+# -- independent readers -------------------------------------------------------------------------------------------------
 
 
 def meaning_of(root: Path) -> dict[Any, str]:
-    """What other readers get out of every mag: a hash of its voxels, or that they get none."""
+    """Return what other readers read from every mag: a hash of its voxels, or why there are none."""
     try:
         mags = stored_mags(root)
     except Exception:
@@ -69,7 +69,7 @@ def meaning_of(root: Path) -> dict[Any, str]:
 
 
 def in_child(stored: StoredMag) -> str:
-    """Read a mag in a process of its own, which broken input may kill."""
+    """Read a mag in a process of its own, because broken input may kill it."""
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -93,7 +93,7 @@ def voxels_of(stored: StoredMag) -> str:
 
 
 def records_of(root: Path) -> object:
-    """Return all that the ledgers say, and how many of their lines say nothing."""
+    """Return all records of the ledgers, and the number of lines that are not records."""
     ledgers = [Ledger.load(directory) for directory in sorted((root / ".wkpipe/ledger").glob("*/*"))]
     return [(dict(ledger.records), ledger.damaged_lines) for ledger in ledgers]
 
@@ -103,7 +103,7 @@ def repaired(root: Path, report: VerifyReport) -> VerifyReport:
 
 
 def content_of(root: Path) -> dict[str, bytes]:
-    """Return the content of all files that are not wkpipe's own; JSON as its values, as readers get it."""
+    """Return the content of all files that are not wkpipe's own; JSON as its values, as for readers."""
     files = (path for path in sorted(root.rglob("*")) if path.is_file() and ".wkpipe" not in path.relative_to(root).parts)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
@@ -113,7 +113,7 @@ def content_of(root: Path) -> dict[str, bytes]:
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged copy of a dataset: the hurt files, and whether others get other voxels than before."""
+    """A damaged copy of a dataset: the damaged files, and whether other readers read other voxels than before."""
 
     kind: DamageClass
     good: Path
@@ -128,7 +128,7 @@ class Case:
 
 @contextlib.contextmanager
 def damaged(kind: DamageClass, number: int, sound: dict[str, Path], place: Path) -> Iterator[Case]:
-    """Copy a dataset and damage it; a failure says how to do it again."""
+    """Copy a dataset and damage it; a failure says how to repeat it."""
     rng = random.Random(f"{kind.name} {number}")
     note = ""
     try:
@@ -152,6 +152,7 @@ def damaged(kind: DamageClass, number: int, sound: dict[str, Path], place: Path)
         raise
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_damage_is_found_and_repaired(name: str, sound: dict[str, Path], tmp_path: Path) -> None:
@@ -166,7 +167,7 @@ def test_every_damage_is_found_and_repaired(name: str, sound: dict[str, Path], t
 
 
 def check(case: Case, threads: int) -> None:
-    """Verify finds the damage, names the hurt shards and no others, and repair brings the dataset back."""
+    """Check that verify finds the damage and names only the damaged shards, and that repair restores the dataset."""
     with contextlib.suppress(WkpipeError):
         summarise(case.root).table()
     try:
@@ -181,7 +182,7 @@ def check(case: Case, threads: int) -> None:
     if case.kind.place == "data":
         assert {(problem.layer, problem.mag, problem.shard) for problem in report.problems} == case.shards
     if case.kind.name == "key-of-the-properties":
-        return  # they are the user's to change: repairing fits the mags to them
+        return  # the user may change them: repairing adapts the mags to them
     outcome = restore(case.root, report)
     if outcome in ("harmless", "left"):
         assert outcome == "harmless" or case.kind.place == "metadata"
@@ -192,7 +193,7 @@ def check(case: Case, threads: int) -> None:
 
 
 def restore(root: Path, report: VerifyReport) -> str:
-    """Do what the report's mends say; return which way it took."""
+    """Do what the report's fixes say; return the way that was needed."""
     if report.is_sound:
         return "harmless"
     after = repaired(root, report)
@@ -200,7 +201,7 @@ def restore(root: Path, report: VerifyReport) -> str:
         return "repaired"
     if not any("--adopt" in str(problem) or "no record" in problem.what for problem in after.problems):
         return "left"
-    # With the last record of a converted mag, the proof that the images are the same is gone: adopting is left.
+    # Without a record of a converted mag, nothing proves that the images are the same: only adopting remains.
     adopt_dataset(root, state_dir=None, selection=Selection(deep=True, share=1.0), threads=2)
     return "adopted"
 

@@ -1,6 +1,6 @@
-"""The SQLite loop: fail the n-th call that changes the disk, for n = 1, 2, … until the run is not disturbed any more.
+"""The SQLite loop: let the n-th call that changes the disk fail, for n = 1, 2, …, until the run ends undisturbed.
 
-Every build takes some calls, each from another place in the program; `make torture` takes every call.
+Every build takes some calls, each from a different place in the program; `make torture` takes every call.
 """
 
 from __future__ import annotations
@@ -14,6 +14,12 @@ from tests.torture.faulty_disk import FAULTS
 from tests.torture.torture_helpers import FORMATS, SCALE, SEED, Scenario, write_slices
 
 KINDS = ("convert", "downsample", "remake")
+CASES = [
+    *((kind, data_format) for kind in KINDS for data_format in FORMATS),
+    ("upsample", "zarr3"),
+    ("workers", "zarr2"),
+    *(("rewrite", data_format) for data_format in FORMATS),
+]
 FEW = 10
 ERRORS = tuple(fault for fault in FAULTS if fault not in ("kill", "power"))
 
@@ -34,11 +40,27 @@ def points(scenario: Scenario, rng: random.Random) -> list[int]:
 @pytest.mark.slow
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("data_format", FORMATS)
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.sampled(every=2)
+@pytest.mark.parametrize("kind, data_format", CASES)
 @pytest.mark.parametrize("fault", ["error", "kill", "power"])
 def test_the_nth_call_fails(kind: str, data_format: str, fault: str, slices: Path, tmp_path: Path) -> None:
-    scenario = Scenario.make(kind, data_format, slices, tmp_path)
+    disturb_each(kind, data_format, fault, slices, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.torture
+@pytest.mark.timeout(3600)
+@pytest.mark.sampled(every=12)
+@pytest.mark.parametrize("data_format", FORMATS)
+@pytest.mark.parametrize("kind", ["copy", "recode"])
+@pytest.mark.parametrize("fault", ["error", "kill", "power"])
+def test_the_nth_call_of_the_library_fails(kind: str, data_format: str, fault: str, slices: Path, tmp_path: Path) -> None:
+    disturb_each(kind, data_format, fault, slices, tmp_path)
+
+
+def disturb_each(kind: str, data_format: str, fault: str, slices: Path, base: Path) -> None:
+    """Disturb a run at some of its calls, or at each."""
+    scenario = Scenario.make(kind, data_format, slices, base)
     rng = random.Random(f"{SEED}-{kind}-{data_format}-{fault}")
     chosen = points(scenario, rng)
     print(

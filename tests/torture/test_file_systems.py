@@ -1,4 +1,4 @@
-"""Runs on other file systems than the usual one, and on one that is really full."""
+"""Runs on unusual file systems, and on one that is really full."""
 
 from __future__ import annotations
 
@@ -63,11 +63,12 @@ def whole(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(every=2)
 @pytest.mark.parametrize("way", ["wkpipe", "snakemake"])
 @pytest.mark.parametrize("kind", ["tmpfs", "ext4"])
 @pytest.mark.parametrize("room", [1500, 150])
 def test_a_full_disk(kind: str, way: str, room: int, images: Path, whole: dict[str, str], unmount: Path) -> None:
-    """`room` kB are left: enough for some shards, or for hardly more than the plan."""
+    """`room` kB are left: enough for some shards, or for little more than the plan."""
     disk = small_disk(kind, unmount, 32)
     target, ballast = disk / "dataset", disk / "ballast"
     with ballast.open("wb") as file:
@@ -79,7 +80,7 @@ def test_a_full_disk(kind: str, way: str, room: int, images: Path, whole: dict[s
     full = subprocess.run(command, cwd=unmount, capture_output=True, text=True, check=False)
     assert full.returncode == 3, full.stderr
     said = [line for line in full.stderr.splitlines() if line.startswith("wkpipe: ") and "disk" in line]
-    assert len(said) == 1 or way == "snakemake", full.stderr  # which shows the job's log as well
+    assert len(said) == 1 or way == "snakemake", full.stderr  # snakemake shows the job's log too
     assert "free some space" in said[-1]
     assert str(disk) in said[-1]
     assert "Traceback" not in full.stderr
@@ -92,7 +93,7 @@ def test_a_full_disk(kind: str, way: str, room: int, images: Path, whole: dict[s
 
 
 def weak_file_system(kind: str, tmp_path: Path) -> Path:
-    """Mount a directory in the way of a kind of file system that promises less than a local disk."""
+    """Mount a directory as a file system that promises less than a local disk."""
     behind = tmp_path / "behind"
     behind.mkdir()
     if kind == "overlay":

@@ -1,6 +1,6 @@
-"""Random small datasets: wkpipe's pyramids hold what plain NumPy says, whoever reads them and however the work was cut.
+"""Random small datasets: wkpipe's pyramids hold what plain NumPy gives, for every reader and every cutting of the work.
 
-A case that fails names its number; WKPIPE_FUZZ_CASE=NUMBER runs it alone, again and again the same.
+A failure names the number of the case; WKPIPE_FUZZ_CASE=NUMBER repeats it alone.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from wkpipe import Dataset
 from wkpipe.errors import InputRefused
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cut.task import Task
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import Task
-from wkpipe.steps.run import Run
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.select import Selection
-from wkpipe.steps.work import run_task
+from wkpipe.runs.run import Run
+from wkpipe.steps.task import run_task
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.select import Selection
 
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 SEED = int(os.environ.get("WKPIPE_TEST_SEED", "20261121"))
 COUNTS = {"plain": 13, "channel_index": 2}
-"""Cases at scale 1; `make test-fuzz` takes 520 and 80."""
+"""The cases at scale 1; `make test-fuzz` takes 520 and 80."""
 BATCH = 40
 ONE = os.environ.get("WKPIPE_FUZZ_CASE")
 BATCHES = [
@@ -69,7 +69,7 @@ def test_random_datasets(kind: str, first: int, count: int, tmp_path: Path) -> N
 
 
 def check(case: Case, root: Path) -> int:
-    """Make the dataset and its coarser mags, and compare all of them; return how many coarser mags there are."""
+    """Make the dataset and its coarser mags, and compare all of them; return the number of coarser mags."""
     voxels = finest_voxels(case)
     values = make(case, voxels, root / "d", root / "images") | {"target": str(root / "d")}
     mags = mags_to_make(case)
@@ -92,7 +92,7 @@ def check(case: Case, root: Path) -> int:
 
 
 def mags_to_make(case: Case) -> list[Mag3] | None:
-    """The mags that must be made; None where the coarsest one cannot be reached."""
+    """Return the mags that must be made; None if the coarsest one cannot be reached."""
     coarsest = case.coarsest or default_coarsest(case.size[0], case.size[1])
     limit = coarsest
     if case.size[2] == 1 or case.sampling == "constant_z":
@@ -108,7 +108,7 @@ def mags_to_make(case: Case) -> list[Mag3] | None:
 
 
 def compare(case: Case, root: Path, mag: Mag3, expected: Array) -> None:
-    """Compare a mag with the oracle, as wkpipe and as each of the independent readers reads it."""
+    """Compare a mag with the oracle, as read by wkpipe and by each of the independent readers."""
     stored = stored_mags(root)[mag]
     is_made = mag != case.finest or case.maker in ("convert", "library")
     mode = case.mode if mag != case.finest else "none"
@@ -126,7 +126,7 @@ def compare(case: Case, root: Path, mag: Mag3, expected: Array) -> None:
         assert (tuple(view.info.chunk_shape), tuple(view.info.shard_shape)) == (case.chunk, shard)
 
 
-# -- however the work is cut --------------------------------------------------------------------------------------------
+# -- the cutting of the work --------------------------------------------------------------------------------------------
 
 
 def plan_of(case: Case, values: dict[str, Any]) -> Plan:
@@ -137,7 +137,7 @@ def plan_of(case: Case, values: dict[str, Any]) -> Plan:
 
 
 def work(case: Case, plan: Plan) -> None:
-    """Run the tasks, in the plan's order or any other, with threads or with processes."""
+    """Run the tasks, in the plan's order or another one, with threads or with processes."""
     if plan.is_empty:
         return
     order = list(plan.tasks) if case.order == "plan" else any_order(plan, random.Random(case.number))
@@ -147,7 +147,7 @@ def work(case: Case, plan: Plan) -> None:
 
 
 def any_order(plan: Plan, rng: random.Random) -> list[Task]:
-    """A random order in which every task comes after those that it needs."""
+    """Return the tasks in a random order in which each comes after those that it needs."""
     left, order = list(plan.tasks), []
     while left:
         done = {task.name for task in order}

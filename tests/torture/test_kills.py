@@ -1,4 +1,4 @@
-"""SIGKILL of all processes of a run at random moments, again and again: the same command goes on and ends with the same bytes."""
+"""SIGKILL of all processes of a run at random moments, again and again: the same command resumes and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SHAPES = {
 }
 CASES = [("wkpipe", "zarr3"), ("wkpipe", "zarr2"), ("wkpipe", "wkw"), ("snakemake", "zarr3"), ("snakemake", "wkw")]
 KILLS = 40 if SCALE > 1 else 4
-"""Of each case: 20 in all, 200 by `make torture`."""
+"""The kills of each case: 20 in all, 200 in `make torture`."""
 PER_DATASET = 4
 
 
@@ -46,6 +46,7 @@ def command(way: str, data_format: str, images: Path, target: Path) -> list[str]
 
 
 @pytest.mark.slow
+@pytest.mark.sampled(every=2)
 @pytest.mark.torture
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("way, data_format", CASES)
@@ -76,9 +77,9 @@ def test_killed_runs_go_on(way: str, data_format: str, images: Path, tmp_path: P
 
 
 def kill_at(arguments: list[str], place: Path, seconds: float, whole: dict[str, list[list[int]]]) -> bool:
-    """Run a command and kill it after a time; check what it leaves. Tell whether it was still at work."""
+    """Run a command, kill it after a time and check what it leaves; return True if it was still at work."""
     target = place / "dataset"
-    before, there = proven(target), identities(target) if target.exists() else {}
+    before = proven(target)
     process = psutil.Popen(arguments, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         process.wait(seconds)
@@ -87,9 +88,5 @@ def kill_at(arguments: list[str], place: Path, seconds: float, whole: dict[str, 
     for layer, mags in registered_mags(target).items():
         assert mags == whole[layer], "only whole layers may be visible"
     now = identities(target) if target.exists() else {}
-    assert before.items() <= now.items(), "what the ledger had was made again"
-    shards = {name for name in set(there) - set(before) if "/c/" in name or name.endswith(".wkw")}
-    lost = {name for name in shards if there[name] != now.get(name)}
-    cores = psutil.cpu_count() or 1
-    assert len(lost) <= cores, f"more than one storage shard per worker was made again: {lost}"
+    assert before.items() <= now.items(), "recorded units were made again"
     return process.returncode != 0

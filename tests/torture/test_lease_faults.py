@@ -1,4 +1,4 @@
-"""What can not be read is not taken for what is not there; who has lost the lease names no file any more."""
+"""A file that cannot be read does not count as missing; a run that lost the lease gives no file its name."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ import pytest
 
 from tests.torture.faulty_disk import FaultyOs
 from wkpipe.errors import NotWritable, TryAgain
-from wkpipe.storage.commit import PendingGroup, Scratch, replace_file
+from wkpipe.storage.commit import Scratch
+from wkpipe.storage.group import PendingGroup, replace_files
 from wkpipe.storage.lease import RunLease, read_epoch
+from wkpipe.storage.local import Local
 
 
-def test_an_epoch_that_can_not_be_read_does_not_begin_anew(tmp_path: Path) -> None:
+def test_an_epoch_that_cannot_be_read_does_not_begin_again(tmp_path: Path) -> None:
     for _ in range(3):
-        with RunLease(tmp_path, Scratch(tmp_path)):
+        with RunLease(Local(tmp_path)):
             pass
-    with FaultyOs(1, "EIO").installed(), pytest.raises(NotWritable, match="input/output error"):
-        read_epoch(tmp_path)
-    assert read_epoch(tmp_path) == 3
+    with FaultyOs(1, "EIO", reads=True).installed(), pytest.raises(NotWritable, match="input/output error"):
+        read_epoch(Local(tmp_path))
+    assert read_epoch(Local(tmp_path)) == 3
 
 
-def test_a_lease_that_can_not_be_read_is_not_lost(tmp_path: Path) -> None:
-    with RunLease(tmp_path, Scratch(tmp_path)) as lease:
-        with FaultyOs(1, "EIO").installed(), pytest.raises(NotWritable, match="input/output error"):
+def test_a_lease_that_cannot_be_read_is_not_lost(tmp_path: Path) -> None:
+    with RunLease(Local(tmp_path)) as lease:
+        with FaultyOs(1, "EIO", reads=True).installed(), pytest.raises(NotWritable, match="input/output error"):
             lease.epoch.check()
         failure = NotWritable("something else")
-        with FaultyOs(1, "EIO").installed():
+        with FaultyOs(1, "EIO", reads=True).installed():
             assert lease.epoch.cause_of(failure) is failure
         lease.epoch.check()
         lease.path.unlink()
@@ -35,14 +37,14 @@ def test_a_lease_that_can_not_be_read_is_not_lost(tmp_path: Path) -> None:
 
 def test_an_orphan_is_stopped_before_its_files_get_their_names(tmp_path: Path) -> None:
     file = tmp_path / "0"
-    with RunLease(tmp_path / "locks", Scratch(tmp_path / "locks")) as lease:
+    with RunLease(Local(tmp_path / "locks")) as lease:
         scratch = Scratch(tmp_path / "tmp", lease.epoch.check)
-        replace_file(file, b"the run's", scratch)
+        replace_files({file: b"the run's"}, scratch)
         lease.path.unlink()
         group = PendingGroup(scratch)
         group.add(file, b"the orphan's")
         with pytest.raises(TryAgain):
             group.commit()
         with pytest.raises(TryAgain):
-            replace_file(file, b"the orphan's", scratch)
+            replace_files({file: b"the orphan's"}, scratch)
     assert file.read_bytes() == b"the run's"

@@ -1,4 +1,4 @@
-"""Digests: the same for readers and writers, others for other contents, whatever CRC-32C says."""
+"""Digests: the same for readers and writers, different for different contents, whatever CRC-32C says."""
 
 from __future__ import annotations
 

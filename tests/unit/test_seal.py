@@ -1,4 +1,4 @@
-"""A job believes nothing that the process which started its run has not written."""
+"""A job trusts only files that the process which started its run has written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from tests.steps.helpers import Layer, noise, plan_of, write_dataset
 from wkpipe.errors import UsageError
-from wkpipe.steps.run import EPOCH_FILE, Run, run_stored_task
+from wkpipe.runs.run import EPOCH_FILE, Run
+from wkpipe.runs.stored_task import run_stored_task
 from wkpipe.storage.seal import VARIABLE, Seal
 
 FILES = ("plan.json", "layers.jsonl", "tasks.jsonl", EPOCH_FILE)
@@ -38,6 +39,20 @@ def test_lines_are_bound_to_run_file_and_secret() -> None:
     ):
         with pytest.raises(UsageError, match="was not written by the process that started the run"):
             wrong.opened(file, text)
+
+
+def test_a_process_may_belong_to_several_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    one, other = Seal.new(), Seal.new()
+    monkeypatch.setenv(VARIABLE, f"{one.variable},{other.variable},nonsense")
+    for seal in (one, other):
+        found = Seal.of_environment(tmp_path / seal.run)
+        assert found.opened("a", seal.sealed("a", b"content")) == b"content"
+    with pytest.raises(UsageError, match=f"belongs to run {one.run}, {other.run}, not to"):
+        Seal.of_environment(tmp_path / "third")
+    monkeypatch.delenv(VARIABLE)
+    assert Seal.all_of_environment() == []
+    with pytest.raises(UsageError, match="is not set"):
+        Seal.of_environment(tmp_path / one.run)
 
 
 def test_the_secret_shows_nowhere_but_in_the_environment(dataset: Path) -> None:
@@ -70,7 +85,7 @@ def test_a_line_that_is_missing_is_missed(dataset: Path, file: str) -> None:
 
 
 def test_a_run_of_another_process_is_neither_executed_nor_continued(dataset: Path) -> None:
-    """As one that came with the dataset, complete and never changed."""
+    """For example a run that came with the dataset, complete and never changed."""
     run = Run(plan_of(dataset))
     with run.begun():
         task = run.plan.tasks[0].name
@@ -81,7 +96,7 @@ def test_a_run_of_another_process_is_neither_executed_nor_continued(dataset: Pat
             done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
             assert done.returncode == 2, done.stderr
             assert len(done.stderr.splitlines()) == 1
-            assert not (run.directory / "jobs").exists(), "nothing is noted for a run that is not one's own"
+            assert not (run.directory / "jobs").exists(), "nothing is noted for another process's run"
     assert not (dataset / "layer" / "2" / "c").exists()
 
 

@@ -1,4 +1,4 @@
-"""Datasets to verify: made once, copied where a test damages them for good."""
+"""Datasets to verify: made once, and copied if a test damages them for good."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def pristine(images: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Return a sound dataset of every format; who changes one puts it back as it was."""
+    """Return a sound dataset of every format; a test that changes one restores it."""
     root = tmp_path_factory.mktemp("pristine")
     return {data_format: make_dataset(images, root / data_format, data_format) for data_format in FORMATS}
 

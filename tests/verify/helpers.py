@@ -1,4 +1,4 @@
-"""What the tests of verify and info share: small datasets made of made-up images, and looking at their files."""
+"""Shared by the tests of verify and info: small datasets of made-up images, and functions for their files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ import tifffile
 from wkpipe.geometry import Mag
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.record import Record
 from wkpipe.stored.locations import Locations
@@ -58,7 +58,7 @@ def data_files(dataset: Path) -> list[Path]:
 
 
 def names_of(dataset: Path, file: Path) -> tuple[str, str, str]:
-    """Return layer, mag and storage shard that a data file belongs to, told from its path alone."""
+    """Return the layer, mag and storage shard of a data file, from its path alone."""
     layer, mag, *key = file.relative_to(dataset).parts
     name = "/".join(key)
     if name.startswith("z"):
@@ -70,7 +70,7 @@ def names_of(dataset: Path, file: Path) -> tuple[str, str, str]:
 
 
 def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
-    """Return mtime, mode and content of all that lies below a directory."""
+    """Return mtime, mode and content of everything below a directory."""
     found = {}
     for path in sorted(root.rglob("*")):
         status = path.lstat()
@@ -79,11 +79,11 @@ def snapshot(root: Path) -> dict[str, tuple[int, int, bytes]]:
 
 
 def ledger_directory(dataset: Path, layer: str, mag: str) -> Path:
-    return Locations.of(dataset).ledger(layer, Mag(mag))
+    return Locations.of(dataset).ledger(layer, Mag(mag)).path()
 
 
 def replace_records(dataset: Path, layer: str, mag: str, records: list[Record]) -> None:
-    """Put other records in the place of a mag's ledger."""
+    """Replace the records of a mag's ledger."""
     directory = ledger_directory(dataset, layer, mag)
     for segment in directory.glob("*.segment"):
         segment.unlink()

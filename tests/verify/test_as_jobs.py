@@ -1,4 +1,4 @@
-"""Verifying and adopting as tasks of a workflow: together they find and record what one process does."""
+"""Verifying and adopting as tasks of a workflow: together they find and record the same as one process."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 import pytest
 
 from tests.verify.helpers import data_files, ledger_directory, records_of
+from wkpipe.plan.cost.resources import JobSlots, Sizing
+from wkpipe.plan.cut.task import VERIFY, Task
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import VERIFY, Task
-from wkpipe.steps.run import Run
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.as_jobs import adopted_count, verify_plan, verify_task, whole_report
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.runs.run import Run
 from wkpipe.storage.record import Record
 from wkpipe.stored.locations import Locations
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.as_jobs import adopted_count, verify_plan, verify_task, whole_report
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.select import Selection
 
 Copies = Callable[[str], Path]
 
-MANY = Sizing.cluster(jobs=3, threads=2, range_seconds=1e-4)
+MANY = Sizing.of(JobSlots(jobs=3, threads=2, range_seconds=1e-4))
 
 
 def markers_of(plan: Plan) -> list[bytes]:
@@ -61,7 +61,7 @@ def test_adopting_by_tasks_goes_from_fine_to_coarse(dataset: Copies) -> None:
     count = adopt_dataset(expected / "expected", state_dir=None, selection=Selection())
     plan = verify_plan(root, None, Selection(), MANY, adopt=True)
     assert len(plan.tasks) > 3
-    for task in plan.tasks:  # the records of a coarser mag name those of the finer
+    for task in plan.tasks:  # the records of a coarser mag refer to those of the finer
         assert task.selection is not None
         finer = [
             other.name

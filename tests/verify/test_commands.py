@@ -1,4 +1,4 @@
-"""``wkpipe verify`` and ``wkpipe info`` as people and scripts see them; and the summary behind the latter."""
+"""``wkpipe verify`` and ``wkpipe info`` as people and scripts see them, and the summary of info."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import UnreadableInput
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import Run
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.summary_table import aligned, bytes_text
-from wkpipe.steps.work import run_task
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.text_table import aligned, bytes_text
+from wkpipe.runs.run import Run
+from wkpipe.steps.task import run_task
+from wkpipe.verify.summary import summarise
 
 Copies = Callable[[str], Path]
 

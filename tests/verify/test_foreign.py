@@ -1,4 +1,4 @@
-"""Datasets of other tools: no false alarms, and what can be seen without a ledger."""
+"""Datasets of other tools: no false alarms, and the losses that show without a ledger."""
 
 from __future__ import annotations
 
@@ -9,23 +9,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.material import material
+from tests.small_datasets import FORMATS, make_small_dataset
 from tests.verify.helpers import run, snapshot
 from wkpipe.cli.app import run_app
 from wkpipe.formats import open_array
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.report import Kind
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 from wkpipe.storage.commit import Scratch
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.report import Kind
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 SOUND = [
     *(
         f"data/{name}"
         for name in ("old_wkw_dataset", "simple_ng_dataset", "simple_wkw_dataset", "simple_zarr3_dataset", "simple_zarr_dataset")
     ),
+    *(f"made/{data_format}" for data_format in FORMATS if data_format != "n5"),
     *(
         f"golden/{name}"
         for name in ("wkw", "z2", "z3_dtypes", "z3_ladders", "z3_nd", "z3_raw", "z3_rgb", "z3_seg", "z3_u8_modes", "z3_upsample")
@@ -34,29 +37,38 @@ SOUND = [
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_no_false_alarm(shared: Path, name: str) -> None:
-    before = snapshot(shared / name)
-    report = verify_dataset(shared / name, threads=2)
-    summary = summarise(shared / name)
+def test_no_false_alarm(name: str, tmp_path: Path) -> None:
+    root = _dataset(name, tmp_path)
+    before = snapshot(root)
+    report = verify_dataset(root, threads=2)
+    summary = summarise(root)
     assert report.problems == ()
     assert {mag.state for layer in summary.layers for mag in layer.mags} == {"unknown"}
     assert summary.table().startswith(summary.name)
-    assert snapshot(shared / name) == before
+    assert snapshot(root) == before
 
 
-def test_what_the_fixtures_really_lack(shared: Path) -> None:
-    """complex_property_ds has only its finest mags; simple_n5_dataset holds uint32 where its properties say uint24."""
-    report = verify_dataset(shared / "data/complex_property_ds")
-    assert {(problem.layer, problem.mag) for problem in report.problems} == {
-        (layer, mag) for layer in ("color", "segmentation") for mag in ("2", "4", "8", "16", "32")
-    }
-    (problem,) = verify_dataset(shared / "data/simple_n5_dataset").problems
+def _dataset(name: str, tmp_path: Path) -> Path:
+    """Return a dataset of the material, or make one in a format as another library does."""
+    place, _, rest = name.partition("/")
+    return make_small_dataset(tmp_path / "made", rest) if place == "made" else material(name)
+
+
+def test_arrays_wider_than_the_layer_are_a_problem(tmp_path: Path) -> None:
+    (problem,) = verify_dataset(make_small_dataset(tmp_path / "d", "n5")).problems
     assert "uint32" in problem.what
 
 
+def test_mags_that_are_only_announced_are_problems() -> None:
+    report = verify_dataset(material("data/complex_property_ds"))
+    assert {(problem.layer, problem.mag) for problem in report.problems} == {
+        (layer, mag) for layer in ("color", "segmentation") for mag in ("2", "4", "8", "16", "32")
+    }
+
+
 @pytest.fixture
-def foreign(shared: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(shared / "golden/z3_u8_modes", tmp_path / "foreign"))
+def foreign(golden: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(golden / "z3_u8_modes", tmp_path / "foreign"))
 
 
 def test_absent_shard_is_a_note(foreign: Path) -> None:
@@ -73,9 +85,9 @@ def test_mag_that_lost_everything(foreign: Path) -> None:
     assert "the finer mag 1 has data" in problem.what
 
 
-@pytest.mark.parametrize("name", ["golden/z3_u8_modes", "golden/wkw", "data/simple_zarr_dataset", "data/simple_ng_dataset"])
-def test_cut_files_do_not_decode(shared: Path, tmp_path: Path, name: str) -> None:
-    root = Path(shutil.copytree(shared / name, tmp_path / "foreign"))
+@pytest.mark.parametrize("name", ["golden/z3_u8_modes", "golden/wkw", "made/zarr", "made/neuroglancerPrecomputed"])
+def test_cut_files_do_not_decode(tmp_path: Path, name: str) -> None:
+    root = Path(shutil.copytree(_dataset(name, tmp_path), tmp_path / "foreign"))
     layers = {layer.name: layer for layer in summarise(root).layers}
     layer = next(iter(layers))
     (directory,) = {Path(mag.path) for mag in layers[layer].mags if mag.mag == "1"}
@@ -96,7 +108,7 @@ def test_strange_files_are_a_note(foreign: Path) -> None:
     assert any(".DS_Store" in note for note in report.notes)
 
 
-# -- what the mags tell of each other -------------------------------------------------------------------------------
+# -- losses that other mags show ------------------------------------------------------------------------------------
 
 DEEP = Selection(share=1.0, deep=True)
 
@@ -123,19 +135,19 @@ def test_lost_finest_mag(foreign: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in SOUND if name.startswith("golden/")])
-def test_deep_gives_no_false_alarm(shared: Path, name: str) -> None:
-    report = verify_dataset(shared / name, selection=DEEP, threads=2)
+def test_deep_gives_no_false_alarm(name: str) -> None:
+    report = verify_dataset(material(name), selection=DEEP, threads=2)
     assert report.problems == ()
     if name != "golden/z3_raw":
         assert report.deep_units > 0
-    # Of these three, the reference's results depend on how it cut its work.
+    # In these three modes, the reference's results depend on how it cut its work.
     unknown = {note.split(",")[0] for note in report.notes if "could not be computed again" in note}
     assert unknown <= {"layer nearest", "layer bilinear", "layer bicubic"}
 
 
 @pytest.mark.parametrize("layer", ["median", "mode", "max", "min"])
 def test_deep_sees_other_voxels(foreign: Path, layer: str) -> None:
-    """A shard that decodes, and of which nothing is recorded, is held against the finer mag."""
+    """A shard that decodes and has no record is compared with the finer mag."""
     array = open_array(foreign / layer / "4-4-2", "zarr3")
     unit = next(array.stored_units())
     voxels = array.read([u * n for u, n in zip(unit, array.spec.unit_shape, strict=True)], array.spec.unit_shape)
@@ -153,11 +165,11 @@ def test_deep_sees_other_voxels(foreign: Path, layer: str) -> None:
     assert verify_dataset(foreign, layer_name=layer, mag="4-4-2").is_sound
 
 
-# -- pyramids that a crash left -------------------------------------------------------------------------------------
+# -- pyramids after a crash -----------------------------------------------------------------------------------------
 
 
 def test_downsample_says_and_repairs_what_a_crash_left(foreign: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The reference registers all mags first; killed, it leaves some without any data."""
+    """The reference registers all mags first; if it is killed, some have no data."""
     voxels = {mag: _voxels(foreign / "median" / mag) for mag in ("1", "2-2-1", "4-4-2", "8-8-4")}
     for mag in ("2-2-1", "8-8-4"):
         shutil.rmtree(foreign / "median" / mag / "c")
@@ -175,7 +187,7 @@ def test_downsample_says_and_repairs_what_a_crash_left(foreign: Path, capsys: py
     assert [(mag.mag, mag.state) for mag in layer.mags] == [
         ("1", "up to date"),
         ("2-2-1", "up to date"),
-        ("4-4-2", "up to date"),  # adopted, as 8-8-4 was made from it
+        ("4-4-2", "up to date"),  # adopted, because 8-8-4 was made from it
         ("8-8-4", "up to date"),
     ]
 
@@ -196,9 +208,9 @@ def test_repair_of_verify_makes_a_lost_mag_again(foreign: Path) -> None:
     assert _voxels(foreign / "median/8-8-4") == before
 
 
-def test_rightly_empty_mag_is_no_loss(shared: Path, tmp_path: Path) -> None:
-    """Sparse labels vanish under mode: that mag is registered and has no file."""
-    root = Path(shutil.copytree(shared / "golden/z3_seg", tmp_path / "seg"))
+def test_rightly_empty_mag_is_no_loss(golden: Path, tmp_path: Path) -> None:
+    """Sparse labels vanish in mode `mode`: that mag is registered and has no file."""
+    root = Path(shutil.copytree(golden / "z3_seg", tmp_path / "seg"))
     assert not list((root / "seg16_step4/16-16-8").glob("c/**/*"))
     assert run_app(["downsample", str(root), "--layer-name", "seg16_step4", "--dry-run"]) == 0
 
@@ -210,7 +222,7 @@ def test_damage_of_a_foreign_dataset_is_not_repaired(foreign: Path) -> None:
     report = verify_dataset(foreign)
     (problem,) = report.problems
     assert not problem.is_repairable
-    assert "--overwrite-existing" in problem.mend
+    assert "--overwrite-existing" in problem.fix
     after = repair_dataset(foreign, report, Selection(), state_dir=None, sizing=Sizing.local(1), run=run_here)
     assert [p.shard for p in after.problems] == [problem.shard]
     assert snapshot(foreign / "median") == before

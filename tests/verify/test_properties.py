@@ -1,4 +1,4 @@
-"""Properties that contradict the arrays or the ledger are problems; boxes that were changed on purpose are none."""
+"""Properties that contradict the arrays or the ledger are problems; boxes changed on purpose are not."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import tifffile
 from tests.verify.helpers import FORMATS, LAYERS, edit_json, make_dataset, run, write_images
 from wkpipe import BoundingBox, Dataset, SegmentationLayer
 from wkpipe.cli.app import run_app
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.report import Kind, Problem
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.report import Kind, Problem
 
 ARRAY = {"zarr3": "zarr.json", "zarr": ".zarray"}
 
@@ -57,9 +57,9 @@ def layer_json(root: Path) -> Any:
 
 
 def problems_of(root: Path) -> list[Problem]:
-    """Return the problems, which all say how they are mended in one line."""
+    """Return the problems, each of which has a fix and is one line."""
     found = list(verify_dataset(root).problems)
-    assert all(problem.mend and "\n" not in str(problem) for problem in found)
+    assert all(problem.fix and "\n" not in str(problem) for problem in found)
     assert run_app(["verify", str(root), "-q"]) == (4 if found else 0)
     return found
 
@@ -73,11 +73,11 @@ def test_largest_segment_id_below_that_of_the_data(copy: Any, stated: int) -> No
     (problem,) = problems_of(root)
     assert (problem.kind, problem.layer, problem.mag) == (Kind.PROPERTIES, "seg", "1")
     assert f"found largestSegmentId {stated}" in problem.what
-    assert problem.mend.endswith("to 1999")
+    assert problem.fix.endswith("to 1999")
 
 
 def test_largest_segment_ids_that_are_fine(copy: Any) -> None:
-    """A user may raise it; without one there is a note; a box without the id needs none."""
+    """A user may raise the id; if there is none, verify gives a note; a box without the id does not need it."""
     root = copy("segmentation")
     edit_layer(root, largestSegmentId=5000)
     assert problems_of(root) == []
@@ -91,7 +91,7 @@ def test_largest_segment_ids_that_are_fine(copy: Any) -> None:
     assert [problem for problem in verify_dataset(root, mag=1).problems if problem.kind is Kind.PROPERTIES] == []
     layer.largest_segment_id = 1997
     (problem,) = [problem for problem in verify_dataset(root, mag=1).problems if problem.kind is Kind.PROPERTIES]
-    assert problem.mend.endswith("to 1998")
+    assert problem.fix.endswith("to 1998")
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
@@ -102,7 +102,7 @@ def test_empty_box_where_there_are_data(copy: Any, data_format: str, axis: str) 
     found = [problem for problem in problems_of(root) if problem.kind is Kind.PROPERTIES]
     assert [problem.mag for problem in found] == [str(mag) for mag in Dataset.open(root).get_layer(LAYERS[data_format]).mags]
     assert all("found the empty boundingBox" in problem.what for problem in found)
-    assert "0,0,0 to 70,50,40" in found[0].mend
+    assert "0,0,0 to 70,50,40" in found[0].fix
     shutil.rmtree(root / ".wkpipe")
     assert [problem for problem in problems_of(root) if "the empty boundingBox" in problem.what]
 
@@ -127,7 +127,7 @@ def test_shape_that_was_not_made(copy: Any, data_format: str, axis: int, change:
     assert any(
         f"{shape[axis]} {'along' if axis == 0 else 'voxels along' if change < -1 else ''}".strip() in problem.what for problem in found
     )
-    assert all(problem.mend.endswith("--repair") for problem in found)
+    assert all(problem.fix.endswith("--repair") for problem in found)
     assert run_app(["verify", str(root), "--repair", "-q"]) == 0
     assert file.read_bytes() == before
 

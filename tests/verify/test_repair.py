@@ -1,4 +1,4 @@
-"""Repair and adopt: what they mend, what they refuse to mend, and what an interruption leaves."""
+"""Repair and adopt: what they fix, what they refuse to fix, and what an interruption leaves."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import DamagedShard, MetadataError, TryAgain
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.verify.adopt import adopt_dataset
-from wkpipe.steps.verify.dataset import VerifyReport, verify_dataset
-from wkpipe.steps.verify.ledger import bad_lines
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.report import Kind
-from wkpipe.steps.verify.select import Selection
-from wkpipe.storage.commit import Scratch
+from wkpipe.runs.run import run_here
 from wkpipe.storage.lease import RunLease
+from wkpipe.storage.local import Local
 from wkpipe.stored.locations import Locations
+from wkpipe.verify.adopt import adopt_dataset
+from wkpipe.verify.dataset import VerifyReport, verify_dataset
+from wkpipe.verify.ledger import bad_lines
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.report import Kind
+from wkpipe.verify.select import Selection
 
 Copies = Callable[[str], Path]
 
 
 def repaired(root: Path, selection: Selection | None = None, run: Callable[[Plan], None] = run_here) -> tuple[VerifyReport, list[str]]:
-    """Verify and repair; return the report after it, and what was said."""
+    """Verify and repair; return the new report, and the messages."""
     said: list[str] = []
     chosen = selection or Selection()
     report = verify_dataset(root, selection=chosen)
@@ -96,7 +96,7 @@ def test_finest_mag_without_its_images_is_not_repaired(tmp_path: Path) -> None:
         ("4-4-2", "0.0.0.0"),  # and so on
     }
     assert any("first repair 0.1.0.0 of mag 1" in text for text in said)
-    assert "restore its files from a copy" in after.problems[0].mend
+    assert "restore its files from a copy" in after.problems[0].fix
     assert run_app(["verify", str(root), "--repair"]) == 4
     make_dataset(write_images(images), tmp_path / "again", "zarr3")
     shutil.copy(tmp_path / "again/color/1/c/0/1/0/0", finest)
@@ -144,8 +144,8 @@ def test_interrupted_repair_goes_on_and_lets_nobody_build_on_damage(dataset: Cop
 def test_a_run_keeps_repair_away(dataset: Copies) -> None:
     root = dataset("zarr3")
     data_files(root)[0].unlink()
-    locks = Locations.of(root).locks
-    with RunLease(locks, Scratch(locks)), pytest.raises(TryAgain):
+    locks = Locations.of(root).locks.path()
+    with RunLease(Local(locks)), pytest.raises(TryAgain):
         repaired(root)
 
 
@@ -238,7 +238,7 @@ def test_recipe_is_rebuilt_to_the_byte(dataset: Copies, data_format: str, mag: s
 
 @pytest.mark.parametrize("data_format", FORMATS)
 def test_one_after_the_other(dataset: Copies, data_format: str) -> None:
-    """The properties first, without which no mag is known; then a recipe, from its hash alone; by it the array; then the data."""
+    """First the properties, without which no mag is known; then a recipe, from its hash alone; then the array; then the data."""
     root, layer = dataset(data_format), LAYERS[data_format]
     name = {"zarr3": "zarr.json", "zarr": ".zarray", "wkw": "header.wkw"}[data_format]
     array, recipe = root / layer / "4-4-2" / name, ledger_directory(root, layer, "4-4-2") / "recipe.json"
@@ -251,9 +251,18 @@ def test_one_after_the_other(dataset: Copies, data_format: str) -> None:
     assert {file: file.read_bytes() for file in before} == before
 
 
+def test_copy_of_the_conversion_that_is_nested_too_deeply(dataset: Copies) -> None:
+    """The state came with the dataset, from anywhere."""
+    root = dataset("zarr3")
+    (root / ".wkpipe/conversion.json").write_text("{")
+    (root / ".wkpipe/copies/conversion.json").write_text("[" * 200_000)
+    _, said = repaired(root)
+    assert any("is not restored" in line and "nested too deeply" in line for line in said)
+
+
 def test_number_of_the_newest_run(dataset: Copies) -> None:
     root = dataset("zarr3")
-    (Locations.of(root).locks / "epoch").unlink()
+    Locations.of(root).locks.path("epoch").unlink()
     assert [problem.kind for problem in verify_dataset(root).problems] == [Kind.EPOCH]
     after, _ = repaired(root)
     assert after.is_sound
@@ -270,13 +279,13 @@ def test_damaged_line_is_told_from_a_torn_one(dataset: Copies) -> None:
     content[40] ^= 1
     segment.write_bytes(content)
     (directory / "000001-00000-crashed.segment").write_bytes(b'0000abcd {"unit":[0,0')
-    bad = bad_lines(directory)
+    bad = bad_lines(Local(directory))
     assert (bad.damaged, bad.torn, bad.first) == (1, 1, segment)
     problems = verify_dataset(root).problems
     assert [problem.kind for problem in problems] == [Kind.LEDGER, Kind.UNIT]
     after, _ = repaired(root)
     assert after.is_sound
-    assert bad_lines(directory).damaged == 0
+    assert bad_lines(Local(directory)).damaged == 0
 
 
 @pytest.mark.parametrize("data_format", FORMATS)
@@ -320,8 +329,8 @@ def test_adopting_deep_takes_no_other_voxels(dataset: Copies) -> None:
     assert problem.shard == names_of(root, files[0])[2]
 
 
-def test_adopting_gives_a_foreign_dataset_checksums(shared: Path, tmp_path: Path) -> None:
-    root = Path(shutil.copytree(shared / "golden/wkw", tmp_path / "foreign"))
+def test_adopting_gives_a_foreign_dataset_checksums(golden: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(golden / "wkw", tmp_path / "foreign"))
     assert verify_dataset(root).only_decoded > 0
     assert adopt_dataset(root, state_dir=None, selection=Selection()) > 0
     report = verify_dataset(root)
@@ -331,10 +340,10 @@ def test_adopting_gives_a_foreign_dataset_checksums(shared: Path, tmp_path: Path
 
 
 def test_lost_ledger_of_a_source_is_missed(dataset: Copies) -> None:
-    """Both the ledger and the recipe of a mag are gone: the mags that were made from it tell."""
+    """The ledger and the recipe of a mag are gone: the mags that were made from it show that."""
     root = dataset("zarr3")
     shutil.rmtree(ledger_directory(root, "color", "1"))
     problems = verify_dataset(root).problems
     assert [problem.kind for problem in problems] == [Kind.LEDGER]
-    assert problems[0].mend.endswith("--adopt")
+    assert problems[0].fix.endswith("--adopt")
     assert run_app(["verify", str(root), "--adopt"]) == 0

@@ -10,8 +10,8 @@ import pytest
 from tests.verify.helpers import data_files, names_of
 from wkpipe.errors import UsageError
 from wkpipe.geometry import Mag
-from wkpipe.steps.verify.dataset import verify_dataset
-from wkpipe.steps.verify.select import Selection, parse_part, parse_share
+from wkpipe.verify.dataset import verify_dataset
+from wkpipe.verify.select import Selection, parse_part, parse_share
 
 Copies = Callable[[str], Path]
 UNITS = [(0, x, y, z) for x in range(7) for y in range(5) for z in range(3)]
@@ -80,7 +80,7 @@ def test_sample_looks_at_its_share_only(dataset: Copies) -> None:
 
 
 def _units(root: Path, mag: Mag) -> list[tuple[int, ...]]:
-    from wkpipe.steps.verify.mag import MagOnDisk, open_to_read
+    from wkpipe.verify.mag import MagOnDisk, open_to_read
 
     dataset = open_to_read(root)
     layer = dataset.properties.layers[0]

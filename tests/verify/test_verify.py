@@ -1,4 +1,4 @@
-"""Verify: sound datasets pass, and everything else than a damaged file is found too."""
+"""Verify: sound datasets pass, and damage other than damaged files is found too."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ from wkpipe.cli.app import run_app
 from wkpipe.errors import LayerNotFound, MagNotFound, UnreadableInput
 from wkpipe.formats import open_array
 from wkpipe.geometry import Mag
-from wkpipe.plan.resources import Sizing
-from wkpipe.steps.run import run_here
-from wkpipe.steps.summary import summarise
-from wkpipe.steps.verify.dataset import Problem, VerifyReport, verify_dataset
-from wkpipe.steps.verify.repair import repair_dataset
-from wkpipe.steps.verify.select import Selection
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.runs.run import run_here
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import LedgerWriter
 from wkpipe.storage.record import DIRTY, WRITTEN, Record, content_token
 from wkpipe.stored.locations import Locations
+from wkpipe.verify.dataset import Problem, VerifyReport, verify_dataset
+from wkpipe.verify.repair import repair_dataset
+from wkpipe.verify.select import Selection
+from wkpipe.verify.summary import summarise
 
 Copies = Callable[[str], Path]
 
@@ -171,12 +171,12 @@ def test_all_damages_of_a_mag_are_reported(dataset: Copies) -> None:
     assert {problem.mag for problem in report.problems} == {"1"}
 
 
-# -- mends ----------------------------------------------------------------------------------------------------------
+# -- fixes ----------------------------------------------------------------------------------------------------------
 
 
-def _obey(mend: str) -> None:
-    """Do what a mend says, without a workflow; that the command line takes such commands is what test_commands sees."""
-    words = shlex.split(mend)
+def _obey(fix: str) -> None:
+    """Do what a fix says, without a workflow; test_commands checks that the command line accepts such commands."""
+    words = shlex.split(fix)
     if words[0] == "rm":
         Path(words[-1]).unlink()
         return
@@ -215,7 +215,7 @@ def test_mend_repairs(images: Path, tmp_path: Path, data_format: str, mag: str, 
     file.write_bytes(content)
     if is_silent:
         os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
-    _obey(only(verify_dataset(root)).mend)
+    _obey(only(verify_dataset(root)).fix)
     assert verify_dataset(root).problems == ()
     assert {file: file.read_bytes() for file in data_files(root)} == before
 
@@ -239,7 +239,7 @@ def test_stale_mag(dataset: Copies) -> None:
     states = {mag.mag: (mag.state, mag.stale_units) for mag in summarise(root).layers[0].mags}
     assert states["1"] == ("up to date", 0)
     assert states["2-2-1"] == ("stale", 1)
-    _obey(problem.mend)
+    _obey(problem.fix)
     assert verify_dataset(root).problems == ()
 
 
@@ -274,7 +274,7 @@ def test_unexpected_file(dataset: Copies, data_format: str, name: str, shard: st
     problem = only(verify_dataset(root))
     assert (problem.layer, problem.mag, problem.shard) == (LAYERS[data_format], "2-2-1", shard)
     assert str(file) in problem.what
-    _obey(problem.mend)
+    _obey(problem.fix)
     assert verify_dataset(root).is_sound
 
 
@@ -287,7 +287,7 @@ def test_leftovers_of_dead_runs(dataset: Copies) -> None:
     problem = only(verify_dataset(root))
     assert (problem.layer, problem.mag) == ("", "")
     assert "1 temporary files (4 bytes)" in problem.what
-    with RunLease(locations.locks, Scratch(locations.locks)):  # now they may be those of a living run
+    with RunLease(locations.locks):  # now they may belong to a living run
         report = verify_dataset(root)
         assert report.is_sound
         assert "a run is under way" in report.notes[0]
@@ -343,11 +343,11 @@ def test_cube_length(dataset: Copies) -> None:
     root = dataset("wkw")
     mags = json.loads((root / "datasource-properties.json").read_text())["dataLayers"][0]["mags"]
     _edit_layer(root, mags=[entry | {"cubeLength": 1024} for entry in mags])
-    assert "32 voxels' edge" in only(verify_dataset(root, mag=1)).what
+    assert "an edge of 32 voxels" in only(verify_dataset(root, mag=1)).what
 
 
 def test_grown_box(dataset: Copies) -> None:
-    """Where the box is larger than what was made, the array does not cover it; what it would hold there is no loss."""
+    """If the box is larger than what was made, the array does not cover it; the voxels beyond the array are not a loss."""
     root = dataset("zarr3")
     _edit_layer(root, boundingBox={"topLeft": [0, 0, 0], "width": 100, "height": 50, "depth": 40})
     problems = verify_dataset(root, mag=1).problems
@@ -359,14 +359,14 @@ def test_shrunk_box_is_a_note_at_the_finest_mag(dataset: Copies) -> None:
     _edit_layer(root, boundingBox={"topLeft": [0, 0, 0], "width": 32, "height": 50, "depth": 40})
     report = verify_dataset(root, mag=1)
     assert report.is_sound
-    assert "outside of the layer's box" in report.notes[0]
+    assert "outside the layer's box" in report.notes[0]
 
 
 # -- unpublished ----------------------------------------------------------------------------------------------------
 
 
 def test_new_images_do_not_disturb(tmp_path: Path) -> None:
-    """Verify proves the dataset alone: its source may be gone."""
+    """Verify proves the dataset on its own: its source may be gone."""
     stack = write_images(tmp_path / "stack", seed=3)
     root = make_dataset(stack, tmp_path / "dataset", "zarr3")
     shutil.rmtree(stack)

@@ -10,7 +10,7 @@ from tests.workflow.workflow_helpers import SHARDS, convert_command, write_stack
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two layers of slices that make some dozen small shards."""
+    """Two layers of slices that make a few dozen small shards."""
     return write_stack(tmp_path_factory.mktemp("images") / "stack", (100, 150, 170))
 
 

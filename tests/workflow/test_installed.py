@@ -1,4 +1,4 @@
-"""The wheel alone, in an empty environment, from any directory."""
+"""The wheel in an empty environment, from any directory."""
 
 from __future__ import annotations
 

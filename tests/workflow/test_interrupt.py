@@ -19,7 +19,7 @@ from tests.workflow.workflow_helpers import (
 
 
 def _wait_for_work(process: psutil.Popen, target: Path, files: int) -> None:
-    """Return as soon as so many shard files have their final names, or the process is done."""
+    """Return as soon as this many shard files have their final names, or the process has ended."""
     while process.poll() is None:
         if sum(1 for layer in ("em", "labels") for _ in (target / layer).rglob("c/*/*/*/*")) >= files:
             return

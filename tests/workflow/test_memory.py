@@ -1,4 +1,4 @@
-"""Memory does not grow with the shard: a 1024³ layer of noisy labels, over the whole process tree."""
+"""Memory does not grow with the shard: measured over the whole process tree for a 1024³ layer of noisy labels."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from wkpipe.geometry.grid import morton_order
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.storage.commit import Scratch
+from wkpipe.stored.locations import Locations
 
 EDGE = 1024
 LIMIT_BYTES = 1_000_000_000
 
 
 def noisy_labels(root: Path) -> Path:
-    """Write a layer of one default shard: labels with 20 % noise, 64 different chunks again and again."""
+    """Write a layer of one default shard: labels with 20 % noise, 64 different chunks repeated."""
     scratch = Scratch(root / ".wkpipe" / "tmp")
     root.mkdir()
     spec = make_spec("zarr3", ("c", "x", "y", "z"), (1, EDGE, EDGE, EDGE), "uint32", 1, (32, 32, 32), (1024, 1024, 1024))
@@ -43,7 +43,7 @@ def noisy_labels(root: Path) -> Path:
         writer.commit()
     layer = LayerProperties.for_box("labels", "segmentation", "zarr3", np.dtype("uint32"), BoundingBox((0, 0, 0), Vec3Int.full(EDGE)))
     layer = layer.with_mag(MagProperties(Mag(1), "./labels/1"))
-    PropertiesFile(root).create(DatasetProperties("labels", VoxelSize((11, 11, 25)), (layer,)))
+    Locations(root, root / ".wkpipe").properties_file().create(DatasetProperties("labels", VoxelSize((11, 11, 25)), (layer,)))
     return root
 
 

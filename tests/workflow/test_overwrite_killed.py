@@ -1,4 +1,4 @@
-"""`downsample --overwrite-existing` as a workflow, a process of which is killed: the old mags or the new ones, and it goes on."""
+"""`downsample --overwrite-existing` with a killed process: the old mags or the new ones are there, and the workflow resumes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def test_killed_overwriting_goes_on(way: str, undisturbed: Path, tmp_path: Path)
     new, mags = data_files(whole), registered_mags(whole)
     assert new != old
     noted = 0
-    # A job while it makes shards; the publish step at two moments.
+    # Kill a job while it makes shards, and the publish step at two moments.
     for role, call in (("job", 25), ("publish", 25), ("publish", 50)):
         place = tmp_path / f"{role}{call}"
         for name in ("counters", "site"):

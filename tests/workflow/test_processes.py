@@ -1,4 +1,4 @@
-"""What the processes of a run meet with: no terminal, a full output, signals, limits, paths with line breaks."""
+"""Conditions that processes of a run must survive: no terminal, a full output, signals, limits, paths with line breaks."""
 
 from __future__ import annotations
 
@@ -17,10 +17,12 @@ import psutil
 import pytest
 
 from tests.torture.fuzz_seeds import write_images
-from tests.workflow.workflow_helpers import WKPIPE, data_files, run, snakemake_command
+from tests.workflow.workflow_helpers import WKPIPE, data_files, in_jobs, run, snakemake_command
 from wkpipe.cli.app import run_app
 from wkpipe.run.failure import _killed_step
 from wkpipe.storage.process import limit_reached
+
+pytestmark = pytest.mark.sampled(every=6)
 
 OPTIONS = ("--voxel-size", "10,10,10", "--chunk-shape", "8", "--shard-shape", "16", "--jobs", "1")
 
@@ -53,7 +55,8 @@ def test_what_is_printed_does_not_decide_over_a_run(images: Path, whole: dict[st
     done = subprocess.run(["bash", "-c", script, "bash", *convert(images, target)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert data_files(target) == whole
-    said = [line for line in done.stderr.splitlines() if line.startswith("wkpipe:")]
+    accounts = ("wkpipe: stack:", "wkpipe: layer stack:")
+    said = [line for line in done.stderr.splitlines() if line.startswith("wkpipe:") and not line.startswith(accounts)]
     assert said == (["wkpipe: the output could not be written: No space left on device"] if streams == "<&- >/dev/full" else [])
 
 
@@ -75,11 +78,10 @@ def test_debugging_keeps_the_exit_code(tmp_path: Path, monkeypatch: pytest.Monke
 
 # -- signals --------------------------------------------------------------------------------------------------------
 
-KILLED = """
-import os, sys
-if "WKPIPE_TEST_SIGNAL" in os.environ and "step" in sys.orig_argv:
+KILLED = in_jobs("""
+if "WKPIPE_TEST_SIGNAL" in os.environ:
     os.kill(os.getpid(), int(os.environ["WKPIPE_TEST_SIGNAL"]))
-"""
+""")
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
@@ -90,7 +92,7 @@ def test_a_step_that_is_killed_is_called_that(images: Path, whole: dict[str, str
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("wkpipe: ")]
     assert f"was killed by signal {int(number)} ({number.name})" in line
-    assert ("perhaps for its memory" in line) == (number == signal.SIGKILL)
+    assert ("perhaps because of its memory" in line) == (number == signal.SIGKILL)
     assert "the same command resumes" in line
     assert run(*command).returncode == 0
     assert data_files(tmp_path / "dataset") == whole
@@ -102,7 +104,10 @@ def test_plain_snakemake_says_it_too(images: Path, tmp_path: Path) -> None:
     command = snakemake_command(images, tmp_path / "dataset")
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 1
-    assert "wkpipe: task 00000-stack-1 was killed by signal 9 (SIGKILL), perhaps for its memory; the same command resumes" in done.stderr
+    assert (
+        "wkpipe: task 00000-stack-1 was killed by signal 9 (SIGKILL), perhaps because of its memory; the same command resumes"
+        in done.stderr
+    )
 
 
 def test_only_a_killed_step_counts_as_killed() -> None:
@@ -113,13 +118,12 @@ def test_only_a_killed_step_counts_as_killed() -> None:
     assert _killed_step(text.format("returned non-zero exit status 139")) == "task 00001-em was killed by signal 11 (SIGSEGV)"
 
 
-FROZEN = """
-import os, signal, sys
-if "WKPIPE_TEST_FREEZE" in os.environ and "step" in sys.orig_argv:
-    import atexit, pathlib, time
+FROZEN = in_jobs("""
+if "WKPIPE_TEST_FREEZE" in os.environ:
+    import pathlib, signal
     pathlib.Path(os.environ["WKPIPE_TEST_FREEZE"]).write_text(str(os.getpid()))
     signal.pause()
-"""
+""")
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
@@ -150,7 +154,7 @@ def test_nohup_outlives_its_terminal(images: Path, tmp_path: Path) -> None:
     while process.poll() is None and (not begun.exists() or not begun.read_text()):
         time.sleep(0.02)
     process.send_signal(signal.SIGHUP)
-    psutil.Process(int(begun.read_text())).send_signal(signal.SIGHUP)  # ignored there too
+    psutil.Process(int(begun.read_text())).send_signal(signal.SIGHUP)  # it is ignored there too
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
@@ -171,7 +175,7 @@ def test_limits_have_names() -> None:
 
 
 def as_user(uid: int, gid: int = 0) -> list[str]:
-    """Return what runs a command as another user, who may read everything; skip if this user may not."""
+    """Return a prefix that runs a command as another user who may read everything; skip the test if that is not possible."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("only root can be other users, with setpriv")
     capabilities = [f"--{kind}=-all,+dac_read_search" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
@@ -180,7 +184,7 @@ def as_user(uid: int, gid: int = 0) -> list[str]:
 
 @pytest.fixture
 def open_place() -> Iterator[Path]:
-    """A directory that every user can write; pytest's are closed to others."""
+    """A directory that every user can write; those of pytest are closed to others."""
     directory = Path(tempfile.mkdtemp(prefix="wkpipe-"))
     directory.chmod(0o777)
     yield directory
@@ -188,12 +192,12 @@ def open_place() -> Iterator[Path]:
 
 
 def some_uid(number: int) -> int:
-    """Return a user id whose processes are this test's alone: limits count all of a user's."""
+    """Return a user id that only this test uses: limits count all processes of a user."""
     return 1_000_000 + os.getpid() % 100_000 * 20 + number
 
 
 def test_a_user_without_a_name_may_run(images: Path, whole: dict[str, str], open_place: Path) -> None:
-    """As in a container."""
+    """As it happens in a container."""
     environment = {key: value for key, value in os.environ.items() if key not in ("LOGNAME", "USER", "LNAME", "USERNAME")}
     command = [*as_user(some_uid(0)), *convert(images, open_place / "dataset"), "--quiet"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment | {"HOME": str(open_place)}, check=False)
@@ -203,7 +207,7 @@ def test_a_user_without_a_name_may_run(images: Path, whole: dict[str, str], open
 
 @pytest.mark.parametrize("most", [1, 4, 8, 12])
 def test_few_processes_are_one_line(images: Path, open_place: Path, most: int) -> None:
-    """Whichever process it is that cannot start another one, or a thread."""
+    """For any process that cannot start another process or a thread."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
@@ -238,13 +242,12 @@ def test_used_up_inodes_are_called_that(images: Path, whole: dict[str, str], tmp
         subprocess.run(["umount", "-l", str(mount)], check=False)
 
 
-DEAD_DISK = """
-import os, sys
-if "WKPIPE_TEST_DISK" in os.environ and "step" in sys.orig_argv:
+DEAD_DISK = in_jobs("""
+if "WKPIPE_TEST_DISK" in os.environ:
     import fcntl, struct
     fcntl.ioctl(os.open(os.environ["WKPIPE_TEST_DISK"], os.O_RDONLY), 0x8004587D, struct.pack("I", 2))
-"""
-"""The ioctl SHUTDOWN of ext4: from then on, the file system answers EIO."""
+""")
+"""The ioctl SHUTDOWN of ext4: after it, the file system returns EIO."""
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("mkfs.ext4") is None, reason="only root can mount a file system, with mkfs.ext4")
@@ -323,7 +326,7 @@ def test_plain_snakemake_refuses_it_too(images: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("umask", ["002", "027"])
 def test_a_colleague_resumes_what_was_killed(images: Path, whole: dict[str, str], open_place: Path, umask: str) -> None:
-    """The second run has another secret and other rights: it goes by ledger and files. Without the rights, it changes nothing."""
+    """The second run has another secret and other rights: it relies on ledger and files. Without the rights, it changes nothing."""
     one, other, group = some_uid(1), some_uid(2), some_uid(3)
     shared = open_place / "lab"
     shared.mkdir()
@@ -351,13 +354,14 @@ def test_a_colleague_resumes_what_was_killed(images: Path, whole: dict[str, str]
     assert data_files(shared / "dataset") == whole
 
 
-KILLED_WHILE_WRITING = """
-import os, sys
-if "WKPIPE_TEST_SIGNAL" in os.environ and "step" in sys.orig_argv:
-    import wkpipe.storage.ledger as ledger
-    add = ledger.LedgerWriter.add
-    def add_and_die(self, *records):
-        add(self, *records)
-        os.kill(os.getpid(), int(os.environ["WKPIPE_TEST_SIGNAL"]))
-    ledger.LedgerWriter.add = add_and_die
-"""
+KILLED_WHILE_WRITING = in_jobs("""
+if "WKPIPE_TEST_SIGNAL" in os.environ:
+    from wkpipe.storage.commits import Commits
+    flush = Commits.flush
+    def flush_and_die(self):
+        some = self._noted
+        flush(self)
+        if some:
+            os.kill(os.getpid(), int(os.environ["WKPIPE_TEST_SIGNAL"]))
+    Commits.flush = flush_and_die
+""")

@@ -1,4 +1,4 @@
-"""`wkpipe profile install`: plain Snakemake then works from any directory, by the names of profiles alone."""
+"""`wkpipe profile install`: plain Snakemake then works from any directory by the names of profiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.workflow.workflow_helpers import REPOSITORY, WKPIPE, data_files
 
 @pytest.fixture
 def installed(tmp_path: Path) -> dict[str, str]:
-    """The environment of a user who has wkpipe as a wheel lays it out, far from the repository."""
+    """The environment of a user who has installed wkpipe from a wheel, far from the repository."""
     site = tmp_path / "site"
     shutil.copytree(REPOSITORY / "wkpipe", site / "wkpipe", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("workflow", "config", "profiles"):
@@ -51,7 +51,7 @@ def test_a_profile_is_not_replaced_unasked(installed: dict[str, str], tmp_path: 
     file.write_text("cores: 3\n")
     refused = subprocess.run(install, env=installed, capture_output=True, text=True, check=False)
     assert refused.returncode == 3
-    assert refused.stderr.startswith(f"wkpipe: {file} is there and differs")
+    assert refused.stderr.startswith(f"wkpipe: {file} exists and differs")
     assert file.read_text() == "cores: 3\n"
     subprocess.run([*install, "--force"], env=installed, check=True, capture_output=True)
     assert file.read_bytes() == (REPOSITORY / "profiles" / "sequential" / "config.yaml").read_bytes()

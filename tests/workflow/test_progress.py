@@ -1,4 +1,4 @@
-"""What a user sees while a run goes on."""
+"""What a user sees during a run."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from tests.workflow.workflow_helpers import SHARDS, convert_command
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
-from wkpipe.run.progress import Progress
-from wkpipe.steps.progress_note import ProgressNote
-from wkpipe.steps.run import run_here
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.run.progress import RunProgress
+from wkpipe.runs.progress_note import ProgressNote
+from wkpipe.runs.run import run_here
 
 
 def test_shards_voxels_and_time_left_are_counted(stack: Path, tmp_path: Path) -> None:
@@ -24,9 +24,9 @@ def test_shards_voxels_and_time_left_are_counted(stack: Path, tmp_path: Path) ->
     )
     plan = make_plan(config, Sizing.local(2))
     (tmp_path / "run").mkdir()
-    progress = Progress(plan, tmp_path / "run", stream=io.StringIO())
+    progress = RunProgress(plan, tmp_path / "run", stream=io.StringIO())
     assert re.fullmatch(r"em 1: 0 of (\d+) storage shards, 0 voxels/s", progress.line(10.0))
-    voxels = sum((mag.box[1] - mag.box[0]).prod() for layer in plan.layers for mag in layer.mags)
+    voxels = sum(mag.box.size.prod() for layer in plan.layers for mag in layer.mags)
     ProgressNote(tmp_path / "run", "some-task").add(voxels // 2)
     assert re.search(rf"{voxels / 2 / 10.0 / 1e3:.3g} kvoxels/s, 10 s left", progress.line(10.0))
     run_here(plan)

@@ -1,4 +1,4 @@
-"""Bad input: one clear line, the exit code of its kind, nothing written."""
+"""Bad input: one clear line, the exit code of the error's class, nothing written."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import tifffile
 
 from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, VOXEL_SIZE, identities, run, snakemake_command
 from wkpipe import Dataset, Mag
+
+pytestmark = pytest.mark.sampled(every=6)
 
 
 def refused(result: subprocess.CompletedProcess[str], exit_code: int, *words: str) -> None:
@@ -81,7 +83,7 @@ def test_a_dtype_that_no_layer_can_have(tmp_path: Path) -> None:
         (["--jobs", "0"], 2, "--jobs"),
         (["--distribution-strategy", "cluster"], 2, "slurm"),
         (["--distribution-strategy", "sequential", "--jobs", "2"], 2, "sequential"),
-        (["--distribution-strategy", "kubernetes"], 2, "slurm"),
+        (["--distribution-strategy", "kubernetes", "--job-resources", "partition=long"], 2, "partition is not known"),
         (["--distribution-strategy", "slurm", "--job-resources", "memory=4G"], 2, "memory is not known"),
         (["--job-resources", '{"mem": "10M"}'], 2, "--job-resources"),
         (["--layer-name", "../escape"], 2, "../escape"),
@@ -111,7 +113,7 @@ def test_a_target_that_exists(slices: Path, tmp_path: Path) -> None:
     assert run("convert", slices, target, "--voxel-size", "1,1,1", "--overwrite-existing").returncode == 0
 
 
-def test_mags_that_can_not_be_made(slices: Path, tmp_path: Path) -> None:
+def test_mags_that_cannot_be_made(slices: Path, tmp_path: Path) -> None:
     target = tmp_path / "target"
     assert convert(slices, target, "--no-downsample", *SHARDS).returncode == 0
     before = identities(target)
@@ -183,7 +185,7 @@ def test_a_full_disk_is_survived(tmp_path: Path) -> None:
         pytest.skip(f"a small file system needs more rights: {mount.stderr.strip()}")
     try:
         refused(convert(images, disk / "target", *SHARDS), 3, "at least", "free some space")
-        refused(convert(images, disk / "target", *SHARDS, "--ignore-disk-space"), 3, "full")
+        refused(convert(images, disk / "target", *SHARDS, "--ignore-disk-space", "--quiet"), 3, "full")
         assert not list(disk.rglob("*.tmp"))
         subprocess.run(["mount", "-o", "remount,size=100m", disk], check=True)
         assert convert(images, disk / "target", *SHARDS).returncode == 0
@@ -234,7 +236,7 @@ def test_empty_paths_are_not_the_current_directory(tmp_path: Path, arguments: li
     assert not list(tmp_path.iterdir())
 
 
-def test_a_home_that_can_not_be_written(slices: Path, tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_written(slices: Path, tmp_path: Path) -> None:
     result = run("convert", slices, tmp_path / "target", "--voxel-size", VOXEL_SIZE, HOME="/proc/nowhere")
     assert result.returncode == 0, result.stderr
 

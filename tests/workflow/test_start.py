@@ -1,4 +1,4 @@
-"""How Snakemake is started: without the plugins of other strategies, and without waiting for timers at its end."""
+"""How Snakemake is started: without the plugins of other strategies, and without a wait for timers at the end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wkpipe.run.snakemake_process import cancel_timers
 
 @pytest.fixture
 def slurm(tmp_path: Path) -> Path:
-    """A cluster's commands that only note that they were called; the file of notes is returned."""
+    """Make a cluster's commands that only note their calls; return the file of the notes."""
     calls = tmp_path / "calls"
     directory = tmp_path / "bin"
     directory.mkdir()

@@ -20,6 +20,8 @@ from tests.workflow.workflow_helpers import (
     snakemake_command,
 )
 
+pytestmark = pytest.mark.sampled(every=6)
+
 
 def test_two_commands_make_what_one_makes(stack: Path, undisturbed: Path, tmp_path: Path) -> None:
     target = tmp_path / "dataset"

@@ -1,4 +1,4 @@
-"""Run wkpipe and Snakemake as a user does, and look at what they leave."""
+"""Run wkpipe and Snakemake as a user does, and inspect their results."""
 
 from __future__ import annotations
 
@@ -35,6 +35,19 @@ def write_stack(directory: Path, shape: tuple[int, int, int], seed: int = 0) -> 
     return directory
 
 
+def in_jobs(code: str) -> str:
+    """Return a ``sitecustomize`` that has each job run `code` before its task, as a process of its own or as a fork."""
+    body = "".join(f"    {line}\n" for line in code.splitlines())
+    return f"""
+import os
+from wkpipe.cli import step as module
+before = module.step
+def step(arguments):
+{body}    return before(arguments)
+module.step = step
+"""
+
+
 def run(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a wkpipe command to its end."""
     return subprocess.run(
@@ -47,14 +60,14 @@ def convert_command(source: Path, target: Path, *more: str) -> list[str]:
 
 
 def snakemake_command(source: Path, target: Path, *more: str, profile: str = "multiprocessing", **config: str) -> list[str]:
-    """The same conversion by plain Snakemake."""
+    """Return the command of the same conversion with plain Snakemake."""
     values = {"source": str(source), "target": str(target), "voxel_size": VOXEL_SIZE} | config
     files = ["--snakefile", str(REPOSITORY / "Snakefile"), "--profile", str(REPOSITORY / "profiles" / profile)]
     return [sys.executable, "-m", "snakemake", *files, *more, "--config", *(f"{key}={value}" for key, value in values.items())]
 
 
 def data_files(dataset: Path) -> dict[str, str]:
-    """Return the hash of every file of a dataset apart from wkpipe's own and the properties (which hold the dataset's name)."""
+    """Return the hash of every file of a dataset, except wkpipe's own and the properties (which contain the dataset's name)."""
     files = (path for path in dataset.rglob("*") if path.is_file() and ".wkpipe" not in path.relative_to(dataset).parts)
     kept = (path for path in files if path.name != "datasource-properties.json")
     return {str(path.relative_to(dataset)): hashlib.sha256(content_of(path)).hexdigest() for path in kept}
@@ -67,7 +80,7 @@ def identities(dataset: Path) -> dict[str, tuple[int, int]]:
 
 
 def proven(dataset: Path) -> dict[str, tuple[int, int]]:
-    """Return the identities of the files that the ledger has: a kill between rename and record may cost one file per worker."""
+    """Return the identities of the recorded files: a kill between rename and record may cost one file per worker."""
     recorded = set()
     for recipe in dataset.glob(".wkpipe/ledger/*/*/recipe.json"):
         mag = "/".join(recipe.parts[-3:-1])
@@ -77,7 +90,7 @@ def proven(dataset: Path) -> dict[str, tuple[int, int]]:
 
 
 def registered_mags(dataset: Path) -> dict[str, list[list[int]]]:
-    """Return the mags that the properties name, by layer; nothing where there are no properties."""
+    """Return the mags that the properties name, by layer; an empty dict if there are no properties."""
     try:
         properties = json.loads((dataset / "datasource-properties.json").read_text())
     except FileNotFoundError:
@@ -86,7 +99,7 @@ def registered_mags(dataset: Path) -> dict[str, list[list[int]]]:
 
 
 def kill_tree(process: psutil.Popen) -> None:
-    """SIGKILL a process and all that it has started, whatever sessions they are in."""
+    """SIGKILL a process and all its descendants, whatever sessions they are in."""
     family = [process, *process.children(recursive=True)]
     for member in family:
         try:

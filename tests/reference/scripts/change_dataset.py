@@ -1,7 +1,7 @@
-"""Run by the reference package's Python: change datasets, as long as changes come.
+"""Run by the reference package's Python: change datasets, until stdin ends.
 
-Each line of stdin is a change, JSON: [DATASET, CHANGE, VALUES, FILE], where FILE holds the voxels (x, y, z) as .npy, if the change has any.
-Each is answered by a line on stdout: JSON, the text of an exception or null.
+Each line of stdin is a change, JSON: [DATASET, CHANGE, VALUES, FILE], where FILE has the voxels (x, y, z) as .npy, if the change has any.
+The answer to each is a line on stdout: JSON, the text of an exception or null.
 """
 
 import json
@@ -48,7 +48,7 @@ def main(path, change, values, file):
 
 if __name__ == "__main__":
     answers = sys.stdout
-    sys.stdout = sys.stderr  # whatever is printed meanwhile is no answer
+    sys.stdout = sys.stderr  # other output is not an answer
     for line in sys.stdin:
         try:
             main(*json.loads(line))

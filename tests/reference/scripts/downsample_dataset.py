@@ -1,6 +1,6 @@
 """Run by the reference package's Python: downsample all layers of a dataset.
 
-usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: coarsest_mag, chunk, shard, and what is not default of
+usage: downsample_dataset.py DATASET VALUES, where VALUES is JSON: coarsest_mag, chunk, shard, and, unless they are default,
 sampling_mode, interpolation_mode, compress.
 """
 

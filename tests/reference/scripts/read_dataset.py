@@ -1,6 +1,6 @@
 """Run by the reference package's Python: read every mag of every layer of datasets.
 
-usage: read_dataset.py OUT DATASET... Leaves OUT/<n>/facts.json and the voxels of each mag, in the array's axes, as .npy files.
+usage: read_dataset.py OUT DATASET... Writes OUT/<n>/facts.json and the voxels of each mag, in the array's axes, as .npy files.
 """
 
 import json

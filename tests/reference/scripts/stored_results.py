@@ -1,7 +1,7 @@
 """Run by the reference package's Python: make and downsample small datasets, and keep the voxels of their coarser mags.
 
 usage: stored_results.py CASES DIRECTORY, where CASES is JSON, a list of cases (tests/stored/cases.py). The voxels of mag 1 of case n are
-DIRECTORY/n.npy; the coarser mags are left in DIRECTORY/n.npz, by name.
+DIRECTORY/n.npy; the coarser mags are written to DIRECTORY/n.npz, by name.
 """
 
 import json

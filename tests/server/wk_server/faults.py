@@ -1,4 +1,4 @@
-"""Faults: what goes wrong with a request, and with which requests."""
+"""Faults: failures of requests, and the requests that they affect."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 @dataclass
 class Fault:
-    """What goes wrong with requests of one route.
+    """A failure of requests of one route.
 
-    Which requests: those of `route` (a name of `routes.py`, or "*") whose subject holds `where`; of them the first `skip` go well, the next
-    `count` (None: all) do not. The subject is `upload id/path#number` of a chunk and path and query of other requests.
+    Which requests: those of `route` (a name of `routes.py`, or "*") whose subject contains `where`; the first `skip` of them succeed, the
+    next `count` (None: all) fail. The subject is `upload id/path#number` of a chunk, and path and query of other requests.
 
-    What: at most one of `status`, `close`, `close_at`, `stall`, `redirect`. Without `performed`, nothing is done for the request; with it,
-    the request is done first and its answer is lost or replaced. With `meanwhile`, it is done while the answer is under way, as behind a
-    proxy that gives up waiting. `content_type`, `body`, `truncate` and `cut` spoil the answer: that of a request that was done, or that
+    Which failure: at most one of `status`, `close`, `close_at`, `stall`, `redirect`. Without `performed`, the request is not done; with
+    it, the request is done first and its answer is lost or replaced. With `meanwhile`, it is done while the answer is under way, as behind
+    a proxy that gives up waiting. `content_type`, `body`, `truncate` and `cut` spoil the answer: that of a request that was done, or that
     with `status`.
     """
 
@@ -31,9 +31,9 @@ class Fault:
     headers: dict[str, str] | None = None  # of the answer with `status`
     early: bool = False  # answer with `status` without reading the body, and close
     close: bool = False  # close the connection
-    close_at: int | None = None  # close after so many bytes of the body
-    stall: float | None = None  # read and answer nothing, at most so many seconds (the server's end and the client's closing end it, too)
-    redirect: str | None = None  # 307 to this URL; "" stands for the same path at the foreign origin
+    close_at: int | None = None  # close after this many bytes of the body
+    stall: float | None = None  # read and answer nothing for at most these seconds (the server's end and the client's closing end it too)
+    redirect: str | None = None  # 307 to this URL; "" means the same path at the foreign origin
     performed: bool = False
     meanwhile: bool = False  # not for chunks
     content_type: str | None = None
@@ -47,7 +47,7 @@ class Fault:
 
 
 class Faults:
-    """The faults that are to happen, in the order in which they were added; each request meets at most one."""
+    """The planned faults, in the order in which they were added; each request gets at most one."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -60,7 +60,7 @@ class Faults:
             self._faults.append(fault)
 
     def at_random(self, probability: float, seed: int, kinds: list[dict[str, Any]], routes: tuple[str, ...]) -> None:
-        """Let each request of the routes meet one of the kinds (arguments of Fault) with a probability; zero ends it."""
+        """Give each request of the routes one of the kinds (arguments of Fault) with a probability; zero ends it."""
         with self._lock:
             self._random = (random.Random(seed), probability, kinds, routes) if probability else None
 
@@ -95,7 +95,7 @@ class Faults:
         return None
 
 
-# What happens to uploads in the wild; seconds are short, so that hundreds of uploads take minutes.
+# Failures of uploads in real life; seconds are short, so that hundreds of uploads take minutes.
 COMMON_KINDS: list[dict[str, Any]] = [
     {"close": True},
     {"close_at": 1000},

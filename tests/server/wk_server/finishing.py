@@ -21,10 +21,10 @@ LIST_SECONDS = 14 * 24 * 3600
 
 
 def finish(state: State, user: User, upload_id: str, wait: Callable[[float], object]) -> str:
-    """Verify an upload, move it to its place and make its dataset usable; returns the dataset's id.
+    """Verify an upload, move it to its place and make its dataset usable; return the dataset's id.
 
-    Up to the check for missing chunks, a failure leaves everything as it was, but for an upload that is too large: that is deleted with
-    its dataset. So it is for failures while the files are moved and their properties read. The record is gone before the properties are.
+    Up to the check for missing chunks, a failure changes nothing, except for an upload that is too large: that is deleted with its
+    dataset. Failures while the files are moved and their properties read also delete it. The record is gone before the properties are.
     """
     with state.lock:
         upload = known_upload(state, user, upload_id)
@@ -61,7 +61,7 @@ def finish(state: State, user: User, upload_id: str, wait: Callable[[float], obj
 
 
 def cancel(state: State, user: User, query: dict[str, list[str]], body: dict[str, Any]) -> Answer:
-    """Delete an upload, its record and its dataset; the id stands both in the query and in the body."""
+    """Delete an upload, its record and its dataset; the id is both in the query and in the body."""
     upload_id = body.get("uploadId")
     if not isinstance(upload_id, str) or query.get("uploadId", [upload_id]) != [upload_id]:
         raise Refused(400, "the upload's id is missing, or differs between query and body")
@@ -120,7 +120,7 @@ def _check_complete(upload: Upload) -> None:
 
 
 def _unpack(directory: Path) -> None:
-    """Replace a single archive at the top by what it holds."""
+    """Replace a single archive at the top by its content."""
     archives = [path for path in directory.iterdir() if path.suffix == ".zip"]
     if len(archives) != 1 or len(list(directory.iterdir())) != 1:
         return
@@ -133,7 +133,7 @@ def _unpack(directory: Path) -> None:
 
 
 def _stripped(directory: Path) -> Path:
-    """Return the directory below what all files have in common."""
+    """Return the directory below the path that all files share."""
     files = [path.relative_to(directory).parts for path in _files(directory)]
     listed = [parts[:-1] for parts in files if len(parts) <= LISTING_DEPTH]
     for names in zip(*listed, strict=False):
@@ -151,10 +151,10 @@ def _explored(directory: Path) -> dict[str, Any]:
         properties: dict[str, Any] = json.loads(file.read_bytes())
         paths = _referenced(properties)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise Refused(400, f"The properties can not be read: {error!r}") from None
+        raise Refused(400, f"The properties cannot be read: {error!r}") from None
     for path in paths:
         if path.startswith("/") or "://" in path or os.path.normpath(path).split("/")[0] == "..":
-            raise Refused(400, f"The path {path!r} does not lie within the dataset.")
+            raise Refused(400, f"The path {path!r} is not inside the dataset.")
     return properties
 
 

@@ -1,4 +1,4 @@
-"""What was asked of the server, in the form of the recorded traffic, and which rules the client broke."""
+"""The requests to the server, in the form of the recorded traffic, and the rules that the client broke."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.server.wk_server.wire import Request, is_closed
 
 @dataclass
 class Entry:
-    """One request. `status` is the answer's, or None when the connection was closed without one."""
+    """One request. `status` is the answer's, or None if the connection was closed without one."""
 
     number: int
     seconds: float  # since the server's start
@@ -51,7 +51,7 @@ class Log:
         self.problems: list[str] = []
         self.chunks_in_flight = 0
         self.most_chunks_in_flight = 0
-        self.chunk_bytes = 0  # bytes of files that arrived, whether they were kept or not
+        self.chunk_bytes = 0  # bytes of files that arrived, even if they were not kept
 
     def problem(self, text: str) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""Multipart bodies, read as a stream: text fields into memory, the file's bytes piece by piece to whoever wants them."""
+"""Multipart bodies, read as a stream: text fields into memory, the file's bytes piece by piece."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_TEXT = 1 << 16
 
 
 class Multipart:
-    """A form with at most one file. Text fields before the file are there after `find_file`, those after it at the end of `pieces`."""
+    """A form with at most one file. Text fields before the file are known after `find_file`, those after it at the end of `pieces`."""
 
     def __init__(self, request: Request) -> None:
         self._body: Body = request.body
@@ -29,7 +29,7 @@ class Multipart:
         b"".join(map(bytes, self._body.until(self._mark[2:])))
 
     def find_file(self) -> bool:
-        """Read text fields up to the part `file`; return whether there is one."""
+        """Read text fields up to the part `file`; return True if there is one."""
         while self._next_part():
             name, filename, content_type = self._part_head()
             self.order.append(name)
@@ -53,7 +53,7 @@ class Multipart:
             raise BadRequest("two files in one form")
 
     def _next_part(self) -> bool:
-        """Read what follows a boundary; return whether a part follows."""
+        """Read on after a boundary; return True if a part follows."""
         if self._ended:
             return False
         follows = b"".join(map(bytes, self._body.pieces(2)))

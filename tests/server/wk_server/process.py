@@ -1,6 +1,6 @@
-"""The server in a process of its own, so that it takes no time from the client under test.
+"""The server in its own process, so that it takes no time from the client under test.
 
-The process is asked by a line of JSON on its standard input and answers by one on its standard output; it ends with its parent.
+The process reads a question as a line of JSON on its standard input and answers with one on its standard output; it ends with its parent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 
 class ServerProcess:
-    """A server in another process. What it is asked for are names of `WkServer`: `ask("fault", "chunk", status=503)`, `ask("report")`."""
+    """A server in another process. Questions are names of `WkServer`: `ask("fault", "chunk", status=503)`, `ask("report")`."""
 
     def __init__(self, directory: Path, token: str = "", **settings: Any) -> None:
         self._arguments = {"directory": str(directory), "token": token, **settings}
@@ -33,10 +33,10 @@ class ServerProcess:
     def __exit__(self, *_: object) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(30)
+        self.process.wait(300)
 
     def ask(self, name: str, *arguments: Any, **values: Any) -> Any:
-        """Call a method of the server, or read an attribute, and return what can be said in JSON of it."""
+        """Call a method of the server, or read an attribute, and return the result as far as JSON can express it."""
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps([name, arguments, values]) + "\n")
         self.process.stdin.flush()

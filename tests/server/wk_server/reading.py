@@ -1,6 +1,6 @@
-"""The datastore's reading side: every dataset looks like Zarr 2 in cubes of 32³, whatever it is stored as; and boxes of voxels.
+"""The datastore's reading side: every dataset looks like Zarr 2 in cubes of 32³, whatever its format; and boxes of voxels.
 
-Voxels are read by zarr and wkw, not by wkpipe, so that what wkpipe downloads is compared with what others read.
+zarr and wkw read the voxels, not wkpipe, so that wkpipe's downloads are compared with the results of other readers.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def zarr_file(state: State, owner: User, dataset_id: str, path: str) -> Answer:
 def data(state: State, owner: User, dataset_id: str, layer_name: str, request: Request) -> Answer:
     """Return a box of voxels: x, y, z are in voxels of mag 1, width, height and depth in those of the mag.
 
-    A box that is one cube of the server and holds nothing is an empty answer; a header says so. A box that is too large is answered
-    likewise: the server takes every failure for a missing cube.
+    The answer for a box that is one cube of the server without data is empty, and a header says so. A box that is too large gets the same
+    answer: the server treats every failure as a missing cube.
     """
     query = {name: values[0] for name, values in request.query.items()}
     dataset = _readable(state, owner, dataset_id)
@@ -113,7 +113,7 @@ def _channels_and_dtype(layer: dict[str, Any]) -> tuple[int, np.dtype[Any]]:
 
 
 def _header(layer: dict[str, Any], mag: Vector) -> dict[str, Any]:
-    """Return .zarray. The array starts at voxel 0 and ends, rounded down, where the layer's box does."""
+    """Return .zarray. The array starts at voxel 0 and ends at the end of the layer's box, rounded down."""
     box = layer["boundingBox"]
     ends = [start + size for start, size in zip(box["topLeft"], (box["width"], box["height"], box["depth"]), strict=True)]
     channels, dtype = _channels_and_dtype(layer)
@@ -130,7 +130,7 @@ def _header(layer: dict[str, Any], mag: Vector) -> dict[str, Any]:
 
 
 def streamed_properties(properties: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties as the routes of streaming give them: paths of the routes, all layers as Zarr 2."""
+    """Return the properties in the form of the routes of streaming: paths of the routes, all layers as Zarr 2."""
     layers = []
     for layer in properties["dataLayers"]:
         kept = {
@@ -171,7 +171,7 @@ def _mag_name(mag: list[int]) -> str:
 
 
 def _read(dataset: Dataset, layer: dict[str, Any], mag: Vector, corner: list[int], size: list[int]) -> np.ndarray[Any, Any]:
-    """Return voxels as c, x, y, z, zero outside of what is stored; corner and size are in the mag's voxels."""
+    """Return voxels as c, x, y, z, zero outside of the stored array; corner and size are in the mag's voxels."""
     assert dataset.path is not None
     (entry,) = [entry for entry in layer["mags"] if tuple(entry["mag"]) == mag]
     path = dataset.path / (entry.get("path") or f"{layer['name']}/{_mag_name(entry['mag'])}")

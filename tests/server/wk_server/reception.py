@@ -16,7 +16,7 @@ SMALL_BYTES = 1 << 20
 
 
 def reserve(state: State, user: User, body: dict[str, Any], legacy: bool) -> Answer:
-    """Make the dataset's row and the upload's record; an id that is known already changes nothing."""
+    """Make the dataset's row and the upload's record; a known id changes nothing."""
     prefix, name_key, organization_key, teams_key = (
         ("", "name", "organization", "initialTeams")
         if legacy
@@ -87,7 +87,7 @@ def split_identifier(identifier: str) -> tuple[str, str]:
 
 
 def _target(upload: Upload, path: str) -> Path:
-    """Return where a file goes, which must be within the upload's directory."""
+    """Return the path to store a file at, which must be inside the upload's directory."""
     parts = PurePosixPath(path)
     normal = os.path.normpath(path)
     if not path or "\0" in path or parts.is_absolute() or normal.split("/")[0] in ("..", "."):
@@ -106,10 +106,10 @@ def is_there(state: State, user: User, request: Request) -> Answer:
 
 
 def receive(state: State, user: User, form: Multipart) -> Answer:
-    """Take one chunk; a number that is known already is read and ignored.
+    """Accept one chunk; a known number is read and ignored.
 
-    The number is recorded when all of its bytes have arrived, as the real server first collects a request. Large chunks go to their
-    place while they arrive: of an attempt that broke off, bytes may lie there, and count only as the file's size.
+    The number is recorded when all of its bytes have arrived, because the real server first collects a request. Large chunks are written
+    to their place while they arrive: bytes of a failed attempt may be there, and count only as the file's size.
     """
     if form.file is None:
         raise Refused(400, "zip.file.notFound")
@@ -147,7 +147,7 @@ def receive(state: State, user: User, form: Multipart) -> Answer:
 
 
 class Sink:
-    """Where a chunk's bytes go: small ones into memory until they are complete, larger ones to their place in the file."""
+    """Takes a chunk's bytes: small chunks into memory until they are complete, larger ones to their place in the file."""
 
     _making = threading.Lock()
 
@@ -178,7 +178,7 @@ class Sink:
         self._put(piece, self.length - len(piece))
 
     def close(self) -> None:
-        """See to it that all bytes are in the file."""
+        """Make sure that all bytes are in the file."""
         if self._target is None:
             return
         if self._memory is not None:

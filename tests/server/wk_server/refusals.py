@@ -1,4 +1,4 @@
-"""How requests are refused, and what their parts must look like."""
+"""Refusals of requests, and checks of their parts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INT64 = 2**63 - 1
 
 
 class Refused(Exception):
-    """A request that gets this answer instead of what it asks for."""
+    """A request is answered with this error."""
 
     def __init__(self, status: int, text: str | Answer) -> None:
         super().__init__(status, text)
@@ -39,7 +39,7 @@ def json_body(request: Request) -> dict[str, Any]:
 
 
 def member(value: dict[str, Any], path: str, kind: type, required: bool = True) -> Any:
-    """Return what lies at a dotted path of a JSON object if it is of a kind; a missing or null member that is not required is None."""
+    """Return the member at a dotted path of a JSON object if it is of a kind; None if it is missing or null and not required."""
     found: Any = value
     for name in path.split("."):
         found = found.get(name) if isinstance(found, dict) else None
@@ -61,7 +61,7 @@ def ids(value: dict[str, Any], path: str) -> list[str]:
 
 
 def whole(fields: dict[str, str], name: str, most: int) -> int:
-    """Return a form's field that must be a whole number from 1 on."""
+    """Return a form's field that must be a whole number of at least 1."""
     text = fields.get(name)
     if text is None:
         raise schema_error(name, "error.required")
@@ -71,7 +71,7 @@ def whole(fields: dict[str, str], name: str, most: int) -> int:
 
 
 def name_errors(name: str) -> str | None:
-    """Return what is wrong with a dataset's name."""
+    """Return the error in a dataset's name; None if there is none."""
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", name):
         return "Dataset name is invalid. Please only use letters, digits, dots, underscores, hyphens."
     if name.startswith("."):

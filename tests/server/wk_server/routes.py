@@ -1,4 +1,4 @@
-"""Which request is which route, by version.
+"""Find the route of a request, by version.
 
 Routes of WEBKNOSSOS: buildinfo, user, datastores, name, folders, root_folder, datasets, dataset, delete.
 Routes of the datastore: reserve, chunk, test, finish, cancel, unfinished, zarr, data.
@@ -40,7 +40,7 @@ LEGACY = [
     ("GET", r"datasets/unfinishedUploads", "unfinished"),
 ]
 WITHOUT_VERSION = [("POST", r"datasets", "chunk"), ("GET", r"datasets", "test")]
-LEGACY_CANCEL = ("POST", r"datasets/cancelUpload", "cancel")  # an old server's; newer ones have it no more
+LEGACY_CANCEL = ("POST", r"datasets/cancelUpload", "cancel")  # of old servers only
 READING = [
     ("GET", r"zarr/([0-9a-f]{24})/(.+)", "zarr"),
     ("HEAD", r"zarr/([0-9a-f]{24})/(.+)", "zarr"),
@@ -59,7 +59,7 @@ class Route:
 
 
 def route_of(origin: str, method: str, path: str, settings: Settings) -> Route:
-    """Return a request's route; raises Refused when this server has no such route."""
+    """Return a request's route; raise Refused if this server has no such route."""
     matched = re.fullmatch(rf"/{'api' if origin == 'wk' else 'data'}(?:/v(\d+))?/(.+)", path)
     if matched is None:
         raise Refused(404, f"no such route: {method} {path}")

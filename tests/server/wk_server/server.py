@@ -1,4 +1,4 @@
-"""The server: its origins, its way from a request to an answer, and what tests see and set."""
+"""The server: its origins, its way from a request to an answer, and the interface for tests."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tests.server.wk_server.wire import Answer, BadRequest, HangUp, Listener, Re
 
 
 class WkServer:
-    """A WEBKNOSSOS server and its datastore, on two ports of 127.0.0.1, and a third port that nobody should ask."""
+    """A WEBKNOSSOS server and its datastore, on two ports of 127.0.0.1, and a third port that must get no requests."""
 
     def __init__(self, directory: Path, token: str = "", **settings: Any) -> None:
-        """`settings` are the fields of Settings. `directory` will hold uploads under way and the datasets' final trees."""
+        """`settings` are the fields of Settings. `directory` is for uploads under way and the datasets' final trees."""
         self.settings = Settings(**settings)
         self.state = State(directory, self.settings)
         self.token = token or secrets.token_urlsafe(24)
@@ -64,7 +64,7 @@ class WkServer:
 
     @property
     def url(self) -> str:
-        """The origin of WEBKNOSSOS, which a user gives."""
+        """The origin of WEBKNOSSOS, as a user gives it."""
         return self._wk.url
 
     @property
@@ -76,7 +76,7 @@ class WkServer:
         """An origin that belongs to neither; every request there is a problem."""
         return self._foreign.url
 
-    # -- what tests set -----------------------------------------------------------------------------------------------
+    # -- for tests to set ---------------------------------------------------------------------------------------------
 
     def fault(self, route: str, **what: Any) -> Fault:
         """Add a fault; the arguments are the fields of Fault."""
@@ -87,7 +87,7 @@ class WkServer:
     def random_faults(
         self, probability: float, seed: int, kinds: list[dict[str, Any]] | None = None, routes: tuple[str, ...] = ("*",)
     ) -> None:
-        """Let requests of the routes go wrong at random, in one of the kinds (arguments of Fault; default: COMMON_KINDS)."""
+        """Make requests of the routes fail at random, in one of the kinds (arguments of Fault; default: COMMON_KINDS)."""
         self.faults.at_random(probability, seed, COMMON_KINDS if kinds is None else kinds, routes)
 
     def renew_token(self) -> str:
@@ -108,14 +108,14 @@ class WkServer:
         return self.state.add_folder(path, is_editable)
 
     def add_dataset(self, path: Path | str, name: str = "") -> Dataset:
-        """Serve a dataset that lies on disk, in place."""
+        """Serve a dataset on the disk, in place."""
         path = Path(path)
         dataset = Dataset(name or path.name, self.user.organization, self.state.root.id, self.user.id, path=path)
         dataset.properties = reading.properties_of(path)
         self.state.datasets[dataset.id] = dataset
         return dataset
 
-    # -- what tests see -----------------------------------------------------------------------------------------------
+    # -- for tests to see ---------------------------------------------------------------------------------------------
 
     @property
     def log(self) -> list[Entry]:
@@ -144,7 +144,7 @@ class WkServer:
         return list(self.state.datasets.values())
 
     def tree(self, dataset: Dataset | str | None = None) -> dict[str, bytes]:
-        """Return a dataset's files by their path, at the end of its upload; without an argument that of the only dataset."""
+        """Return a dataset's files by their path at the end of its upload; by default those of the only dataset."""
         if dataset is None:
             (dataset,) = self.datasets
         found = self.state.datasets[dataset] if isinstance(dataset, str) else dataset
@@ -152,7 +152,7 @@ class WkServer:
         return {path.relative_to(found.path).as_posix(): path.read_bytes() for path in sorted(found.path.rglob("*")) if path.is_file()}
 
     def report(self) -> dict[str, Any]:
-        """Return all that is seen as plain values, without the token."""
+        """Return all records as plain values, without the token."""
         return {
             "problems": self.problems,
             "chunk_bytes": self.chunk_bytes,
@@ -165,7 +165,7 @@ class WkServer:
         }
 
     def check(self) -> None:
-        """Fail when the client broke a rule, or the server has a defect."""
+        """Fail if the client broke a rule, or the server has a defect."""
         assert not self.problems, "\n".join(self.problems)
 
     # -- from a request to an answer ----------------------------------------------------------------------------------
@@ -202,11 +202,11 @@ class WkServer:
             return Answer.error(404, "nobody is here")
 
     def _look_for_tokens(self, entry: Entry, request: Request) -> None:
-        """The token belongs into one header; anywhere else it is a problem."""
+        """Report a problem if the token is anywhere but in its header."""
         tokens = [*self.state.users, *self._old_tokens]
         elsewhere = {name: value for name, value in request.headers.items() if name != "x-auth-token"}
         if "token" in request.query or any(token in text for token in tokens for text in (request.target, *elsewhere.values())):
-            self._log.problem(f"the token stands in the address or a wrong header: {entry.method} {entry.path}")
+            self._log.problem(f"the token is in the address or a wrong header: {entry.method} {entry.path}")
 
     def _routed(self, entry: Entry, route: Route, request: Request) -> Answer:
         if request.body.length > self.settings.max_request_bytes:
@@ -258,7 +258,7 @@ class WkServer:
         return answer
 
     def _owner(self, entry: Entry, route: Route, request: Request) -> User:
-        """Return the user whose token the request carries; in a query it would win over the header."""
+        """Return the user whose token the request has; a token in the query wins over the header."""
         token = request.query.get("token", [request.headers.get("x-auth-token", "")])[0]
         owner = self.state.users.get(token)
         if owner is None and entry.origin == "datastore":

@@ -1,4 +1,4 @@
-"""What the server knows: users, folders, datasets, running uploads; and how it is set up."""
+"""The server's state: users, folders, datasets, running uploads; and its settings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def new_id() -> str:
 
 @dataclass
 class Settings:
-    """How the server behaves; may be changed at any time."""
+    """The server's behaviour; may be changed at any time."""
 
     current_api: int = 16
     oldest_api: int = 10
@@ -31,8 +31,8 @@ class Settings:
     max_request_bytes: int = 1 << 30  # larger requests get 413, as from a proxy
     post_processing: float = 0.0  # seconds that finish takes after the upload's record is gone
     quoted_ids: bool = False  # ids in the list of unfinished uploads carry quotes
-    keep: Literal["all", "small"] = "all"  # "small": chunks over 1 MiB are counted and leave holes instead of data
-    datastores: Literal["both", "none", "readonly"] = "both"  # what the server lists
+    keep: Literal["all", "small"] = "all"  # "small": chunks over 1 MiB are counted and become holes instead of data
+    datastores: Literal["both", "none", "readonly"] = "both"  # the datastores that the server lists
 
     @property
     def datastore_api(self) -> int:
@@ -58,7 +58,7 @@ class Folder:
 
 @dataclass
 class Dataset:
-    """A row of the server's table. It is usable when it has properties."""
+    """A row of the server's table. It is usable if it has properties."""
 
     name: str
     organization: str
@@ -114,7 +114,7 @@ class State:
         self.uploads: dict[str, Upload] = {}
 
     def add_folder(self, path: str, is_editable: bool = True) -> Folder:
-        """Add a folder by its path below the root, and those above it that are missing."""
+        """Add a folder by its path below the root, and missing ones above it."""
         folder = self.root
         for name in path.split("/"):
             siblings = [f for f in self.folders.values() if f.parent == folder.id and f.name == name]

@@ -1,4 +1,4 @@
-"""What the WEBKNOSSOS origin answers: versions, the user, folders, datasets."""
+"""The answers of the WEBKNOSSOS origin: versions, the user, folders, datasets."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def buildinfo(state: State) -> Answer:
 
 
 def datastores(state: State, url: str, foreign_url: str) -> Answer:
-    """List a datastore that takes no uploads (at the foreign origin, which nobody should ask), then the real one."""
+    """List a datastore that accepts no uploads (at the foreign origin, which must get no requests), then the real one."""
     listed = state.settings.datastores
     found = [] if listed == "none" else [_datastore("readonly", foreign_url, False)]
     return Answer.json([*found, *([_datastore("localhost", url, True)] if listed == "both" else [])])

@@ -1,4 +1,4 @@
-"""HTTP/1.1 on a socket: requests whose bodies are streamed, answers, and hanging up.
+"""HTTP/1.1 on a socket: requests with streamed bodies, answers, and hanging up.
 
 One thread serves one connection. Bodies pass through one buffer per connection, so that a request of any size takes 1 MiB.
 """
@@ -45,7 +45,7 @@ class Stream:
         self.start = self.end = 0
 
     def fill(self) -> None:
-        """Wait for more bytes; raises HangUp when the other side has closed."""
+        """Wait for more bytes; raise HangUp if the other side has closed."""
         if self.start == self.end:
             self.start = self.end = 0
         elif self.end == BUFFER_BYTES:
@@ -63,13 +63,13 @@ class Stream:
         return self._buffer.find(needle, self.start, limit)
 
     def take(self, stop: int) -> memoryview:
-        """Consume up to a position; what is returned is valid until the next call."""
+        """Consume up to a position; the returned view is valid until the next call."""
         piece = self._view[self.start : stop]
         self.start = stop
         return piece
 
     def head(self) -> bytes | None:
-        """Return a request's head, or None when the connection has ended between two requests."""
+        """Return a request's head, or None if the connection has ended between two requests."""
         while (stop := self.find(b"\r\n\r\n", self.end)) < 0:
             at_start = self.start == self.end
             try:
@@ -107,7 +107,7 @@ class Body:
             yield self._take(min(self._available(), self.left - end))
 
     def until(self, mark: bytes) -> Iterator[memoryview]:
-        """Yield what comes before a mark and consume the mark; raises BadRequest when it does not come."""
+        """Yield the bytes before a mark and consume the mark; raise BadRequest if it does not come."""
         while True:
             stream, available = self._stream, self._available()
             found = stream.find(mark, stream.start + available)
@@ -152,7 +152,7 @@ class Request:
 
 
 def is_closed(connection: socket.socket) -> bool:
-    """Say whether the other side has closed a connection, even if bytes it sent before were not read yet."""
+    """True if the other side has closed a connection, even if bytes that it sent before are not read yet."""
     if connection.fileno() < 0:
         return True
     poll = select.poll()
@@ -166,8 +166,8 @@ class Answer:
     body: bytes = b""
     content_type: str = "text/plain; charset=utf-8"
     headers: dict[str, str] = field(default_factory=dict)
-    cut: int | None = None  # send only so many bytes of the body, then hang up
-    close: bool = False  # hang up afterwards, whatever of the request was not read
+    cut: int | None = None  # send only this many bytes of the body, then hang up
+    close: bool = False  # hang up afterwards, even if the request was not read to its end
 
     @classmethod
     def json(cls, value: Any, status: int = 200) -> Answer:
@@ -175,7 +175,7 @@ class Answer:
 
     @classmethod
     def error(cls, status: int, text: str) -> Answer:
-        """Return an error as WEBKNOSSOS words it."""
+        """Return an error in the form of WEBKNOSSOS."""
         return cls.json({"messages": [{"error": text}]}, status)
 
     def send(self, connection: socket.socket, head_only: bool, keep: bool) -> None:
@@ -209,7 +209,7 @@ class Listener:
         self._run(self._accept, self._socket)
 
     def stop(self) -> None:
-        """Close the port and all connections, in the middle of what they do."""
+        """Close the port and all connections, whatever they are doing."""
         if self._socket is None:
             return
         with contextlib.suppress(OSError):
@@ -220,7 +220,7 @@ class Listener:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         for thread in list(self._threads):
-            if thread.ident is not None:  # a connection may come just now
+            if thread.ident is not None:  # a connection may arrive at this moment
                 thread.join(10)
 
     def _run(self, target: Callable[[socket.socket], None], connection: socket.socket) -> None:
@@ -259,7 +259,7 @@ class Listener:
             connection.close()
 
     def _serve_one(self, stream: Stream) -> bool:
-        """Answer one request; return whether the connection goes on."""
+        """Answer one request; return True if the connection stays open."""
         head = stream.head()
         if head is None:
             return False
@@ -281,7 +281,7 @@ def _parse(head: bytes, stream: Stream) -> Request:
         headers = {name.strip().lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
         length = int(headers.get("content-length", "0"))
     except ValueError:
-        raise BadRequest("the head can not be read") from None
+        raise BadRequest("the head cannot be read") from None
     if "transfer-encoding" in headers:
         raise BadRequest("no transfer codings here: a request has a Content-Length")
     parts = urlsplit(target)

@@ -27,7 +27,7 @@ def local(stack: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    """A server whose rules no client may break."""
+    """A server that checks at the end that the client kept its rules."""
     with WkServer(tmp_path / "server", TOKEN) as wk:
         yield Server(wk)
     wk.check()

@@ -1,4 +1,4 @@
-"""`wkpipe remote-convert` from end to end: one command, killed in any phase, goes on and leaves one dataset, on the server only."""
+"""`wkpipe remote-convert` from end to end: one command, killed in any phase, resumes and leaves one dataset, on the server only."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from typing import Any
 import pytest
 
 from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, files_of, in_phase, no_token_in, until
-from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, kill_tree
+from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, data_files, kill_tree
 from wkpipe.cli.remote_convert import clean_up
 from wkpipe.errors import Interrupted, ServerError
+
+pytestmark = pytest.mark.sampled(every=6)
 
 
 def remote_convert(stack: Path, work: Path, url: str, *more: str) -> Command:
@@ -43,6 +45,21 @@ def test_one_command_makes_a_dataset_on_the_server_and_leaves_nothing_here(
     no_token_in(out, errors)
 
 
+def test_images_that_are_arranged_are_those_of_convert(stack: Path, tmp_path: Path, server: Server) -> None:
+    how = ("--mag", "2-2-1", "--topleft", "64,6,3", "--bbox", "20,10,0,100,90,50", "--swap-xy", "--flip-y", "--flip-z")
+    target = tmp_path / "local" / "stack"
+    subprocess.run(
+        [*WKPIPE, "convert", str(stack), str(target), "--voxel-size", VOXEL_SIZE, *SHARDS, *how], check=True, capture_output=True
+    )
+    code, _, errors = remote_convert(stack, tmp_path / "work", server.url, *how).run()
+    assert code == 0, errors
+    assert server.trees() == [{name: found for name, found in data_files(target).items() if name.count("/") > 1}]
+    (dataset,) = server.wk.datasets
+    assert dataset.properties is not None
+    boxes = [layer["boundingBox"] for layer in dataset.properties["dataLayers"]]
+    assert [(box["topLeft"], box["width"], box["height"], box["depth"]) for box in boxes] == [([64, 6, 3], 180, 200, 50)] * len(boxes)
+
+
 @pytest.mark.parametrize("phase", ["convert", "downsample", "upload", "finish"])
 def test_killed_in_any_phase_the_same_command_goes_on(
     stack: Path, local: dict[str, str], tmp_path: Path, server: Server, phase: str
@@ -57,7 +74,7 @@ def test_killed_in_any_phase_the_same_command_goes_on(
     code, out, errors = command.run()
     assert code == 0, errors
     assert server.trees() == [local]
-    # The kill comes a little later than the phase: the server may have finished by then.
+    # The kill comes a little later than the phase, when the server may have finished.
     assert any(f"{words}: {server.page}" in out for words in ("uploaded", *(["uploaded already"] if phase == "finish" else [])))
     assert server.chunks <= len(local) + 1 + 5  # those on their way when it was killed may come twice
     assert phase not in ("upload", "finish") or sent >= 5
@@ -74,7 +91,7 @@ def test_ctrl_c_keeps_the_dataset_and_says_how_to_go_on(
     process = command.start()
     until(process, in_phase(phase, work, server))
     process.send_signal(signal.SIGINT)
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=500)
     assert process.returncode == Interrupted.exit_code
     (kept,) = work.iterdir()
     assert str(kept.name) in errors
@@ -87,7 +104,7 @@ def test_ctrl_c_keeps_the_dataset_and_says_how_to_go_on(
 
 
 def test_killed_while_cleaning_up_it_is_not_uploaded_twice(stack: Path, local: dict[str, str], tmp_path: Path, server: Server) -> None:
-    """Killed as soon as the server says usable, then again and again while the dataset is deleted."""
+    """Kill it as soon as the server reports the dataset as usable, then repeatedly while the dataset is deleted."""
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url)
     process = command.start()
@@ -107,7 +124,7 @@ def test_killed_while_cleaning_up_it_is_not_uploaded_twice(stack: Path, local: d
 def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     stack: Path, tmp_path: Path, server: Server, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    """Stopped after so many files were deleted."""
+    """Stop it after a number of files were deleted."""
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url, "--no-downsample")
     process = command.start()
@@ -126,7 +143,7 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     with pytest.raises(KeyboardInterrupt):
         clean_up(kept, server.page)
     monkeypatch.undo()
-    # A run that begins just now must not find a part of the dataset, and upload that.
+    # A run that begins at this moment must not find a part of the dataset, and upload that.
     assert not (kept / "datasource-properties.json").exists() or files_of(kept, "em/*/c/*/*/*/*") == files
     code, out, errors = command.run()
     assert code == 0, errors
@@ -135,29 +152,36 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     assert not any(work.iterdir())
 
 
-def test_images_of_another_shape_than_those_it_was_begun_with_are_told_with_the_way_out(
-    stack: Path, tmp_path: Path, server: Server
-) -> None:
+def test_images_that_changed_since_it_was_begun_are_reported_with_the_way_out(stack: Path, tmp_path: Path, server: Server) -> None:
+    """Images of another shape are refused because of what was begun; images with a gap are refused by themselves."""
     images, work = Path(shutil.copytree(stack, tmp_path / "images")), tmp_path / "work"
     command = remote_convert(images, work, server.url)
     process = command.start()
     until(process, in_phase("upload", work, server))
     kill_tree(process)
-    for slices in images.iterdir():
-        shutil.copy(slices / "9.tif", slices / "9000.tif")
     (kept,) = work.iterdir()
+    slices = len(list((images / "em").iterdir()))
+    for layer in images.iterdir():
+        shutil.copy(layer / "9.tif", layer / f"{slices}.tif")
     code, _, errors = command.run()
     assert code == 3, errors
-    assert f"{kept.name}: " in errors
-    assert "delete that directory" in errors
+    assert f"{kept.name}: an earlier run of this command has begun this with other images; delete that directory" in errors
     assert "--overwrite-existing" not in errors
+    for layer in images.iterdir():
+        (layer / f"{slices}.tif").rename(layer / f"{slices + 1}.tif")
+    code, _, errors = command.run()
+    assert code == 3, errors
+    assert f"found 1 missing slice: {slices}" in errors
+    assert f"the finished part is kept in {kept.name}; to give it up, delete that directory" in errors
     shutil.rmtree(kept)
+    for layer in images.iterdir():
+        (layer / f"{slices + 1}.tif").rename(layer / f"{slices}.tif")
     code, _, errors = command.run()
     assert code == 0, errors
     assert len([dataset for dataset in server.wk.datasets if dataset.properties is not None]) == 1
 
 
-def test_a_wrong_token_is_told_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
+def test_a_wrong_token_is_reported_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
     command = remote_convert(stack, tmp_path / "work", server.url)
     command.environment["WK_TOKEN"] = "another-secret"
     code, out, errors = command.run()
@@ -167,7 +191,7 @@ def test_a_wrong_token_is_told_before_anything_is_made(stack: Path, tmp_path: Pa
     assert not any((tmp_path / "work").iterdir())
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
+def test_a_folder_that_is_not_there_is_reported_before_anything_is_made(stack: Path, tmp_path: Path, server: Server) -> None:
     code, _, errors = remote_convert(stack, tmp_path / "work", server.url, "--folder", "Nowhere/at all").run()
     assert code == 3, errors
     assert "Nowhere/at all" in errors

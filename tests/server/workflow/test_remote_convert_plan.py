@@ -1,4 +1,4 @@
-"""Where `wkpipe remote-convert` puts what it makes, and what it refuses before it makes anything."""
+"""The place of the dataset that `wkpipe remote-convert` makes, and refusals before it makes anything."""
 
 from __future__ import annotations
 
@@ -10,18 +10,23 @@ from pathlib import Path
 import pytest
 
 from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, run, write_stack
+from wkpipe.cli.command import Settings
 from wkpipe.cli.remote_convert import check_shared, directory_name, name_of
 from wkpipe.errors import InputRefused
 
 VALUES = {"source": "images", "voxel_size": VOXEL_SIZE, "name": "em_stack", "webknossos_url": "https://webknossos.org"}
 
 
+def name_for(values: dict[str, object]) -> str:
+    return directory_name(Settings("remote-convert", values))
+
+
 def test_the_name_is_readable_and_the_same_for_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    first = directory_name(VALUES, {})
+    first = name_for(VALUES)
     assert re.fullmatch(r"em_stack-[0-9a-f]{10}\.uploading", first)
-    assert directory_name(VALUES | {"voxel_size": "11.0,11.0,25.0", "source": str(tmp_path / "images")}, {}) == first
-    assert directory_name(VALUES | {"voxel_size": (11, 11, 25), "data_format": "zarr3", "downsample": True}, {}) == first
+    assert name_for(VALUES | {"voxel_size": "11.0,11.0,25.0", "source": str(tmp_path / "images")}) == first
+    assert name_for(VALUES | {"voxel_size": (11, 11, 25), "data_format": "zarr3", "downsample": True}) == first
     for key, value in {
         "ignore_disk_space": True,
         "batch_size": 32,
@@ -29,7 +34,7 @@ def test_the_name_is_readable_and_the_same_for_the_same_command(tmp_path: Path, 
         "upload_again": True,
         "allow_http": True,
     }.items():
-        assert directory_name(VALUES | {key: value}, {}) == first, key
+        assert name_for(VALUES | {key: value}) == first, key
 
 
 @pytest.mark.parametrize(
@@ -41,6 +46,12 @@ def test_the_name_is_readable_and_the_same_for_the_same_command(tmp_path: Path, 
         ("name", "em_stack2"),
         ("layer_name", "em"),
         ("category", "color"),
+        ("mag", "2"),
+        ("topleft", "0,0,64"),
+        ("bbox", "0,0,0,9,9,1"),
+        ("flip_z", True),
+        ("padding", "fill"),
+        ("rgb", "gray"),
         ("data_format", "wkw"),
         ("chunk_shape", "16,16,16"),
         ("shard_shape", "64,64,64"),
@@ -56,7 +67,7 @@ def test_the_name_is_readable_and_the_same_for_the_same_command(tmp_path: Path, 
     ],
 )
 def test_another_source_option_or_destination_makes_another_name(key: str, value: object) -> None:
-    assert directory_name(VALUES | {key: value}, {}) != directory_name(VALUES, {})
+    assert name_for(VALUES | {key: value}) != name_for(VALUES)
 
 
 def test_the_name_of_the_dataset_is_that_of_the_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,7 +96,7 @@ def test_a_directory_that_may_be_shared_is_not_refused(monkeypatch: pytest.Monke
     monkeypatch.delenv("TMPDIR", raising=False)
     home = Path.home().resolve()
     if home.is_relative_to("/tmp"):
-        pytest.skip("the home lies in the directory for temporary files")
+        pytest.skip("the home is in the directory for temporary files")
     check_shared(home)
 
 

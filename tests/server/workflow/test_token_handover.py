@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from wkpipe.errors import ServerError, UsageError
-from wkpipe.server.token import Token
-from wkpipe.steps.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
+from wkpipe.runs.token_handover import PLACE_FILE, kept_in_memory, token_handed_over
+from wkpipe.server.http.token import Token
 from wkpipe.storage.seal import VARIABLE, Seal
 
 SECRET = "a-secret-that-nobody-sees"
 READ = (
-    "import sys; from pathlib import Path; from wkpipe.steps.token_handover import token_handed_over\n"
+    "import sys; from pathlib import Path; from wkpipe.runs.token_handover import token_handed_over\n"
     "from wkpipe.storage.seal import Seal\n"
-    "print(len(token_handed_over(Path(sys.argv[1]), Seal.of_environment()).reveal()))"
+    "print(len(token_handed_over(Path(sys.argv[1]), Seal.all_of_environment()[0]).reveal()))"
 )
 SEAL = Seal.new()
 
@@ -47,7 +47,7 @@ def test_a_child_does_not_inherit_it(tmp_path: Path) -> None:
 
 
 def test_another_file_at_the_same_place_is_not_taken_for_it(tmp_path: Path) -> None:
-    """The process may be gone, and its number be that of another one."""
+    """The process may be gone, and another one may have its number."""
     (tmp_path / "other").write_text(SECRET)
     with (tmp_path / "other").open("rb") as file:
         note_place(tmp_path, f"/proc/{os.getpid()}/fd/{file.fileno()}")
@@ -68,9 +68,9 @@ def test_without_a_token_the_job_says_so(tmp_path: Path) -> None:
 
 
 def test_once_it_is_taken_the_environment_has_it_no_more() -> None:
-    """Nor has the memory that the process was started with, which forks show as their own."""
+    """The process's initial memory, which forks inherit, does not have it either."""
     code = (
-        "import os; from pathlib import Path; from wkpipe.server.token import take_token\n"
+        "import os; from pathlib import Path; from wkpipe.server.http.token import take_token\n"
         "token = take_token(); after = Path('/proc/self/environ').read_bytes()\n"
         f"print(token.reveal() == '{SECRET}', 'WK_TOKEN' in os.environ, b'{SECRET}' in after, b'WK_TOKEN=' in after, os.environ['LAST'])"
     )

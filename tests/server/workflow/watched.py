@@ -1,4 +1,4 @@
-"""What the tests of uploading by the workflow share: commands whose processes are watched, their phases, and the server."""
+"""Helpers for tests of uploads by the workflow: commands whose processes are watched, their phases, and the server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHARDS = ("--shard-shape", "64,64,64")
 
 
 class Server:
-    """The test server, as these tests look at it; chunks take a while, so that a run can be met amidst its upload."""
+    """The test server for these tests; chunks take a while, so that a run can be interrupted during its upload."""
 
     def __init__(self, wk: WkServer) -> None:
         self.wk = wk
@@ -55,9 +55,9 @@ class Server:
 
 @dataclass
 class Watch:
-    """Looks at the processes that a command has started, while it runs, for the token in environments and arguments.
+    """Searches the environments and arguments of a command's processes for the token while it runs.
 
-    With `only_jobs`, what Snakemake itself starts before it reads the Snakefile does not count: plugins ask for clusters.
+    With `only_jobs`, processes that Snakemake starts before it reads the Snakefile do not count: plugins look for clusters.
     """
 
     root: psutil.Process
@@ -94,7 +94,7 @@ class Watch:
 
 @dataclass
 class Command:
-    """A command that uploads: its words, where it runs, what its environment has more."""
+    """A command that uploads: its words, its directory, and additions to its environment."""
 
     words: list[str]
     cwd: Path
@@ -113,17 +113,17 @@ class Command:
         )
 
     def run(self) -> tuple[int, str, str]:
-        """Run it to its end, and see that no process that it starts has the token; `jobs` are the lines of its jobs then."""
+        """Run it to its end and check that no process that it starts has the token; `jobs` are then the lines of its jobs."""
         process = self.start()
         with Watch(process, " ".join(self.words), self.is_snakemake) as watch:
-            out, errors = process.communicate(timeout=200)
+            out, errors = process.communicate(timeout=500)
         assert not watch.leaks, sorted(watch.leaks)
         self.jobs = watch.jobs
         return process.returncode, out, errors
 
 
 def no_token_in(*places: Path | str) -> None:
-    """See that no file below a directory, and no text, has the token."""
+    """Check that no file below a directory, and no text, has the token."""
     for place in places:
         if isinstance(place, str):
             assert TOKEN not in place
@@ -138,14 +138,14 @@ def files_of(directory: Path, pattern: str) -> int:
 
 
 def until(process: psutil.Popen, reached: Callable[[], bool]) -> None:
-    """Return as soon as something is so; the process must not end before."""
+    """Wait until a condition is true; the process must not end before."""
     while not reached():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.005)
 
 
 def in_phase(phase: str, work: Path, server: Server) -> Callable[[], bool]:
-    """Tell whether a run is in the midst of a phase."""
+    """Return a function that is true while a run is in the middle of a phase."""
     return {
         "convert": lambda: files_of(work, "*/em/1/c/*/*/*/*") >= 3,
         "downsample": lambda: files_of(work, "*/em/2-2-1/c/*/*/*/*") >= 2,

@@ -1,4 +1,4 @@
-"""``python -m tests.slurm.cluster [--accounting] [--nodes N] COMMAND…``: run a command with a cluster, for as long as it runs."""
+"""``python -m tests.slurm.cluster [--accounting] [--nodes N] COMMAND…``: run a command with a cluster that lives as long as the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.slurm.cluster.packages import Unavailable
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.slurm.cluster", description="Run a command with a Slurm of its own.")
+    parser = argparse.ArgumentParser(prog="python -m tests.slurm.cluster", description="Run a command with its own Slurm.")
     parser.add_argument("--accounting", action="store_true", help="with slurmdbd and MariaDB")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("command", nargs=argparse.REMAINDER)

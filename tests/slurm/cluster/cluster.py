@@ -58,10 +58,10 @@ class Job:
 
 @dataclass
 class Cluster:
-    """Slurm in a directory of its own.
+    """Slurm in its own directory.
 
-    The configuration is found by SLURM_CONF, which is in `environment`; daemons and their jobs, and what `as_etc` starts,
-    see it as /etc/slurm too, in a mount namespace of their own. So /etc/slurm of the host stays as it is.
+    SLURM_CONF in `environment` names the configuration. Daemons, their jobs and commands of `as_etc` also see it as /etc/slurm,
+    in their own mount namespace. So /etc/slurm of the host stays as it is.
     """
 
     nodes: int = 3
@@ -72,13 +72,13 @@ class Cluster:
     _daemons: dict[str, subprocess.Popen[bytes]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        # Not pytest's directory: the paths of sockets must be short, and the daemons refuse directories that are not theirs.
+        # Not pytest's directory: the paths of sockets must be short, and the daemons refuse directories of other owners.
         self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
         self.directory.chmod(0o755)
         self._owner = (self.directory / OWNER).open("w")
         fcntl.flock(self._owner, fcntl.LOCK_EX)
         self._ports = Ports.free(self.nodes)
-        # Unique, as control groups are named by them.
+        # Unique, because control groups are named after them.
         self.names = [f"p{port}n{number}" for number, port in enumerate(self._ports.nodes, 1)]
         self._mounts = subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode == 0
         self.by_kernel = kernel_enforces_memory()
@@ -89,17 +89,17 @@ class Cluster:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment of whoever uses this cluster."""
+        """The environment of the users of this cluster."""
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "SBATCH_", "SQUEUE_"))}
         return kept | {"SLURM_CONF": str(self.conf), "PATH": SEARCH_PATH}
 
     # ------------------------------------------------------------------ up and down
 
     def start(self) -> None:
-        """Bring everything up.
+        """Start all daemons and wait until they work.
 
         Raises:
-            Unavailable: it does not come up; the message has the ends of the logs.
+            Unavailable: a daemon does not start; the message has the ends of the logs.
         """
         try:
             self._write_configuration()
@@ -135,14 +135,14 @@ class Cluster:
         self._owner.close()
 
     def restore(self) -> None:
-        """Cancel all jobs and start again what a test has killed."""
+        """Cancel all jobs and restart the daemons that a test has killed."""
         self.start_controller()
         for name in self.names:
             self.start_node(name)
         self.cancel_all()
         with contextlib.suppress(Unavailable):
             _wait_for(self._all_idle, "nodes", SETTLE_SECONDS)
-        # A node that starts registers at once; the controller finds lost ones again only when it happens to look for them.
+        # A node that starts registers at once; the controller finds lost ones only at its next look.
         for name in self.names:
             if not self._idle(name):
                 self._end(name, signal.SIGTERM)
@@ -163,16 +163,16 @@ class Cluster:
         _wait_for(lambda: "UP" in self.client("scontrol", "ping", check=False), "slurmctld")
 
     def stop_controller(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """End slurmctld; what runs goes on, and nothing can be asked or submitted. After SIGKILL it may not know the newest jobs."""
+        """End slurmctld: jobs continue, but no call succeeds. After SIGKILL it may not know the newest jobs."""
         self._end("slurmctld", number)
 
     def lose_state(self) -> None:
-        """Have slurmctld die and come back without knowing any job; what runs goes on, and nobody has asked for it."""
+        """Kill slurmctld and start it again without any knowledge of jobs; these continue as unknown ones."""
         highest = max((int(job.id) for job in self.jobs()), default=0)
         self.stop_controller(signal.SIGKILL)
         for state in (self.directory / "state").glob("job_state*"):
             state.unlink()
-        # As administrators do then: nodes remember the ids that they had.
+        # As administrators do then, because nodes remember the ids of their jobs.
         lines = [line for line in self.conf.read_text().splitlines() if not line.startswith("FirstJobId=")]
         self.conf.write_text("\n".join([*lines, f"FirstJobId={highest + 100}"]) + "\n")
         self.start_controller()
@@ -183,19 +183,19 @@ class Cluster:
             self._start(name, program("slurmd"), "-D", "-N", name, "-f", str(self.conf))
 
     def kill_node(self, name: str) -> None:
-        """Kill all processes of a node, as a lost power supply does."""
+        """Kill all processes of a node, as a power failure does."""
         self._end(name, signal.SIGKILL)
-        # A second time, for what was being started.
+        # A second time, because processes may have been starting.
         for _ in range(2):
             processes = self.job_processes(name)
             for process in [*_stepds_above(processes), *processes]:
                 _kill(process)
 
     def as_etc(self, command: Sequence[str]) -> list[str]:
-        """Return a command that finds the configuration as /etc/slurm, as the tools want it that drop SLURM_CONF.
+        """Return a command that finds the configuration as /etc/slurm, for tools that drop SLURM_CONF.
 
         Raises:
-            Unavailable: no mount namespaces here.
+            Unavailable: this host has no mount namespaces.
         """
         if not self._mounts:
             raise Unavailable("no mount namespace can be made here")
@@ -205,14 +205,14 @@ class Cluster:
     # ------------------------------------------------------------------ asking
 
     def client(self, *command: str, check: bool = True) -> str:
-        """Run one of Slurm's commands and return what it prints."""
+        """Run one of Slurm's commands and return its output."""
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, check=False)
         if check and done.returncode != 0:
             raise Unavailable(f"{' '.join(command)}: {done.stderr.strip()}")
         return done.stdout
 
     def jobs(self) -> list[Job]:
-        """Return all jobs that the controller remembers, those that have ended too; the oldest first."""
+        """Return all jobs that the controller remembers, also ended ones; the oldest first."""
         lines = self.client("squeue", "--noheader", "--states=all", "--sort=i", "--format=%i|%j|%T|%N|%Z|%m|%l").splitlines()
         return [Job(*fields[:4], Path(fields[4]), *fields[5:]) for fields in (line.split("|") for line in lines)]
 
@@ -231,7 +231,7 @@ class Cluster:
         return all(self._idle(name) for name in self.names)
 
     def _idle(self, name: str) -> bool:
-        # `sinfo` may go on to show a node as partly allocated for long.
+        # `sinfo` may show a node as partly allocated long after the job's end.
         return " State=IDLE " in self.client("scontrol", "show", "node", name, "--oneliner", check=False)
 
     # ------------------------------------------------------------------ daemons
@@ -290,7 +290,7 @@ class Cluster:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # A Ctrl-C in the terminal is for the tests, which then end the daemons in order.
+                # Ctrl-C in the terminal must reach only the tests, which then end the daemons in order.
                 start_new_session=True,
                 preexec_fn=_end_with_parent,
             )
@@ -312,10 +312,10 @@ class Cluster:
 
 @contextlib.contextmanager
 def running(nodes: int = 3, accounting: bool = False) -> Iterator[Cluster]:
-    """A cluster that is installed, started, and stopped at the end.
+    """Install and start a cluster, and stop it at the end of the block.
 
     Raises:
-        Unavailable: it can not be had here.
+        Unavailable: this host cannot run one.
     """
     install(accounting)
     _remove_leftovers()
@@ -328,7 +328,7 @@ def running(nodes: int = 3, accounting: bool = False) -> Iterator[Cluster]:
 
 
 def counting_programs(directory: Path, log: Path, environment: Mapping[str, str]) -> str:
-    """Write programs that note their call in `log` and become Slurm's commands of that name; return the PATH that finds them first."""
+    """Write programs that record their calls in `log` and then run Slurm's command of that name; return the PATH that finds them first."""
     directory.mkdir()
     for name in ("sbatch", "squeue", "sacct", "scontrol", "scancel", "sinfo", "srun", "sacctmgr"):
         shim = directory / name
@@ -351,7 +351,7 @@ def _listens(port: int) -> bool:
 
 
 def _let_loopback_resolve() -> None:
-    """Give a host that has no network an address by which Slurm can look up addresses at all: 127.0.0.1 alone does not count."""
+    """Give a host without a network an address, because Slurm looks up no addresses with 127.0.0.1 alone."""
     try:
         socket.getaddrinfo("127.0.0.1", 1, socket.AF_INET, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
     except socket.gaierror:
@@ -385,7 +385,7 @@ def _users_of(conf: Path) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
 
 
 def _remove(directory: Path) -> None:
-    """Kill what jobs of a cluster are left, and remove what it has on this host."""
+    """Kill the remaining jobs of a cluster, and remove its files and control groups from this host."""
     users = list(_users_of(directory / "etc" / "slurm.conf"))
     for process, environment in users:
         with contextlib.suppress(psutil.Error):

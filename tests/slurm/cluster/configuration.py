@@ -1,4 +1,4 @@
-"""What the files of the cluster's configuration say."""
+"""The content of the cluster's configuration files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Debian 12 mounts version 2 alone, which its Slurm can use only under systemd; where version 1 is there, the kernel enforces memory.
+# Debian 12 mounts only version 2, which its Slurm can use only under systemd. If version 1 is mounted, the kernel enforces memory.
 CGROUP = Path("/sys/fs/cgroup")
 PARTITION = "debug"
 SMALL_PARTITION = "small"
@@ -29,9 +29,9 @@ class Ports:
 
     @classmethod
     def free(cls, nodes: int) -> Ports:
-        """Return ports on which nobody listens, below those that Linux gives to outgoing connections.
+        """Return unused ports, below those that Linux gives to outgoing connections.
 
-        Clusters that start at the same time look from different places on.
+        Clusters that start at the same time begin their search at different ports.
         """
         found: list[int] = []
         held = []
@@ -52,12 +52,12 @@ class Ports:
 
 
 def host_name() -> str:
-    """Return what the daemons know this host by."""
+    """Return the name of this host for the daemons."""
     return socket.gethostname().split(".")[0]
 
 
 def kernel_enforces_memory() -> bool:
-    """Return whether Slurm can keep jobs within their memory by control groups."""
+    """True if Slurm can enforce the memory of jobs with control groups."""
     trials = [CGROUP / controller / f"wkpipe-slurm-trial-{os.getpid()}" for controller in ("memory", "freezer")]
     try:
         for trial in trials:
@@ -74,7 +74,7 @@ def kernel_enforces_memory() -> bool:
 
 
 def slurm_conf(directory: Path, nodes: Sequence[str], ports: Ports, accounting: bool, by_kernel: bool) -> str:
-    """Return slurm.conf. Times are short, so that failures are noticed within seconds."""
+    """Return slurm.conf. Timeouts are short, so that failures are noticed within seconds."""
     socket_path = directory / "munge" / "socket"
     lines = [
         "ClusterName=wkpipe",
@@ -104,7 +104,7 @@ def slurm_conf(directory: Path, nodes: Sequence[str], ports: Ports, accounting: 
         "MessageTimeout=5",
         "SlurmdTimeout=10",
         "ReturnToService=2",
-        # A node may be said to have more cores than the host.
+        # Nodes may declare more cores than the host has.
         "SlurmdParameters=config_overrides",
     ]
     if by_kernel:
@@ -132,7 +132,7 @@ def slurm_conf(directory: Path, nodes: Sequence[str], ports: Ports, accounting: 
 
 
 def cgroup_conf(by_kernel: bool) -> str:
-    """Return cgroup.conf; without it, slurmd does not start where control groups can not be used."""
+    """Return cgroup.conf; without it, slurmd does not start if control groups cannot be used."""
     lines = ["CgroupPlugin=cgroup/v1"]
     if by_kernel:
         lines += [f"CgroupMountpoint={CGROUP}", "ConstrainRAMSpace=yes", "ConstrainSwapSpace=yes", "AllowedSwapSpace=0"]

@@ -1,4 +1,4 @@
-"""Debian's packages of Slurm, installed without starting what they bring."""
+"""Debian's packages of Slurm, installed without starting their services."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ACCOUNTING_PACKAGES = {"slurmdbd": "slurmdbd", "mariadbd": "mariadb-server"}
 POLICY = Path("/usr/sbin/policy-rc.d")
 LOCK = Path("/run/lock/wkpipe-slurm-packages")
 SECONDS = 300
-# Debian has the daemons where the PATH of a user who is no administrator does not look.
+# Debian has the daemons in directories that are not in the PATH of ordinary users.
 SEARCH_PATH = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin:/usr/bin"
 
 
 class Unavailable(Exception):
-    """Slurm can not be brought up here; the message is the reason."""
+    """Slurm cannot run here; the message is the reason."""
 
 
 def program(name: str) -> str:
@@ -42,7 +42,7 @@ def install(accounting: bool) -> None:
     """Install the packages whose programs are missing.
 
     Raises:
-        Unavailable: not root, no Debian, or the packages can not be had.
+        Unavailable: not root, no Debian, or the packages cannot be installed.
     """
     if os.geteuid() != 0:
         raise Unavailable("the daemons of Slurm need root")
@@ -52,14 +52,14 @@ def install(accounting: bool) -> None:
         if not missing:
             return
         if shutil.which("apt-get") is None:
-            raise Unavailable(f"{', '.join(missing)} can not be installed: there is no apt-get")
+            raise Unavailable(f"{', '.join(missing)} cannot be installed: there is no apt-get")
         with _no_daemon_starts():
             install_missing = ["install", "--yes", "--no-install-recommends", *missing]
             if _apt_get(*install_missing).returncode != 0:
                 _apt_get("update")
                 done = _apt_get(*install_missing)
                 if done.returncode != 0:
-                    raise Unavailable(f"{', '.join(missing)} can not be installed: {(done.stdout.splitlines() or ['?'])[-1]}")
+                    raise Unavailable(f"{', '.join(missing)} cannot be installed: {(done.stdout.splitlines() or ['?'])[-1]}")
 
 
 def _apt_get(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -83,7 +83,7 @@ def _only_one_installs() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _no_daemon_starts() -> Iterator[None]:
-    """Have Debian's packages start nothing; where somebody has already ruled on that, their rule stays."""
+    """Keep Debian's packages from starting services; an existing rule stays."""
     ours = not POLICY.exists()
     if ours:
         POLICY.write_text("#!/bin/sh\nexit 101\n")
