@@ -2,8 +2,8 @@
 
     PYTHON alone_webknossos.py DATASET WARM_UP RESULT JOBS
 
-Before the clock starts, the layers of the small dataset WARM_UP are done, with which functions are compiled. With more than
-one job they run in processes that are started by then. A sync at the end counts.
+Before the clock starts, the layers of the small dataset WARM_UP are done, so that functions are compiled. With more than
+one job they run in processes that are already started. A sync at the end counts.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     PYTHON alone_wkpipe.py DATASET WARM_UP RESULT [--delay-ms N]
 
-Before the clock starts, the small dataset WARM_UP is done. With a delay, every read and write of data sleeps so long first, as
-on a slow file system. Counted are the beginning of the run, its tasks with all commits, publishing, and a sync at the end.
+Before the clock starts, the small dataset WARM_UP is done. With a delay, every read and write of data first sleeps for that time, as
+on a slow file system. The time includes the beginning of the run, its tasks with all commits, publishing, and a sync at the end.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.stopwatch import timed
+from wkpipe.engine.allocator import keep_freed_memory
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
+from wkpipe.plan.cost.resources import Sizing, available_cores
 from wkpipe.plan.plan import Plan
-from wkpipe.plan.resources import Sizing, available_cores
-from wkpipe.steps.allocator import keep_freed_memory
-from wkpipe.steps.run import Run
-from wkpipe.steps.work import run_task
+from wkpipe.runs.run import Run
+from wkpipe.steps.task import run_task
 
 DATA_CALLS: Final = ("pread", "preadv", "pwrite", "pwritev", "write")
 
@@ -47,12 +47,12 @@ def do(plan: Plan) -> None:
 
 
 def slow_down(seconds: float) -> Callable[[], int]:
-    """Have each read and write of data wait; return a function that tells how many there were."""
+    """Make each read and write of data wait; return a function that returns how many there were."""
     calls = itertools.count()
 
     def delayed(call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapper(descriptor: int, *arguments: Any) -> Any:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # a pipe between processes is no file system
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):  # not a pipe between processes
                 next(calls)
                 time.sleep(seconds)
             return call(descriptor, *arguments)

@@ -1,4 +1,4 @@
-"""Let contenders do workloads in turn, each on a dataset of its own, and collect what was measured."""
+"""Let contenders do workloads in turn, each on a dataset of its own, and collect the measurements."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ WARM_UP_SHAPE = (128, 128, 32)
 
 @dataclass(frozen=True)
 class Runs:
-    """How many timed runs are wanted."""
+    """The number of timed runs."""
 
     standard: int
     reference: int | None
@@ -39,7 +39,7 @@ class Runs:
 
 
 class Benchmark:
-    """The results so far; `directory` holds the volumes and, while they last, the runs."""
+    """The results so far; `directory` contains the volumes and, temporarily, the runs."""
 
     def __init__(self, directory: Path, volumes: Volumes, group: Sequence[Contender], runs: Runs, timeout: float) -> None:
         self.volumes = volumes
@@ -56,18 +56,18 @@ class Benchmark:
         self._reference = next((c for c in group if c.role == REFERENCE and not c.missing), None)
 
     def add_stored(self, content: dict[str, Any], without: Collection[str]) -> None:
-        """Take over what was measured before, except of some workloads."""
+        """Add earlier results, except those of some workloads."""
         self.results += [result for result in stored_results(content) if result.workload not in without]
         for mine, stored in ((self.sizes, "sizes"), (self.seconds, "seconds"), (self.skipped, "skipped")):
             mine.update({name: value for name, value in content[stored].items() if name not in without})
 
     @property
     def readers(self) -> str:
-        """Say who reads the results back."""
+        """The packages that read the results back."""
         return "wkpipe" if self._reference is None else "webknossos after the first run of wkpipe and of itself, by wkpipe after the others"
 
     def estimate(self, workload: Workload) -> float:
-        """Return how many seconds a workload takes at the default size on two cores, roughly."""
+        """Return roughly how many seconds a workload takes at the default size on two cores."""
         total = 0.0 if workload.is_alone else VOLUMES_S * len(workload.layers)
         for contender in self.group:
             if contender.takes_part(workload) and not contender.missing:
@@ -82,8 +82,8 @@ class Benchmark:
     def run(self, workload: Workload) -> None:
         """Let the contenders work in turn, round after round.
 
-        In the first round of whole commands their memory is looked at; no time of it counts, so no one pays for compiling
-        either, or for reading its program from the disk.
+        The first round of whole commands measures memory. Its time does not count, so no contender pays for compiling
+        or for reading its program from the disk.
         """
         missing = [reason for layer in workload.layers if (reason := self.volumes.missing(layer))]
         if missing:
@@ -127,19 +127,19 @@ class Benchmark:
         return result
 
     def _prepare(self, workload: Workload, contender: Contender, place: Place) -> None:
-        """Put in place, and into the page cache, what the contender reads."""
+        """Put the contender's input in place, and into the page cache."""
         if workload.command == "convert":
             read_through(self.volumes.slices(workload.layers[0]))
             return
         link_dataset([self.volumes.dataset(layer, workload.data_format, contender.level) for layer in workload.layers], place.target)
         if workload.is_alone and contender.role in (OURS, REFERENCE):
-            # In WKW, as the reference takes seconds for each shard of Zarr 3, however little is in it.
+            # In WKW, because the reference takes seconds for each shard of Zarr 3, however little is in it.
             (layer,) = workload.layers
             shutil.copytree(self._warm_up.dataset(REPEATS.get(layer, (layer,))[0], "wkw"), place.warm_up)
         read_through(place.target)
 
     def _hashes(self, workload: Workload, contender: Contender, target: Path, number: int) -> dict[str, str]:
-        """Read the result back; who takes another median, or none, is not compared."""
+        """Read the result back; a contender with another median, or without one, is not compared."""
         if contender.role in (PEER, LIMIT):
             return {}
         is_first = number == int(workload.is_alone)
@@ -149,7 +149,7 @@ class Benchmark:
 
 
 def _of_worker(result: RunResult, found: Measurement, worker: dict[str, Any]) -> RunResult:
-    """Return a result with the times that the worker took itself."""
+    """Return a result with the times that the worker measured itself."""
     times = {key: worker[key] for key in ("wall_s", "sync_s", "cpu_s")}
     return replace(result, measurement=replace(found, **times), facts=worker["facts"])
 

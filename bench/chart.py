@@ -15,11 +15,11 @@ PANEL, LABELS, VALUE, MARGIN, HEAD, BAR, GAP = 300, 360, 70, 20, 62, 16, 14
 PAPER, INK = (255, 255, 255), (40, 44, 52)
 COLORS: Final = {"ours": (38, 110, 180), "reference": (226, 140, 60), "peer": (90, 160, 90), "limit": (140, 140, 140)}
 VARIANT: Final = (130, 175, 215)
-"""The color of wkpipe in another way than the standard one."""
+"""The color of wkpipe with other settings than the standard ones."""
 
 
 def draw_chart(path: Path, rows: Sequence[Row]) -> None:
-    """Draw the rows, each workload on a scale of its own; a contender without medians has its reason in place of bars."""
+    """Draw the rows, each workload on a scale of its own; a contender without medians shows the reason instead of bars."""
     shown = [row for row in rows if row.role != "reference" or row.is_better or (row.medians is None and not _has_better(rows, row))]
     workloads = list(dict.fromkeys(row.workload for row in shown))
     height = HEAD + len(shown) * BAR + len(workloads) * GAP + MARGIN

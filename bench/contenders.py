@@ -1,9 +1,10 @@
-"""Who takes part in the benchmark, in what, and by which command."""
+"""The contenders of the benchmark, their workloads, and their commands."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -20,12 +21,14 @@ PEER_VARIABLE: Final = "WKPIPE_TENSORSTORE_PYTHON"
 HERE: Final = Path(__file__).parent
 OURS, REFERENCE, PEER, LIMIT = "ours", "reference", "peer", "limit"
 JOBS: Final = 2
+COMPILER: Final = "cc"
+"""Compiles the loop of `limit.py`."""
 _NOT_HANDED_ON: Final = ("PYTHONPATH", "WK_TOKEN", "WKPIPE_STATE_DIR", "WKPIPE_DEBUG")
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where one run takes place: `target` is the dataset to work on, which is linked there except for `convert`."""
+    """The place of one run: `target` is the dataset to work on, which is linked there except for `convert`."""
 
     directory: Path
 
@@ -48,7 +51,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Contender:
-    """A package in one of its ways to work. `missing` says why it can not take part at all."""
+    """A package with one choice of settings. `missing` says why it cannot take part at all."""
 
     package: str
     role: str
@@ -68,7 +71,7 @@ class Contender:
 
     @property
     def is_standard(self) -> bool:
-        """Whether it is what all others are compared with."""
+        """True if all others are compared with it."""
         return self.role == OURS and self.level == DEFAULT_LEVEL and not self.delay_ms
 
     def takes_part(self, workload: Workload) -> bool:
@@ -81,7 +84,7 @@ class Contender:
         return self.level == DEFAULT_LEVEL or workload.has_level_3
 
     def command(self, workload: Workload, volumes: Volumes, place: Place) -> list[str]:
-        """Return the command that does a workload; what it reads from must be in place."""
+        """Return the command that does a workload; its input must be in place."""
         if self.role == PEER:
             place.steps.write_text(json.dumps(peer_steps(place.target, workload.sampling_mode)), encoding="utf-8")
             command = [self.python, str(HERE / "downsample_tensorstore.py"), str(place.steps)]
@@ -95,7 +98,7 @@ class Contender:
         return [*program, *self._arguments(workload, volumes, place), "--jobs", str(self.jobs)]
 
     def _arguments(self, workload: Workload, volumes: Volumes, place: Place) -> list[str]:
-        """Return the arguments of the command line, which are the same for both packages."""
+        """Return the arguments of the command line, the same for both packages."""
         if workload.command == "downsample":
             return ["downsample", str(place.target), "--sampling-mode", workload.sampling_mode]
         (stack,) = workload.layers
@@ -105,11 +108,11 @@ class Contender:
 
 
 def contenders(reference_python: str | None, peer_python: str | None) -> list[Contender]:
-    """Return all who may take part, wkpipe as the first."""
+    """Return all contenders, wkpipe first."""
     ours = Contender("wkpipe", OURS, sys.executable, version=_version(sys.executable, "wkpipe"))
     theirs = _installed(Contender("webknossos", REFERENCE, reference_python or ""), REFERENCE_VARIABLE)
     peer = _installed(Contender("tensorstore", PEER, peer_python or "", 1), PEER_VARIABLE)
-    limit = Contender("limit", LIMIT, sys.executable)
+    limit = Contender("limit", LIMIT, sys.executable, missing=None if shutil.which(COMPILER) else f"there is no C compiler ({COMPILER})")
     return [ours, replace(ours, level=3), replace(ours, delay_ms=10), replace(theirs, jobs=1), replace(theirs, jobs=2), peer, limit]
 
 
@@ -123,7 +126,7 @@ def _installed(contender: Contender, variable: str) -> Contender:
 
 
 def environment() -> Mapping[str, str]:
-    """Return the environment of all contenders, without variables that change what they do."""
+    """Return the environment of all contenders, without variables that change their behaviour."""
     return {key: value for key, value in os.environ.items() if key not in _NOT_HANDED_ON}
 
 
@@ -135,7 +138,7 @@ def voxel_hashes(reader: Contender, dataset: Path, derived_only: bool) -> dict[s
     """Return a hash of the voxels of each mag, by layer and mag, as a contender's package reads them.
 
     Raises:
-        subprocess.CalledProcessError: the package can not read the dataset.
+        subprocess.CalledProcessError: the package cannot read the dataset.
     """
     command = [reader.python, str(HERE / "voxel_hashes.py"), reader.package, str(dataset), *(["--derived"] if derived_only else [])]
     hashes: dict[str, str] = json.loads(_output(command).splitlines()[-1])

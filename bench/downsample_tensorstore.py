@@ -2,8 +2,8 @@
 
     PYTHON downsample_tensorstore.py STEPS [RESULT]
 
-STEPS is a file of `bench.peer_steps`. Each mag is written piece by piece in one transaction, which is how the driver is
-fastest and smallest with shards: each shard is then encoded once. With RESULT, the work is timed there, with a sync at the end.
+STEPS is a file of `bench.peer_steps`. Each mag is written piece by piece in one transaction. With shards the driver is then
+fastest and smallest, because it encodes each shard once. With RESULT, the work is timed there, with a sync at the end.
 """
 
 from __future__ import annotations

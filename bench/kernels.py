@@ -2,8 +2,8 @@
 
 Voxels are drawn once, as Fortran-ordered cubes of 4 MB that together exceed a core's own cache. Rates are source voxels per
 second of the measuring thread's CPU time, which other work on the machine disturbs less than the wall clock; each is the
-median of several rounds over all cubes. With --threads above 1, as many threads do the same side by side, and what they
-reach together by the wall clock is shown (waiting for each other included).
+median of several rounds over all cubes. With --threads above 1, this many threads do the same side by side, and the rate is
+that of all together by the wall clock (with the time that they wait for each other).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LABELS: Final = 1 << 24
 
 
 class Column(NamedTuple):
-    """What is measured: a mode on voxels of a dtype, drawn in one way."""
+    """A measurement: a mode on voxels of a dtype, drawn in one way."""
 
     mode: InterpolationMode
     dtype: str
@@ -70,7 +70,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="threads side by side (1)")
     parser.add_argument("--only", default="", help="columns whose name contains this text")
     parser.add_argument("--factors", action="append", metavar="X-Y-Z", help="these factors only, besides 2-2-1; may be repeated")
-    parser.add_argument("--out", type=Path, help="store the table in this file, too")
+    parser.add_argument("--out", type=Path, help="also store the table in this file")
     options = parser.parse_args()
     columns = [column for column in COLUMNS if options.only in column.name]
     if not columns:
@@ -143,7 +143,7 @@ def rate(cubes: Sequence[Voxels], factors: Factors, mode: InterpolationMode, rou
     starting = threading.Barrier(threads + 1)
 
     def work() -> None:
-        sample_all()  # its scratch is filled
+        sample_all()  # fills its scratch
         starting.wait()
         for _ in range(rounds):
             sample_all()
@@ -159,7 +159,7 @@ def rate(cubes: Sequence[Voxels], factors: Factors, mode: InterpolationMode, rou
 
 
 def seconds(work: Callable[[], None], clock: Callable[[], float]) -> float:
-    """Return how long a call takes; a first call that is not measured fills the caches."""
+    """Return how long a call takes, after a first call that fills the caches."""
     work()
     begin = clock()
     work()
@@ -167,7 +167,7 @@ def seconds(work: Callable[[], None], clock: Callable[[], float]) -> float:
 
 
 def name_of(factors: Factors) -> str:
-    """Return factors as a mag is named: 2-2-1."""
+    """Return factors in the form of a mag's name: 2-2-1."""
     return "-".join(map(str, factors))
 
 

@@ -1,10 +1,10 @@
-"""Measure what zstd's levels cost and save on chunks of 32³ voxels: of real labels, real EM images, and the drawn volumes.
+"""Measure cost and gain of zstd's levels on chunks of 32³ voxels: of real labels, real EM images, and the synthetic volumes.
 
     python bench/levels.py [--data DIR] [--out DIR]
 
 Rates are uncompressed MB (10^6 bytes) per second of the measuring thread's CPU time, which other work on the machine disturbs
 less than the wall clock; one thread, the best of several rounds. The ratio is that of all chunks of a volume together; chunks
-of zeros are left out, as they are not stored. What is not there to be measured is named.
+of zeros are left out, because they are not stored. Volumes that are not available are named.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ CHUNK: Final = 32
 DRAWN: Final = (512, 512, 64)
 IMAGES: Final = "temca2"
 NOTE: Final = """\
-zstd, chunks of 32³ voxels with checksum; rates per second of CPU, one thread. The real images were JPEGs, which has smoothed
-their noise; the drawn ones are noisy."""
+zstd, chunks of 32³ voxels with checksum; rates per second of CPU, one thread. The real images were JPEGs, which smoothed
+their noise; the synthetic ones are noisy."""
 
 
 class Unavailable(Exception):
-    """A volume can not be had; says why."""
+    """A volume is not available, for this reason."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What one level does to one volume."""
+    """The result of one level on one volume."""
 
     volume: str
     level: int
@@ -59,12 +59,12 @@ class Found:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What zstd's levels cost and save on chunks of 32³ voxels.")
+    parser = argparse.ArgumentParser(description="Cost and gain of zstd's levels on chunks of 32³ voxels.")
     default = Path(os.environ.get(DATA_VARIABLE, ROOT.parent / "shared" / "data"))
     parser.add_argument("--data", type=Path, default=default, help="directory with real labels and images")
     parser.add_argument("--rounds", type=int, default=3, help="the best one counts (%(default)s)")
-    parser.add_argument("--edge", type=int, default=512, help="at most so many voxels of a volume along x, y, z (%(default)s)")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where levels.md and levels.json go (bench/out)")
+    parser.add_argument("--edge", type=int, default=512, help="the most voxels of a volume along x, y, z (%(default)s)")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="directory for levels.md and levels.json (bench/out)")
     wanted = parser.parse_args()
     found: list[Found] = []
     missing: list[str] = []
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def volumes(data: Path) -> dict[str, Callable[[], Voxels]]:
-    """Return what gives the volumes (x, y, z, Fortran order), by name."""
+    """Return functions that make the volumes (x, y, z, Fortran order), by name."""
     return {
         "real labels, mag 1": lambda: real_labels(data),
         "real labels, mag 2": lambda: coarser(real_labels(data), (2, 2, 2), InterpolationMode.MODE),
@@ -109,7 +109,7 @@ def real_labels(data: Path) -> Voxels:
 
 
 def real_images(data: Path) -> Voxels:
-    """Stack all grey images of the most frequent size; they are neighbours in their section rather than in depth."""
+    """Stack all grey images of the most frequent size; they are neighbours in their section, not in depth."""
     images = []
     for path in sorted((data / IMAGES).rglob("*.jpg")):
         with Image.open(path) as image:
@@ -120,7 +120,7 @@ def real_images(data: Path) -> Voxels:
         raise Unavailable(f"there are no grey images in {data / IMAGES}; --data names the directory above")
     usual = max(shapes, key=shapes.count)
     stack = [image for image in images if image.shape == usual and image.std() > 1]
-    # Chunks need 32 slices; a stack with fewer is repeated, each time at another place, so that depth holds no copies.
+    # Chunks need 32 slices; a stack with fewer is repeated, each time shifted, so that there are no copies along z.
     shifted = [np.roll(stack[z % len(stack)], 97 * (z // len(stack)), axis=(0, 1)) for z in range(max(CHUNK, len(stack) // CHUNK * CHUNK))]
     return np.asfortranarray(np.stack(shifted, axis=2))
 
@@ -141,7 +141,7 @@ def coarser(voxels: Voxels, factors: tuple[int, int, int], mode: InterpolationMo
 
 
 def chunks_of(voxels: Voxels) -> list[bytes]:
-    """Cut a volume into the bytes of its chunks, as they lie in a file: x fastest; without those that are all zero."""
+    """Cut a volume into the bytes of its chunks, as a file stores them: x fastest; without chunks that are all zero."""
     corners = itertools.product(*(range(0, size - CHUNK + 1, CHUNK) for size in voxels.shape))
     chunks = [voxels[x : x + CHUNK, y : y + CHUNK, z : z + CHUNK] for x, y, z in corners]
     return [chunk.tobytes(order="F") for chunk in chunks if chunk.any()]

@@ -1,80 +1,150 @@
-"""The limit: what decoding all chunks of mag 1 and encoding all chunks of the coarser mags takes, and nothing else.
+"""The limit: the time to decode all chunks of mag 1 and to encode all chunks of the coarser mags, and nothing else.
 
     PYTHON limit.py DATASET RESULT
 
-The dataset's coarser mags are made first, which is not timed. Then chunks are brought into memory in batches (not timed),
-and decoded, or encoded again with the same codec and level, by all cores. Each batch is done in every way that the libraries
-offer; the way that is fastest over all batches counts. Nothing is read, sampled, checksummed, written or synced.
+The dataset's coarser mags are made first, which is not timed. Then a loop in C (`limit.c`, compiled for this) decodes, or encodes
+again, chunk by chunk on each core, with the libraries that wkpipe itself uses. What it encodes must be the stored bytes: so the
+parameters are those in use. The seconds of all threads are added up; the wall clock is their share of a core, because all threads
+end together. The copies from and to the page cache are timed apart (`read`, `write`). Nothing is sampled, checksummed or synced.
 """
 
 from __future__ import annotations
 
+import ctypes
 import itertools
 import os
+import subprocess
 import sys
-import threading
-import time
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, TypeAlias
+from typing import IO, Final, TypeAlias
 
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-import imagecodecs
 import lz4.block
 import numpy as np
-import zstandard
 
 from bench.alone_wkpipe import do, plan_of
+from bench.contenders import COMPILER
 from bench.stopwatch import write
 from wkpipe.formats import open_array
-from wkpipe.formats.base import ArraySpec, StoredArray
+from wkpipe.formats.base import StoredArray
+from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.formats.codecs import LZ4HC_LEVEL
+from wkpipe.native import libzstd
+from wkpipe.native.libzstd import Parameters
 
+PARTS: Final = ("read", "decode", "encode", "write")
 BATCH_BYTES: Final = 64 << 20
 """Decoded bytes of a batch."""
-Way: TypeAlias = Callable[[Sequence[bytes]], None]
 Box: TypeAlias = Sequence[Sequence[int]]
 
-_kept = threading.local()
+_SIZES = ctypes.POINTER(ctypes.c_int64)
+
+
+class Work(ctypes.Structure):
+    """The struct `work` of limit.c."""
+
+    _fields_ = (
+        *((name, ctypes.c_int) for name in ("is_zstd", "lz4_level", "parameters", "encodes", "threads", "file")),
+        ("pairs", ctypes.POINTER(ctypes.c_int32)),
+        *((name, ctypes.c_int64) for name in ("count", "chunk_bytes", "bound")),
+        ("offsets", _SIZES),
+        ("sizes", _SIZES),
+        *((name, ctypes.c_void_p) for name in ("create_cctx", "create_dctx", "free_cctx", "free_dctx")),
+        *((name, ctypes.c_void_p) for name in ("set_parameter", "compress2", "decompress", "lz4_compress", "lz4_decompress")),
+        ("wall", ctypes.c_double * len(PARTS)),
+        ("cpu", ctypes.c_double * len(PARTS)),
+        ("different", ctypes.c_int64),
+    )
 
 
 def main(dataset: str, result: str) -> None:
     plan = plan_of(dataset)
     do(plan)
-    cores = len(os.sched_getaffinity(0))
-    decoding: dict[str, float] = defaultdict(float)
-    encoding: dict[str, float] = defaultdict(float)
-    cpu: dict[str, float] = defaultdict(float)
-    with ThreadPoolExecutor(cores) as pool:
+    with tempfile.TemporaryDirectory(dir=dataset) as directory, tempfile.TemporaryFile(dir=dataset) as file:
+        loop = Loop(Path(directory), file)
         for layer in plan.layers:
             (found,) = layer.found
-            assert layer.mags[0].source_box is not None
             source = open_array(found.path, found.spec.data_format, found.spec.axes, found.spec.shape)
-            for batch in _batches(source, layer.mags[0].source_box):
-                _time_ways(decode_ways(source.spec, pool, cores), batch, decoding, cpu)
+            for batch in _batches(source, layer.mags[0].origin.box):
+                loop.run(source, batch, encodes=False)
             for mag in layer.mags:
-                made = open_array(plan.dataset / layer.name / str(mag.mag), mag.spec.data_format, mag.spec.axes, mag.spec.shape)
+                path, spec = plan.dataset / layer.name / str(mag.mag), mag.spec
+                made = open_array(path, spec.data_format, spec.axes, spec.shape, spec.compression)
                 for batch in _batches(made, mag.box):
-                    _time_ways(encode_ways(made.spec, pool, cores), [_decoded(made.spec, data) for data in batch], encoding, cpu)
-    (decode, decode_s), (encode, encode_s) = (min(found.items(), key=lambda item: item[1]) for found in (decoding, encoding))
-    facts = {"decode_s": decode_s, "encode_s": encode_s, "decode": dict(decoding), "encode": dict(encoding)}
-    write(result, {"wall_s": decode_s + encode_s, "sync_s": 0.0, "cpu_s": cpu[decode] + cpu[encode], "facts": facts})
+                    loop.run(made, batch, encodes=True)
+    facts = {f"{part}_s": loop.wall[part] for part in PARTS} | {f"{part}_cpu_s": loop.cpu[part] for part in PARTS}
+    codecs = ("decode", "encode")
+    cpu_s = sum(loop.cpu[part] for part in codecs)
+    write(result, {"wall_s": sum(loop.wall[part] for part in codecs), "sync_s": 0.0, "cpu_s": cpu_s, "facts": facts})
 
 
-def _time_ways(ways: dict[str, Way], batch: Sequence[bytes], wall: dict[str, float], cpu: dict[str, float]) -> None:
-    for name, way in ways.items():
-        start, used = time.perf_counter(), time.process_time()
-        way(batch)
-        wall[name] += time.perf_counter() - start
-        cpu[name] += time.process_time() - used
+class Loop:
+    """The compiled loop; `wall` and `cpu` have the seconds of each part so far. `file` is a temporary file for the chunks."""
+
+    def __init__(self, directory: Path, file: IO[bytes]) -> None:
+        self._file = file
+        self._threads = len(os.sched_getaffinity(0))
+        library = directory / "limit.so"
+        source = Path(__file__).with_name("limit.c")
+        subprocess.run([COMPILER, "-O2", "-shared", "-fPIC", "-pthread", str(source), "-o", str(library)], check=True)
+        self._limit = ctypes.CDLL(str(library)).limit
+        self._limit.restype = None
+        self._libraries = {"zstd": libzstd.library(), "lz4": ctypes.CDLL(lz4.block._block.__file__)}
+        self.wall = dict.fromkeys(PARTS, 0.0)
+        self.cpu = dict.fromkeys(PARTS, 0.0)
+
+    def run(self, array: StoredArray, batch: Sequence[bytes], encodes: bool) -> None:
+        """Decode stored chunks; with `encodes`, decode them untimed, and encode them again."""
+        spec = array.spec
+        is_zstd = spec.compression.kind == "zstd"
+        work = Work(is_zstd=is_zstd, lz4_level=LZ4HC_LEVEL, encodes=encodes)
+        pairs = np.array(_parameters(array) if is_zstd else [], np.int32).reshape(-1, 2)
+        work.parameters, work.pairs = len(pairs), pairs.ctypes.data_as(ctypes.POINTER(ctypes.c_int32))
+        work.threads, work.count, work.chunk_bytes = self._threads, len(batch), spec.chunk_bytes
+        work.bound = spec.chunk_bytes + spec.chunk_bytes // 128 + 1024  # more than what either codec needs
+        sizes = np.array([len(data) for data in batch], np.int64)
+        offsets = np.cumsum(sizes) - sizes
+        work.sizes, work.offsets = (each.ctypes.data_as(_SIZES) for each in (sizes, offsets))
+        self._file.seek(0)
+        self._file.write(b"".join(batch))
+        self._file.flush()
+        work.file = self._file.fileno()
+        for name, symbol in _SYMBOLS.items():
+            setattr(work, name, ctypes.cast(getattr(self._libraries[symbol.split("_")[0].lower()], symbol), ctypes.c_void_p))
+        self._limit(ctypes.byref(work))
+        if work.different:
+            raise SystemExit(f"{work.different} of {len(batch)} chunks are stored with other parameters than those of the limit")
+        for index, part in enumerate(PARTS):
+            if part == "read" or (part in ("encode", "write")) == encodes:
+                self.wall[part] += work.wall[index] / self._threads
+                self.cpu[part] += work.cpu[index]
+
+
+_SYMBOLS: Final = {
+    "create_cctx": "ZSTD_createCCtx",
+    "create_dctx": "ZSTD_createDCtx",
+    "free_cctx": "ZSTD_freeCCtx",
+    "free_dctx": "ZSTD_freeDCtx",
+    "set_parameter": "ZSTD_CCtx_setParameter",
+    "compress2": "ZSTD_compress2",
+    "decompress": "ZSTD_decompressDCtx",
+    "lz4_compress": "LZ4_compress_HC",
+    "lz4_decompress": "LZ4_decompress_safe",
+}
+
+
+def _parameters(array: StoredArray) -> Parameters:
+    """Return the parameters of zstd with which wkpipe encodes the chunks of an array."""
+    assert isinstance(array, ChunkedArray)
+    return array.coder.codec.native(array.spec.chunk_bytes).parameters
 
 
 def _batches(array: StoredArray, box: Box) -> Iterator[list[bytes]]:
-    """Yield the stored chunks of a box (x, y, z); WKW's blocks of zeros, which only need to be recognised, are left out."""
+    """Yield the stored chunks of a box (x, y, z), without WKW's blocks of zeros, which only need to be recognised."""
     (channels, *chunk), first, end = array.spec.chunk_shape, *box
     cells = itertools.product(*(range(a // c, -(-b // c)) for a, b, c in zip(first, end, chunk, strict=True)))
     zeros = lz4.block.compress(bytes(array.spec.chunk_bytes), mode="high_compression", compression=LZ4HC_LEVEL, store_size=False)
@@ -82,74 +152,6 @@ def _batches(array: StoredArray, box: Box) -> Iterator[list[bytes]]:
     assert channels == array.spec.shape[0]
     while batch := list(itertools.islice(stored, max(1, BATCH_BYTES // array.spec.chunk_bytes))):
         yield batch
-
-
-def _decoded(spec: ArraySpec, data: bytes) -> bytes:
-    if spec.compression.kind == "zstd":
-        return zstandard.ZstdDecompressor().decompress(data)
-    decoded: bytes = lz4.block.decompress(data, uncompressed_size=spec.chunk_bytes)
-    return decoded
-
-
-def decode_ways(spec: ArraySpec, pool: ThreadPoolExecutor, cores: int) -> dict[str, Way]:
-    """Return the ways to decode a batch of chunks; what comes out is dropped."""
-    is_zstd, size = spec.compression.kind == "zstd", spec.chunk_bytes
-    into = imagecodecs.zstd_decode if is_zstd else imagecodecs.lz4_decode
-
-    def kept(part: Sequence[bytes]) -> None:
-        buffer: Any = _kept.__dict__.get("buffer")
-        if buffer is None or len(buffer) != size:
-            buffer = _kept.buffer = np.empty(size, np.uint8)
-        for data in part:
-            into(data, out=buffer)
-
-    def each(part: Sequence[bytes]) -> None:
-        for data in part:
-            _decoded(spec, data)
-
-    ways = {"decode, kept buffer": _in_threads(kept, pool, cores), "decode, one by one": _in_threads(each, pool, cores)}
-    if is_zstd:
-        ways["multi_decompress_to_buffer"] = lambda batch: _drop(
-            zstandard.ZstdDecompressor().multi_decompress_to_buffer(list(batch), threads=cores)
-        )
-    return ways
-
-
-def encode_ways(spec: ArraySpec, pool: ThreadPoolExecutor, cores: int) -> dict[str, Way]:
-    """Return the ways to encode a batch of chunks as they are stored; what comes out is dropped."""
-
-    def zstd(part: Sequence[bytes]) -> None:
-        compressor = _compressor(spec)
-        for data in part:
-            compressor.compress(data)
-
-    def lz4hc(part: Sequence[bytes]) -> None:
-        for data in part:
-            lz4.block.compress(data, mode="high_compression", compression=LZ4HC_LEVEL, store_size=False)
-
-    def newer_lz4hc(part: Sequence[bytes]) -> None:
-        for data in part:
-            imagecodecs.lz4_encode(data, level=LZ4HC_LEVEL, hc=True)
-
-    if spec.compression.kind != "zstd":
-        return {"lz4": _in_threads(lz4hc, pool, cores), "imagecodecs": _in_threads(newer_lz4hc, pool, cores)}
-    return {
-        "encode, one by one": _in_threads(zstd, pool, cores),
-        "multi_compress_to_buffer": lambda batch: _drop(_compressor(spec).multi_compress_to_buffer(list(batch), threads=cores)),
-    }
-
-
-def _compressor(spec: ArraySpec) -> zstandard.ZstdCompressor:
-    assert spec.compression.level is not None
-    return zstandard.ZstdCompressor(level=spec.compression.level, write_checksum=True, write_content_size=True)
-
-
-def _in_threads(work: Callable[[Sequence[bytes]], None], pool: ThreadPoolExecutor, cores: int) -> Way:
-    return lambda batch: _drop(list(pool.map(work, [batch[i::cores] for i in range(cores)])))
-
-
-def _drop(_: object) -> None:
-    pass
 
 
 if __name__ == "__main__":

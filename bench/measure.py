@@ -1,4 +1,4 @@
-"""Measure a command: wall clock and CPU of its process tree, its peak memory, and what it leaves for the disk to do."""
+"""Measure a command: wall clock and CPU of its process tree, its peak memory, and the writes that it leaves to the system."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ import psutil
 
 SAMPLES_PER_SECOND: Final = 20
 LARGEST_SHARE: Final = 0.5
-"""Of the time, that the sampling itself may take."""
+"""The share of the time that sampling may take."""
 LEAST_FREE: Final = 0.04
-"""Of the machine's memory, that must stay available: below it, a command is ended before the kernel ends something else."""
+"""The share of the machine's memory that must stay available: below it, a command is ended before the kernel ends another process."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one run of a command took."""
+    """The measurement of one run of a command."""
 
     wall_s: float
-    """From start to exit, and on until the file system is synced."""
+    """The time from the start until the file system is synced after the exit."""
     sync_s: float
     """The part of `wall_s` after the exit."""
     cpu_s: float
@@ -36,17 +36,17 @@ class Measurement:
     peak_memory: int | None
     """Bytes; the largest sum of the proportional set sizes (PSS) of all processes of the tree, at any one sample.
 
-    None where it was not looked at: to add up the pages of gigabytes takes a tenth of a second, and holds up the process.
+    None if it was not measured: adding up the pages of gigabytes takes a tenth of a second, and delays the process.
     """
     memory_samples: int
     load_before: float
     """The machine's load average (1 minute) before the start."""
     error: str | None
-    """None where the command was successful, else why it was not."""
+    """Why the command failed; None if it succeeded."""
 
 
 class MemorySampler(threading.Thread):
-    """Adds up the memory of a process tree, again and again."""
+    """Adds up the memory of a process tree repeatedly."""
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
@@ -100,10 +100,10 @@ def sync(directory: Path) -> None:
 def measure(command: Sequence[str], directory: Path, environment: Mapping[str, str], timeout: float, sample: bool) -> Measurement:
     """Run a command in a directory and measure it; a sync before it is not counted, one after it is.
 
-    With `sample`, its memory is looked at, which makes it slower.
+    With `sample`, its memory is measured, which makes it slower.
 
     Raises:
-        OSError: the command can not be started.
+        OSError: the command cannot be started.
     """
     sync(directory)
     load = os.getloadavg()[0]
@@ -137,7 +137,7 @@ def measure(command: Sequence[str], directory: Path, environment: Mapping[str, s
 
 
 def _wait(process: subprocess.Popen[bytes], timeout: float) -> str | None:
-    """Wait for a process; where it took too long, or too much memory, it was killed: say why."""
+    """Wait for a process; return why it was killed (time, memory), or None if it was not."""
     reasons: list[str] = []
     done = threading.Event()
 
@@ -152,7 +152,7 @@ def _wait(process: subprocess.Popen[bytes], timeout: float) -> str | None:
         if reasons:
             _kill_tree(process.pid)
 
-    # A wait with a timeout polls, which would blur the wall clock.
+    # A wait with a timeout polls, which would make the wall clock less exact.
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:

@@ -1,4 +1,4 @@
-"""What tensorstore's `downsample` driver is to do, taken from wkpipe's plan: the same mags, boxes, shapes and codecs."""
+"""Steps for tensorstore's `downsample` driver, taken from wkpipe's plan: the same mags, boxes, shapes and codecs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 from wkpipe.formats.zarr3_metadata import make_zarr3_json
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import load_config
-from wkpipe.plan.resources import Sizing
+from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.origins.from_mag import FromMag
 from wkpipe.stored.axes import spatial
 
 
@@ -23,20 +24,19 @@ def peer_steps(dataset: Path, sampling_mode: str) -> list[dict[str, Any]]:
     for layer in plan.layers:
         path = {found.mag: found.path for found in layer.found}
         for mag in layer.mags:
-            assert mag.from_mag is not None
-            assert mag.source_box is not None
-            assert mag.interpolation is not None
+            origin = mag.origin
+            assert isinstance(origin, FromMag)
             path[mag.mag] = plan.dataset / layer.name / str(mag.mag)
             steps.append(
                 {
-                    "source": str(path[mag.from_mag]),
+                    "source": str(path[origin.mag]),
                     "target": str(path[mag.mag]),
                     "metadata": make_zarr3_json(mag.spec),
-                    "source_box": [list(corner) for corner in mag.source_box],
+                    "source_box": [list(corner) for corner in origin.box],
                     "box": [list(corner) for corner in mag.box],
                     "piece": list(spatial(mag.spec, mag.spec.chunk_shape) * 4),
                     "factors": list(mag.factors),
-                    "method": mag.interpolation.value,
+                    "method": origin.interpolation.value,
                 }
             )
     return steps

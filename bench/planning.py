@@ -1,18 +1,18 @@
-"""Measure how planning scales: a layer of up to a petabyte, of which only the metadata and the names of files are there.
+"""Measure how planning scales: with a layer of up to a petabyte that has only metadata and empty files.
 
     python bench/planning.py [--edges 24 49 98] [--filled 0.02] [--strategy slurm]
 
-A layer of N³ storage shards of 1024³ one-byte voxels is made of metadata and, for a part of its shards, of files without
-data: planning looks at names, sizes and times alone. `adopt` is the first run on a dataset of another tool, `again` the
-second one, with a ledger that knows every shard. Each stage runs in a process of its own:
+A layer of N³ storage shards of 1024³ one-byte voxels has metadata and, for a part of its shards, files without data,
+because planning reads only names, sizes and times. `adopt` is the first run on a dataset of another tool, `again` the
+second one, with a ledger of all shards. Each stage runs in its own process:
 
     plan    make the plan
     begin   take the lease, prepare the arrays and the ledger, store the plan
-    dag     what Snakemake loads of it
-    job     what one job loads before its first voxel: its task, and its share of both ledgers
+    dag     load Snakemake's part of it
+    job     load a job's part before its first voxel: its task, and its share of both ledgers
 
-For slurm the work is cut for 100 jobs at once, for multiprocessing for 64 cores. `ranges` are what is worth a job on a cluster;
-a job does up to 50 of them. Times are those of the CPU, on which other work on the machine has little influence.
+For slurm the work is cut for 100 jobs at once, for multiprocessing for 64 cores. A range is worth a job on a cluster;
+a job does up to 50 of them. Times are CPU times, on which other work on the machine has little influence.
 """
 
 from __future__ import annotations
@@ -34,21 +34,20 @@ from typing import Any, Final
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from wkpipe.cluster.sizing import DEFAULT_JOBS
 from wkpipe.formats import create_array, make_spec
 from wkpipe.formats.base import DataFormat
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
-from wkpipe.metadata.store import PropertiesFile
 from wkpipe.metadata.units import VoxelSize
 from wkpipe.plan.build import make_plan
 from wkpipe.plan.config import Config
+from wkpipe.plan.cost.resources import JobSlots, Sizing
+from wkpipe.plan.cut.task import PUBLISH
 from wkpipe.plan.plan import load_plan
-from wkpipe.plan.resources import Sizing
-from wkpipe.plan.task import PUBLISH
-from wkpipe.run.cluster import DEFAULT_JOBS
-from wkpipe.steps.run import Run
+from wkpipe.runs.run import Run
 from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.process import peak_memory
@@ -57,7 +56,7 @@ from wkpipe.stored.locations import Locations
 
 SHARD: Final = 1024
 LAYER: Final = "em"
-SIZINGS: Final = {"slurm": Sizing.cluster(DEFAULT_JOBS), "multiprocessing": Sizing.local(64)}
+SIZINGS: Final = {"slurm": Sizing.of(JobSlots(DEFAULT_JOBS)), "multiprocessing": Sizing.local(64)}
 STAGES: Final = ("plan", "begin", "dag", "job")
 
 
@@ -69,7 +68,7 @@ def make_dataset(root: Path, edge: int, filled: float) -> None:
     layer = LayerProperties.for_box(LAYER, "color", "zarr3", "uint8", box, 1).with_mag(MagProperties(mag=Mag(1), path=f"./{LAYER}/1"))
     spec = make_spec(DataFormat.ZARR3, layer.axes, (1, size, size, size), "uint8", 1, (32, 32, 32), (SHARD, SHARD, SHARD))
     create_array(root / LAYER / "1", spec, Scratch(root / "scratch"))
-    PropertiesFile(root).create(DatasetProperties("planning", VoxelSize((4, 4, 4))).with_layer(layer))
+    Locations(root, root / ".wkpipe").properties_file().create(DatasetProperties("planning", VoxelSize((4, 4, 4))).with_layer(layer))
     shutil.rmtree(root / ".wkpipe", ignore_errors=True)
     (root / "scratch").rmdir()
     chance = random.Random(0)
@@ -83,12 +82,12 @@ def make_dataset(root: Path, edge: int, filled: float) -> None:
                     (directory / str(z)).write_bytes(b"")
 
 
-# -- the stages, each in a process of its own -----------------------------------------------------------------------
+# -- the stages, each in its own process ----------------------------------------------------------------------------
 
 
 def plan(root: Path, sizing: Sizing) -> dict[str, Any]:
     made = make_plan(Config(target=root), sizing)
-    seconds = sum(task.runtime_s * task.threads for task in made.tasks if task.parts)
+    seconds = sum(task.runtime_s * task.threads for task in made.tasks if task.ranges)
     ranges = {"ranges": round(seconds / sizing.range_seconds)} if sizing.range_seconds else {}
     return {"tasks": len(made.tasks), **ranges, "units": made.units_to_do}
 
@@ -105,9 +104,9 @@ def begin(root: Path, sizing: Sizing) -> Callable[[], dict[str, Any]]:
 
 
 def _run(root: Path) -> tuple[Path, Seal]:
-    """Return directory and seal of the run that the stage `begin` has begun."""
-    seal = Seal.of_environment()
-    return Locations.of(root).runs / seal.run, seal
+    """Return directory and seal of the run that the stage `begin` has started."""
+    (seal,) = Seal.all_of_environment()
+    return Locations.of(root).runs.path(seal.run), seal
 
 
 def dag(root: Path, _: Sizing) -> dict[str, Any]:
@@ -123,13 +122,12 @@ def job(root: Path, _: Sizing) -> dict[str, Any]:
         made = load_plan(directory, seal, middle)
         locations = Locations(made.dataset, made.state)
         records = 0
-        for part in made.tasks[0].parts:
+        for part in made.tasks[0].ranges:
             mag_plan = made.mag_plan(part.layer, part.mag)
-            source = next((found.spec for found in made.layer(part.layer).found if found.mag == mag_plan.from_mag), mag_plan.spec)
+            source = next((found.spec for found in made.layer(part.layer).found if found.mag == mag_plan.origin.mag), mag_plan.spec)
             needed = {unit for own in part.units for unit in mag_plan.source_units(own, source)}
             Ledger.load(locations.ledger(part.layer, part.mag), only=part.units)
-            assert mag_plan.from_mag is not None
-            records += len(Ledger.load(locations.ledger(part.layer, mag_plan.from_mag), only=needed).records)
+            records += len(Ledger.load(locations.ledger(part.layer, mag_plan.origin.mag), only=needed).records)
         return {"records": records}
 
     return timed
@@ -151,7 +149,7 @@ def measured(name: str, root: Path, strategy: str) -> dict[str, Any]:
     command = [sys.executable, str(Path(__file__).resolve()), "--strategy", strategy, "--stage", name, str(root)]
     output = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout
     result: dict[str, Any] = json.loads(output)
-    if "run" in result:  # for the stages that come after it
+    if "run" in result:  # for later stages
         os.environ[VARIABLE] = result.pop("run")
     return result
 

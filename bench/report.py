@@ -1,8 +1,8 @@
-"""The report: rows of medians and ratios, as Markdown, as JSON, and again as Markdown out of stored results.
+"""The report: rows of medians and ratios, as Markdown, as JSON, and as Markdown from stored results.
 
     python bench/report.py [DIRECTORY]
 
-prints the results in DIRECTORY (bench/out) as the section that docs/performance.md has for them.
+prints the results in DIRECTORY (bench/out) as the section Results of docs/performance.md.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ HEADINGS: Final = (
     *("wall ×", "CPU ×", "memory ×", "runs", "voxels"),
 )
 NOTES: Final = """\
-* wall s: median of the timed runs (their range); of the whole command, for `alone-…` of the work in its process; until the disk is synced
+* wall s: median of the timed runs (range); of the whole command, or for `alone-…` of the work in its process; until the disk is synced
 * MB/s: 10^6 bytes of mag 1 voxels (convert: of pixels) per second
-* peak MB: PSS of the process tree, of one more run, which is not timed
-* ×: divided by the figure of wkpipe at level 5; more than 1 means that wkpipe needs less. (better): of webknossos, the one to quote
-* limit: decoding every chunk of mag 1 and encoding every chunk of the coarser mags, by all cores, and nothing else
+* peak MB: PSS of the process tree, from one more run, which is not timed
+* ×: the ratio to wkpipe at level 5; more than 1 means that wkpipe needs less. (better): the row of webknossos to quote
+* limit: decoding every chunk of mag 1 and encoding every chunk of the coarser mags, by all cores, and nothing else; its ratios are the
+  shares of it that wkpipe reaches, by wall clock and by CPU
 * 10 ms: every read and write of data by wkpipe takes 10 ms more
-* voxels: every mag that was made, compared by hashes; not those of tensorstore, whose median of an even number is no mean, and whose mode
-  takes another label where several are as frequent"""
+* voxels: every new mag, compared by hashes; not those of tensorstore, whose median of an even number is not the mean, and whose mode
+  takes another label if several are equally frequent"""
 
 
 @dataclass(frozen=True)
@@ -43,23 +44,23 @@ class RunResult:
     workload: str
     contender: str
     role: str
-    """ours, reference, peer or limit."""
+    """``ours``, ``reference``, ``peer`` or ``limit``."""
     is_standard: bool
-    """Whether it is the contender that all others are compared with."""
+    """True if all others are compared with this contender."""
     run: int
-    """0 is the run whose memory was looked at; the others are timed."""
+    """0 is the run that measured memory; the others are timed."""
     measurement: Measurement | None
-    """None where the contender is missing."""
+    """None if the contender is missing."""
     error: str | None
     hashes: dict[str, str]
     facts: dict[str, Any]
-    """What else a worker found out."""
+    """Other facts that a worker reported."""
     is_missing: bool = False
 
 
 @dataclass(frozen=True)
 class Row:
-    """All runs of one contender on one workload; without medians where any of them failed."""
+    """All runs of one contender on one workload; without medians if any of them failed."""
 
     workload: str
     contender: str
@@ -73,13 +74,13 @@ class Row:
     wall_range: tuple[float, float] | None = None
     mb_per_s: float | None = None
     ratios: dict[str, float] | None = None
-    """Its medians divided by those of wkpipe."""
+    """The medians divided by those of wkpipe."""
     is_better: bool = False
-    """Of the reference's rows, this one has the shorter wall clock."""
+    """True for the row of the reference with the shorter wall clock."""
 
 
 def make_rows(results: Sequence[RunResult], sizes: dict[str, int]) -> list[Row]:
-    """Sum up runs, in the order in which workloads and contenders first appear; `sizes` are the workloads' bytes."""
+    """Summarise runs, in the order in which workloads and contenders first appear; `sizes` are the workloads' bytes."""
     rows: list[Row] = []
     for workload in dict.fromkeys(result.workload for result in results):
         own = [result for result in results if result.workload == workload]
@@ -111,7 +112,7 @@ def _row(results: Sequence[RunResult], all_of_workload: Sequence[RunResult], siz
 
 
 def compare(results: Sequence[RunResult], all_of_workload: Sequence[RunResult]) -> str:
-    """Tell whether the mags of some runs, and each of their voxels, are those of the workload's first run."""
+    """Compare mags and voxels of some runs with those of the workload's first run, and return the outcome as a text."""
     hashed = [result.hashes for result in all_of_workload if result.hashes]
     own = [result.hashes for result in results if result.hashes]
     if len(hashed) < 2 or not own:
@@ -175,7 +176,7 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any]) -> str:
         f"* {facts['date']}; {versions}; `{facts['command']}`",
         f"* machine: {machine['cpu']}, {machine['cores']} cores, {machine['memory_gb']} GB, {machine['system']}",
         f"* load average before the runs: {machine['load_min']:.1f} to {machine['load_max']:.1f}",
-        f"* drawn volumes: {' × '.join(map(str, facts['shape']))} voxels; layers: {facts['layers']}",
+        f"* synthetic volumes: {' × '.join(map(str, facts['shape']))} voxels; layers: {facts['layers']}",
         f"* read back by {facts['readers']}",
         *(f"* left out: {workload}: {reason}" for workload, reason in facts["skipped"].items()),
         NOTES,
@@ -201,7 +202,7 @@ def stored_results(content: dict[str, Any]) -> list[RunResult]:
 
 
 def stored_markdown(directory: Path) -> str:
-    """Return the report of stored results, with the tables of levels and kernels where they are there."""
+    """Return the report of stored results, with the tables of levels and kernels if they exist."""
     facts = json.loads((directory / "results.json").read_text(encoding="utf-8"))
     text = markdown([Row(**row) for row in facts["rows"]], facts).replace("# Benchmark", "## Results", 1)
     for name, title in (("levels.md", "Compression levels"), ("kernels.md", "Kernels")):

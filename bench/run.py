@@ -1,9 +1,9 @@
-"""Measure wkpipe beside other packages: wall clock, CPU and memory, and whether the voxels are equal.
+"""Compare wkpipe with other packages: wall clock, CPU and memory, and equality of the voxels.
 
     python bench/run.py [--size small] [--runs 3] [--group quick]... [--only NAME]...
 
 WKPIPE_REFERENCE_PYTHON and WKPIPE_TENSORSTORE_PYTHON name the Pythons that have these packages; `make bench` sets them.
-docs/performance.md tells what is measured.
+docs/performance.md explains the measurements.
 """
 
 from __future__ import annotations
@@ -42,28 +42,26 @@ DATA_VARIABLE: Final = "WKPIPE_BENCH_DATA"
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     names = [workload.name for workload in WORKLOADS]
-    parser = argparse.ArgumentParser(description="Measure wkpipe beside other packages.", epilog="workloads: " + ", ".join(names))
+    parser = argparse.ArgumentParser(description="Compare wkpipe with other packages.", epilog="workloads: " + ", ".join(names))
     sizes = ", ".join(f"{k} {v}" for k, v in SIZES.items())
-    parser.add_argument("--size", choices=SIZES, default="default", help=f"of the drawn volumes: {sizes}")
-    parser.add_argument("--runs", type=int, default=3, help="timed, of each contender on each workload (default: %(default)s)")
+    parser.add_argument("--size", choices=SIZES, default="default", help=f"size of the synthetic volumes: {sizes}")
+    parser.add_argument("--runs", type=int, default=3, help="timed runs of each contender on each workload (default: %(default)s)")
     parser.add_argument(
         "--reference-runs",
         type=int,
-        help="timed, of webknossos (default: as --runs, but at most 2, and 1 where a run takes long and the workload is not quick)",
+        help="timed runs of webknossos (default: as --runs, but at most 2, and 1 if a run is long and the workload is not quick)",
     )
     parser.add_argument("--only", choices=names, metavar="NAME", action="append", help="do this workload; may be repeated")
     parser.add_argument("--group", choices=GROUPS, action="append", help="do these workloads; may be repeated (default: all)")
-    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="where the results are written (default: bench/out)")
-    parser.add_argument("--volumes", type=Path, help="where the volumes are made and kept (default: a temporary directory)")
+    parser.add_argument("--out", type=Path, default=ROOT / "bench" / "out", help="directory for the results (default: bench/out)")
+    parser.add_argument("--volumes", type=Path, help="directory in which the volumes are made and kept (default: a temporary directory)")
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(os.environ.get(DATA_VARIABLE, ROOT.parent / "shared" / "data")),
         help=f"directory with the real labels (default: ${DATA_VARIABLE}, else ../shared/data beside the repository)",
     )
-    parser.add_argument(
-        "--add", action="store_true", help="keep the results of other workloads that lie in --out, as after an interruption"
-    )
+    parser.add_argument("--add", action="store_true", help="keep the results of other workloads in --out, as after an interruption")
     parser.add_argument("--timeout", type=float, default=1800, help="seconds for each run (default: %(default)g)")
     found = parser.parse_args(arguments)
     if found.runs < 1 or (found.reference_runs is not None and found.reference_runs < 1):
@@ -73,7 +71,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def _directory(kept: Path | None) -> Iterator[Path]:
-    """Give a directory for volumes and runs; it vanishes unless it was named."""
+    """Provide a directory for volumes and runs; it is removed unless it was named."""
     if kept is not None:
         kept.mkdir(parents=True, exist_ok=True)
         yield kept.resolve()
@@ -83,7 +81,7 @@ def _directory(kept: Path | None) -> Iterator[Path]:
 
 
 def _facts(benchmark: Benchmark, command: str) -> dict[str, Any]:
-    """Return where and with what it was measured."""
+    """Return facts about the machine and the packages."""
     loads = [result.measurement.load_before for result in benchmark.results if result.measurement]
     machine = {
         "cpu": _cpu_name(),
@@ -115,7 +113,7 @@ def _cpu_name() -> str:
 
 
 def _store(benchmark: Benchmark, out: Path, command: str) -> str:
-    """Write table, numbers and chart of all that was measured so far; return the table."""
+    """Write table, numbers and chart of all results so far; return the table."""
     order = [workload.name for workload in WORKLOADS]
     benchmark.results.sort(key=lambda result: order.index(result.workload))
     facts, rows = _facts(benchmark, command), make_rows(benchmark.results, benchmark.sizes)
@@ -128,10 +126,10 @@ def _store(benchmark: Benchmark, out: Path, command: str) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the benchmark; 1 where a contender that is there failed, or where voxels differ."""
+    """Run the benchmark; return 1 if a contender that is not missing failed, or if voxels differ."""
     wanted = _arguments(arguments)
     command = "bench/run.py " + shlex.join(sys.argv[1:] if arguments is None else arguments)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that what runs is ended, and the volumes are removed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that processes are ended and the volumes removed
     group = contenders(os.environ.get(REFERENCE_VARIABLE), os.environ.get(PEER_VARIABLE))
     workloads = choose(wanted.only, wanted.group)
     with _directory(wanted.volumes) as directory:
@@ -146,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             benchmark.add_stored(stored, {workload.name for workload in workloads})
         if wanted.size == "default":
             total = sum(map(benchmark.estimate, workloads))
-            print(f"about {total / 60:.0f} min on two cores, making the volumes included", file=sys.stderr, flush=True)
+            print(f"about {total / 60:.0f} min on two cores, with making the volumes", file=sys.stderr, flush=True)
         for workload in workloads:
             estimate = f", about {benchmark.estimate(workload) / 60:.1f} min" if wanted.size == "default" else ""
             print(f"{workload.name}{estimate}", file=sys.stderr, flush=True)
@@ -163,4 +161,4 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is stored; with --add, the same command goes on from there")
+        sys.exit("interrupted; finished results are stored; with --add, the same command resumes")

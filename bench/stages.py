@@ -1,9 +1,9 @@
-"""Where the time of downsampling goes: seconds of CPU in each stage of the engine, all by one thread.
+"""Measure the stages of downsampling: seconds of CPU in each stage of the engine, all by one thread.
 
     python bench/stages.py DATASET
 
 A copy of the dataset (mag 1 by hard links) is downsampled in this process, without workers, so that every stage can be
-watched. The engine's own functions are timed; `other` is what is left of the whole work.
+measured. The engine's own functions are timed; `other` is the rest of the whole work.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from bench.alone_wkpipe import plan_of
+from wkpipe.engine.allocator import keep_freed_memory
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.codecs import Lz4, Zstd
 from wkpipe.formats.fetched import FetchedRegion
 from wkpipe.formats.wkw_writer import CompressedWkwWriter
 from wkpipe.formats.zarr3 import Zarr3ShardWriter
+from wkpipe.runs.run import Run
 from wkpipe.sampling import sample
 from wkpipe.steps import downsample
-from wkpipe.steps.allocator import keep_freed_memory
-from wkpipe.steps.run import Run
-from wkpipe.steps.work import run_task
-from wkpipe.storage.commit import PendingFile
+from wkpipe.steps.task import run_task
+from wkpipe.storage.commits import Commits
 
 STAGES: Final = (
     ("read", downsample._UnitSampler, "fetch"),
@@ -45,12 +45,12 @@ STAGES: Final = (
     ("encode", Lz4, "encode_many"),
     ("append", Zarr3ShardWriter, "append_all"),
     ("append", CompressedWkwWriter, "append_all"),
-    ("commit", PendingFile, "commit"),
+    ("commit", Commits, "flush"),
 )
 
 
 def watch(seconds: dict[str, float]) -> None:
-    """Have the stages add up their time."""
+    """Make the stages add up their time."""
     for name, owner, function in STAGES:
         setattr(owner, function, _timed(getattr(owner, function), name, seconds))
 

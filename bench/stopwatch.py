@@ -1,4 +1,4 @@
-"""What the workers of `alone` have in common: they time their work within their own process. Needs the standard library only."""
+"""Helpers for the workers of `alone`, which time their work in their own process. Needs the standard library only."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from typing import Any
 
 @contextlib.contextmanager
 def timed(directory: str, result: str, facts: dict[str, Any] | None = None) -> Iterator[None]:
-    """Write into the file `result` how long the block took, with the sync of the directory's file system that follows it.
+    """Write the time of the block, with a sync of the directory's file system after it, to the file `result`.
 
-    The file holds, as JSON, wall_s, sync_s (its part of the sync), cpu_s (with children that were waited for) and the facts.
+    The file contains, as JSON, wall_s, sync_s (the part of the sync), cpu_s (with children that were waited for) and the facts.
     """
     start, cpu = time.perf_counter(), cpu_seconds()
     yield
@@ -32,12 +32,12 @@ def write(result: str, values: dict[str, Any]) -> None:
 
 
 def cpu_seconds() -> float:
-    """Return user and system time of the process and all its descendants, those that it has waited for and those that live."""
+    """Return user and system time of the process and all its descendants, those that have ended and those that live."""
     parents: dict[int, int] = {}
     ticks: dict[int, int] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            with contextlib.suppress(OSError):  # it has ended just now
+            with contextlib.suppress(OSError):  # it has just ended
                 fields = (entry / "stat").read_text().rpartition(")")[2].split()  # from `state` on: field 3 of proc(5)
                 parents[int(entry.name)] = int(fields[1])
                 ticks[int(entry.name)] = sum(map(int, fields[11:15]))

@@ -1,4 +1,4 @@
-"""Datasets out of datasets, without decoding: a layer repeated along its axes, layers brought together by hard links."""
+"""Make datasets from datasets without decoding: repeat a layer along its axes, or join layers by hard links."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _READ_PIECE: Final = 8 << 20
 
 
 def repeat_dataset(source: Path, target: Path, times: tuple[int, int, int]) -> None:
-    """Make a dataset of one layer in mag 1 that shows another one `times` along x, y, z.
+    """Make a dataset of one layer in mag 1 that repeats another one `times` along x, y, z.
 
-    The encoded chunks are copied as they are, so the layer must start at the origin and consist of whole chunks.
+    The encoded chunks are copied unchanged, so the layer must start at the origin and consist of whole chunks.
     """
     properties = json.loads((source / PROPERTIES).read_text(encoding="utf-8"))
     (layer,) = properties["dataLayers"]
@@ -34,7 +34,7 @@ def repeat_dataset(source: Path, target: Path, times: tuple[int, int, int]) -> N
     old = open_array(source / path, layer["dataFormat"])
     _, *chunk = old.spec.chunk_shape
     if any(box["topLeft"]) or any(n % c for n, c in zip(size, chunk, strict=True)):
-        raise ValueError(f"{source}: a layer of {size} voxels from {box['topLeft']} can not be repeated without decoding")
+        raise ValueError(f"{source}: a layer of {size} voxels from {box['topLeft']} cannot be repeated without decoding")
     box["width"], box["height"], box["depth"] = (n * t for n, t in zip(size, times, strict=True))
     (target / PROPERTIES).write_text(json.dumps(properties), encoding="utf-8")
     end = [old.spec.shape[0], box["width"], box["height"], box["depth"]]
@@ -48,7 +48,7 @@ def repeat_dataset(source: Path, target: Path, times: tuple[int, int, int]) -> N
 
 
 def _write_units(old: StoredArray, new: StoredArray, grid: Sequence[int], whole: Sequence[int], scratch: Scratch) -> None:
-    """Fill the units of `new` slice by slice, as a converted mag lies; `grid` and `whole` count the chunks of both along x, y, z."""
+    """Fill the units of `new` slice by slice, like a converted mag; `grid` and `whole` count the chunks of both along x, y, z."""
     _, *per_unit = new.spec.chunks_per_unit
     for unit in itertools.product(*(range(-(-n // p)) for n, p in zip(whole, per_unit, strict=True))):
         first = [u * p for u, p in zip(unit, per_unit, strict=True)]
@@ -61,7 +61,7 @@ def _write_units(old: StoredArray, new: StoredArray, grid: Sequence[int], whole:
 
 
 def link_dataset(sources: Sequence[Path], target: Path) -> None:
-    """Bring the layers of some datasets together in a new one; data files are hard links, as nobody changes those of mag 1."""
+    """Join the layers of some datasets in a new one; data files are hard links, because those of mag 1 are never changed."""
     layers: list[Any] = []
     properties: dict[str, Any] = {}
     for source in sources:
@@ -81,7 +81,7 @@ def _link_data(source: str, target: str) -> None:
 
 
 def read_through(directory: Path) -> None:
-    """Read all files of a directory once, so that they lie in the page cache."""
+    """Read all files of a directory once, so that they are in the page cache."""
     buffer = bytearray(_READ_PIECE)
     for path in sorted(directory.rglob("*")):
         if path.is_file():

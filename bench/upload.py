@@ -1,10 +1,10 @@
-"""How fast datasets are uploaded over the loopback interface, beside the reference client.
+"""Measure the speed of uploads over the loopback interface, compared with the reference client.
 
     WKPIPE_REFERENCE_PYTHON=…/bin/python python bench/upload.py [ROUNDS]
 
-Both clients upload the same files to the tests' server, in turns; it runs in a process of its own and keeps small chunks
-only, so that its disk takes no part. Wall time is that of the whole command. Throughput counts from the first chunk to the
-request to finish, as the server sees them: start-up is not in it. Without the reference, ours is measured alone.
+Both clients upload the same files to the tests' server, in turns. The server runs in its own process and keeps only small
+chunks, so that its disk has no influence. Wall time is that of the whole command. Throughput counts from the first chunk to the
+request to finish, as the server sees them: without start-up. Without the reference, only wkpipe is measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from wkpipe import BoundingBox, Dataset
 
 ROUNDS = 3
 WORKLOADS = {"2 GB in 16 files": (16, 128 << 20), "2000 files of 20 kB": (2000, 20_000)}
-"""How many files of which size."""
+"""The number of files and their size."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Run:
 
 
 def make_dataset(directory: Path, files: int, size: int) -> Path:
-    """Make a small dataset with so many more files below its mag; both clients send these."""
+    """Make a small dataset with `files` more files below its mag; both clients send these."""
     dataset = Dataset(directory, voxel_size=(10, 10, 10), name="bench_upload")
     layer = dataset.add_layer("color", "color", dtype="uint8", data_format="zarr3", bounding_box=BoundingBox((0, 0, 0), (64, 64, 64)))
     layer.add_mag(1, chunk_shape=(32, 32, 32), shard_shape=(64, 64, 64)).write(np.ones((64, 64, 64), np.uint8))
@@ -107,7 +107,7 @@ def main(rounds: int) -> None:
             if "reference" in rates:
                 walls = {client: statistics.median(each.wall for each in found) for client, found in runs.items()}
                 ratio, whole = rates["ours"] / rates["reference"], walls["reference"] / walls["ours"]
-                print(f"{name}: ours sends {ratio:.2f} times as fast, the whole command is {whole:.2f} times as fast")
+                print(f"{name}: wkpipe sends {ratio:.2f} times as fast, the whole command is {whole:.2f} times as fast")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The volumes of the benchmark: stacks of TIFF slices, and datasets of one layer in mag 1; each is made when it is first asked for."""
+"""The volumes of the benchmark: stacks of TIFF slices, and datasets of one layer in mag 1; each is made when it is first needed."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ REPEATS: Final[dict[str, tuple[str, Shape]]] = {
     "big-seg": ("seg", (2, 2, 4)),
     "labels": ("labels", (2, 2, 2)),
 }
-"""Layers that are made by repeating another one: of which, and how often along x, y, z."""
+"""Layers that repeat another one: the other one's name, and how often along x, y, z."""
 REAL_LABELS: Final = "connectomics_labels_512.npz"
 DEFAULT_LEVEL: Final = 5
 THREADS: Final = 2
@@ -38,7 +38,7 @@ THREADS: Final = 2
 
 @dataclass(frozen=True)
 class Cut:
-    """What one slice shows: each pixel's cell, its distance to the next cell in parts of a cell, and the warped places."""
+    """The content of a slice: each pixel's cell, its distance to the next cell in parts of a cell, and the warped positions."""
 
     cells: np.ndarray[Any, np.dtype[np.uint32]]
     depth: Floats
@@ -46,7 +46,7 @@ class Cut:
 
 
 class Volumes:
-    """Volumes in a directory. `shape` is that of the drawn ones, `data` the directory with the real labels."""
+    """Volumes in a directory. `shape` is that of the synthetic ones, `data` the directory with the real labels."""
 
     def __init__(self, root: Path, shape: Shape, data: Path) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class Volumes:
         root.mkdir(parents=True, exist_ok=True)
 
     def missing(self, layer: str) -> str | None:
-        """Say why a layer can not be made, None where it can."""
+        """Return why a layer cannot be made; None if it can."""
         path = self.data / REAL_LABELS
         return f"there is no {path}; --data names its directory" if layer == "labels" and not path.exists() else None
 
@@ -77,7 +77,7 @@ class Volumes:
     def dataset(self, layer: str, data_format: str, level: int = DEFAULT_LEVEL) -> Path:
         """Return a dataset with one layer in mag 1, default chunks and shards.
 
-        It is as any other tool would hand it over: without the state in which wkpipe knows what it has written itself.
+        It is like a dataset of another tool: without wkpipe's state, which records the files that wkpipe has written.
         """
         base, times = REPEATS.get(layer, (layer, None))
         name = f"{data_format}-{level}"
@@ -91,7 +91,7 @@ class Volumes:
         return self._made(self.root / f"{layer}-{name}", repeat)
 
     def _made(self, path: Path, make: Callable[[Path], None]) -> Path:
-        """Return a path that is whole, or not there at all."""
+        """Return a path, made if needed, that is never left incomplete."""
         if not path.exists():
             part = path.with_name(path.name + ".part")
             shutil.rmtree(part, ignore_errors=True)
@@ -131,7 +131,7 @@ class Volumes:
 
 
 def draw(kind: str, shape: tuple[int, int, int], z: int) -> Slice:
-    """Return one slice (y, x): labels of cells with gaps of 0 between them, or what a microscope might show of these cells.
+    """Return one slice (y, x): labels of cells with gaps of 0 between them, or a microscope's picture of these cells.
 
     `kind` is seg (uint32) or u64 (the same cells, with large numbers), color (uint8) or u16 (the same picture in 12 bits).
     """

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-SLAB = 32  # slices that are read at once
+SLAB = 32  # slices read at once
 THREADS = 2
 
 

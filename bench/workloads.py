@@ -1,4 +1,4 @@
-"""What is to be done: the workloads of the benchmark."""
+"""The workloads of the benchmark."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ BOTH: Final = ("color", "seg")
 
 @dataclass(frozen=True)
 class Workload:
-    """One thing to do.
+    """A workload.
 
     `command` is downsample or convert (the whole command), or alone (downsampling without start-up). `layers` are those of
-    `bench.volumes`; `group` is what --group chooses by. `ours_s` and `reference_s` are what one run takes at the default
-    size on two cores, roughly: for the estimate, and to see where few runs must do.
+    `bench.volumes`; `group` is a value of --group. `ours_s` and `reference_s` are roughly the seconds of one run at the
+    default size on two cores: for the estimate, and to choose the number of runs.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Workload:
 
     @property
     def is_long(self) -> bool:
-        """Whether the reference needs so long that one timed run of it must do."""
+        """True if the reference takes so long that it gets one timed run only."""
         return self.reference_s >= 15 and not self.is_quick
 
 
@@ -48,7 +48,7 @@ WORKLOADS: Final = (
     Workload("downsample-zarr2", "whole", "downsample", BOTH, 6, 15, "zarr"),
     Workload("downsample-isotropic", "whole", "downsample", BOTH, 5, 33, sampling_mode="isotropic"),
     Workload("downsample-u16", "whole", "downsample", ("u16",), 5, 20),
-    # In WKW, as the reference would need some 28 GB of memory for a Zarr 3 shard of 1024³ such voxels.
+    # In WKW, because the reference would need some 28 GB of memory for a Zarr 3 shard of 1024³ such voxels.
     Workload("downsample-u64", "whole", "downsample", ("u64",), 5, 10, "wkw"),
     Workload("downsample-labels", "whole", "downsample", ("labels",), 6, 35),
     Workload("downsample-big-color", "big", "downsample", ("big-color",), 8, 50, has_level_3=True),
@@ -63,11 +63,11 @@ WORKLOADS: Final = (
 )
 GROUPS: Final = ("quick", "whole", "big", "alone", "default")
 VOLUMES_S: Final = 25
-"""What it takes to make one volume at the default size, roughly; those of `alone` are there by then."""
+"""Rough seconds to make one volume at the default size; those of `alone` exist already."""
 
 
 def choose(names: list[str] | None, groups: list[str] | None) -> list[Workload]:
-    """Return the named workloads and those of the named groups, in their order; all where nothing is named."""
+    """Return the named workloads and those of the named groups, in their order; all if nothing is named."""
     if not names and not groups:
         return list(WORKLOADS)
     wanted = set(groups or ())
