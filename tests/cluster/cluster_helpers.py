@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ MANY_JOBS = {"WKPIPE_RANGE_SECONDS": "0.1"}
 """Ranges so short that even these small datasets have several."""
 
 LAYER = "em"
+
+GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
 
 
 @dataclass
@@ -67,6 +69,19 @@ def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
             process.send_signal(number)
 
 
+def stopped(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
+    """Stop processes (SIGSTOP) and return those that are stopped: others may be about to end, which no signal prevents."""
+    send(signal.SIGSTOP, processes)
+    wait_until(lambda: all(_status(process) in (psutil.STATUS_STOPPED, *GONE) for process in processes), "processes to stop")
+    return [process for process in processes if _status(process) == psutil.STATUS_STOPPED]
+
+
+def _status(process: psutil.Process) -> str:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return str(process.status())
+    return psutil.STATUS_DEAD
+
+
 def stop_jobs(run: Started, dataset: Path, files: int, found: Callable[[], list[psutil.Process]], least: int = 1) -> list[psutil.Process]:
     """Stop the processes of jobs (SIGSTOP) as soon as some shards of coarser mags are finished and at least that number is found."""
     processes: list[psutil.Process] = []
@@ -76,8 +91,7 @@ def stop_jobs(run: Started, dataset: Path, files: int, found: Callable[[], list[
         if coarse_files(dataset) >= files:  # no job may be running at this moment
             seen = found()
             if len(seen) >= least:
-                send(signal.SIGSTOP, seen)
-                processes[:] = [process for process in seen if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+                processes[:] = stopped(seen)
         return bool(processes)
 
     def explained() -> str:

@@ -81,6 +81,19 @@ def test_one_list_and_then_only_events() -> None:
     assert answers.versions == ["7", "7"]
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_watch_that_ends_by_an_unexpected_error_is_replaced_by_lists() -> None:
+    answers = Answers([job("a")], [])
+    inventory = Inventory(answers, "x=y")  # type: ignore[arg-type]
+    inventory.look()
+    answers.events["jobs"].put(KeyError("KUBECONFIG"))
+    until(lambda: bool(inventory.look()) and len(answers.lists) > 2)
+    for name in ("b", "c"):
+        answers.there["jobs"] = [job(name, name)]
+        assert name in names(inventory)
+    assert answers.lists.count("pods") == 1
+
+
 def test_what_was_deleted_is_remembered_as_it_was() -> None:
     answers = Answers([job("a")], [pod("a-1", "a"), pod("a-2", "a", created="2")])
     inventory = Inventory(answers, "x=y")  # type: ignore[arg-type]
@@ -132,9 +145,9 @@ def test_after_another_failed_call_each_look_lists() -> None:
 def test_closing_ends_the_threads() -> None:
     inventory = Inventory(Answers([job("a")], []), "x=y")  # type: ignore[arg-type]
     inventory.look()
-    assert [thread.is_alive() for thread in inventory._threads] == [True, True]
+    assert [thread.is_alive() for thread in inventory._threads.values()] == [True, True]
     inventory.close()
-    assert [thread.is_alive() for thread in inventory._threads] == [False, False]
+    assert [thread.is_alive() for thread in inventory._threads.values()] == [False, False]
 
 
 def test_a_job_is_known_before_the_watch_tells() -> None:

@@ -1,8 +1,8 @@
 """All Jobs and pods of a dataset, kept up to date by one LIST and one WATCH of each.
 
 A thread for each kind follows the watch. It lists again if the API server no longer knows the version to go on from (410), and goes
-on from the last version after any other failure. As long as a watch fails, every question first lists, so that nobody works with
-old news.
+on from the last version after any other failure. As long as a watch fails, and if its thread has ended by an error that nobody
+expects, every question first lists, so that nobody works with old news.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Inventory:
         self._api, self._selector = api, selector
         self._lock = threading.Lock()
         self._kinds = {kind: _Known() for kind in KINDS}
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._is_closed = threading.Event()
         self._asked_for: set[str] = set()
 
@@ -73,7 +73,7 @@ class Inventory:
             Away: the API server does not answer, or refuses.
         """
         for name, kind in self._kinds.items():
-            if kind.is_old or kind.trouble:
+            if kind.is_old or kind.trouble or not self._is_watched(name):
                 self._list(name)
         if not self._threads:
             self._follow()
@@ -91,7 +91,7 @@ class Inventory:
         """End the watches. Python aborts if it ends while a thread is in foreign code, such as that of the client."""
         self._is_closed.set()
         self._api.end_watches()
-        for thread in self._threads:
+        for thread in self._threads.values():
             thread.join(CLOSE_SECONDS)
 
     def doubt(self) -> None:
@@ -127,26 +127,29 @@ class Inventory:
         atexit.register(self.close)
         for name in KINDS:
             thread = threading.Thread(target=self._watch, args=(name,), name=f"wkpipe-watch-{name}", daemon=True)
-            self._threads.append(thread)
+            self._threads[name] = thread
             thread.start()
+
+    def _is_watched(self, name: str) -> bool:
+        return name in self._threads and self._threads[name].is_alive()
 
     def _watch(self, name: str) -> None:
         """Follow a watch until `close`."""
         kind = self._kinds[name]
         while not self._is_closed.is_set():
             try:
-                for event in self._api.watched(name, self._selector, kind.version):
-                    with self._lock:
-                        kind.apply(event)
-            except TooOld:
-                try:
-                    self._list(name)
-                except Away as reason:
-                    kind.trouble = str(reason)
-                    self._is_closed.wait(PAUSE_SECONDS)
+                self._follow_once(name, kind)
             except (Away, Refused) as reason:
                 kind.trouble = str(reason)
                 self._is_closed.wait(PAUSE_SECONDS)
+
+    def _follow_once(self, name: str, kind: _Known) -> None:
+        try:
+            for event in self._api.watched(name, self._selector, kind.version):
+                with self._lock:
+                    kind.apply(event)
+        except TooOld:
+            self._list(name)
 
 
 def _slim(thing: Json) -> Json:
