@@ -6,26 +6,41 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from tests.cluster.cluster_helpers import wait_until
 from wkpipe.engine import read_ahead
+from wkpipe.engine.budget import MOST_PARTS
 from wkpipe.engine.read_ahead import ReadAhead
-from wkpipe.engine.workers import forked_map
-from wkpipe.errors import DamagedShard, WkpipeError
+from wkpipe.engine.workers import Result, Work, forked_map
+from wkpipe.errors import DamagedShard, NotWritable, WkpipeError
+from wkpipe.storage.disk import write_parts_at
 
 SLOT = 1 << 12
 
 
-def result_of(item: int, raw: int | None) -> Sequence[bytes]:
-    return [str(item).encode(), b":", str(raw).encode() * (item % 7)]
+def result_of(item: int, raw: int | None) -> tuple[bytes, bytes]:
+    return str(item).encode(), str(raw).encode() * (item % 7)
 
 
-def collected(compute: Callable[[int, int | None], Sequence[bytes]], count: int, workers: int, ahead: int = 2) -> list[tuple[int, bytes]]:
-    return [(item, bytes(view)) for item, view in forked_map(lambda item: item * item, compute, lambda: range(count), workers, SLOT, ahead)]
+def results_of(
+    compute: Callable[[int, int | None], tuple[bytes, bytes]],
+    count: int,
+    workers: int,
+    ahead: int = 2,
+    write: Callable[[Sequence[memoryview], int], None] | None = None,
+    written: Callable[[int], None] = lambda _: None,
+) -> Generator[Result[int], None, None]:
+    return forked_map(Work(lambda item: item * item, compute, write, written), range(count), workers, SLOT, ahead)
+
+
+def collected(compute: Callable[[int, int | None], tuple[bytes, bytes]], count: int, workers: int) -> list[tuple[int, bytes, bytes]]:
+    return [(result.item, result.head, bytes(result.body)) for result in results_of(compute, count, workers)]
 
 
 @pytest.fixture(autouse=True)
@@ -41,20 +56,20 @@ def nothing_left() -> Iterator[None]:
 @pytest.mark.parametrize("workers", [1, 2, 5])
 @pytest.mark.parametrize("count", [0, 1, 7, 200])
 def test_results_come_in_order(workers: int, count: int) -> None:
-    expected = [(item, b"".join(result_of(item, item * item))) for item in range(count)]
+    expected = [(item, *result_of(item, item * item)) for item in range(count)]
     assert collected(result_of, count, workers) == expected
 
 
 def test_slow_first_item_holds_nobody_up_for_ever() -> None:
-    def compute(item: int, raw: int | None) -> Sequence[bytes]:
+    def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
         time.sleep(0.2 if item == 0 else 0)
         return result_of(item, raw)
 
-    assert [item for item, _ in collected(compute, 60, 3)] == list(range(60))
+    assert [item for item, _, _ in collected(compute, 60, 3)] == list(range(60))
 
 
 def test_error_of_a_worker_is_raised_as_it_was() -> None:
-    def compute(item: int, raw: int | None) -> Sequence[bytes]:
+    def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
         if item == 9:
             raise DamagedShard("a shard: bad chunk; copy it again")
         return result_of(item, raw)
@@ -67,7 +82,7 @@ def test_error_that_cannot_be_sent_keeps_its_words() -> None:
     class Unpicklable(Exception):
         pass
 
-    def compute(item: int, raw: int | None) -> Sequence[bytes]:
+    def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
         raise Unpicklable("what went wrong")
 
     with pytest.raises(RuntimeError, match="Unpicklable: what went wrong"):
@@ -76,7 +91,7 @@ def test_error_that_cannot_be_sent_keeps_its_words() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1])
 def test_killed_worker_is_reported(number: signal.Signals) -> None:
-    def compute(item: int, raw: int | None) -> Sequence[bytes]:
+    def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
         if item == 5:
             os.kill(os.getpid(), number)
         return result_of(item, raw)
@@ -87,9 +102,73 @@ def test_killed_worker_is_reported(number: signal.Signals) -> None:
 
 
 def test_consumer_may_stop_early() -> None:
-    results = forked_map(lambda item: item, result_of, lambda: range(1000), 2, SLOT, 2)
+    results = results_of(result_of, 1000, 2)
     next(results)
-    results.close()  # type: ignore[attr-defined]
+    results.close()
+
+
+def body_of(item: int) -> bytes:
+    return str(item).encode() * (item * 37 % (SLOT // 8))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[int]:
+    descriptor = os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 5])
+def test_workers_write_bodies_where_the_consumer_says(workers: int, file: int) -> None:
+    """One of three is taken, and one is left out of the file: what is written together follows each other."""
+    offset, sizes, expected = 5, [], b"\0" * 5
+    for result in results_of(
+        lambda item, _: (b"", body_of(item)),
+        400,
+        workers,
+        write=lambda parts, at: write_parts_at(file, parts, at, Path()),
+        written=sizes.append,
+    ):
+        assert bytes(result.body) == body_of(result.item)
+        size = len(result.body)
+        if result.item % 3:
+            result.offset = offset
+            expected += body_of(result.item)
+            offset += size
+        elif result.item % 2:
+            expected += b"\0" * size
+            offset += size
+    assert os.pread(file, offset + 1, 0).ljust(offset, b"\0") == expected
+    assert sum(sizes) == sum(len(body_of(item)) for item in range(400) if item % 3)
+    assert len(sizes) < 400
+
+
+def test_slow_writes_hold_up_no_computing(tmp_path: Path) -> None:
+    """The first write ends only when many items after it are computed."""
+    computed = tmp_path / "computed"
+
+    def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
+        if item == 1 + 2 * MOST_PARTS:
+            computed.touch()
+        return b"", b"x"
+
+    def write(parts: Sequence[memoryview], offset: int) -> None:
+        wait_until(computed.exists, "another item to be computed")
+
+    for result in results_of(compute, 4 * MOST_PARTS, 1, write=write):
+        result.offset = result.item
+
+
+def test_failed_write_is_raised(file: int) -> None:
+    def write(parts: Sequence[memoryview], offset: int) -> None:
+        raise NotWritable("no space left", where=Path("shard"), fix="free some")
+
+    def consume() -> None:
+        for result in results_of(lambda *_: (b"", b"x" * 100), 100, 2, write=write):
+            result.offset = 100 * result.item
+
+    with pytest.raises(NotWritable, match="no space left"):
+        consume()
 
 
 def processes_of(pid: int) -> list[psutil.Process]:
@@ -102,13 +181,12 @@ def test_workers_die_with_their_parent() -> None:
     if parent == 0:
         try:
 
-            def compute(item: int, raw: int | None) -> Sequence[bytes]:
+            def compute(item: int, raw: int | None) -> tuple[bytes, bytes]:
                 os.write(write, f"{os.getpid()}\n".encode())
                 time.sleep(60)
-                return [b""]
+                return b"", b""
 
-            for _ in forked_map(lambda item: item, compute, lambda: range(4), 2, SLOT, 1):
-                pass
+            collected(compute, 4, 2)
         finally:
             os._exit(1)
     os.close(write)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import mmap
 import os
 import random
 import sys
@@ -293,6 +294,7 @@ class InsistentFile:
     def __init__(self, begin: Callable[[], PendingFile]) -> None:
         self._begin = begin
         self._done: list[tuple[str, tuple[Any, ...]]] = []
+        self._shared: dict[int, mmap.mmap] = {}  # what forked processes fill, by its offset
         self.size = 0
 
     def append(self, data: Any) -> int:
@@ -307,6 +309,20 @@ class InsistentFile:
 
     def overwrite(self, offset: int, data: Any) -> None:
         self._done.append(("overwrite", (offset, bytes(data))))
+
+    def reserve(self, length: int, crc32c: int) -> int:
+        self._shared[self.size] = mmap.mmap(-1, length)
+        self._done.append(("append", (self._shared[self.size],)))
+        self.size += length
+        return self.size - length
+
+    def fill(self, parts: Sequence[memoryview], offset: int) -> None:
+        begin = max(place for place in self._shared if place <= offset)
+        data = b"".join(parts)
+        self._shared[begin][offset - begin : offset - begin + len(data)] = data
+
+    def filled(self, length: int) -> None:
+        pass
 
     def commit(self) -> FileProof:
         return insisted(self._attempt)

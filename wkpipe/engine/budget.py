@@ -6,6 +6,7 @@ import math
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Vec3Int
+from wkpipe.storage.commit import WRITE_BYTES
 from wkpipe.storage.digest import DIGEST_BYTES
 from wkpipe.stored.axes import spatial
 
@@ -80,6 +81,15 @@ def most_ahead(source_bytes_per_chunk: int) -> int:
 def slots(workers: int, ahead: int) -> int:
     """Return how many results may exist at once: for each worker two finished ones, one in work, and those read ahead."""
     return workers * (3 + ahead)
+
+
+MOST_PARTS = 16
+"""The most results of forked workers that are written together."""
+
+
+def writing_slots(slot_bytes: int) -> int:
+    """Return how many results may exist besides those in work: twice as many as are written together."""
+    return 2 * min(MOST_PARTS, 1 + WRITE_BYTES // slot_bytes)
 
 
 HANDOVER_BYTES = 32 << 20

@@ -1,215 +1,223 @@
 """Compute items side by side in forked processes, and yield the results in the items' order.
 
 Threads of one Python process get in each other's way long before all cores are busy. Forked processes share the memory
-that is loaded, and nothing else. The results come back through shared memory that has a slot for each item in work,
-so that their size and number, and thus the memory, are bounded. Workers only read files and compute, or write files that have no name
-yet (chunk files). The one process that consumes the results writes all others, in the same order as with a single worker, and names them.
+that is loaded, and nothing else. The results wait in shared memory that has a slot for each of them, so that their size and
+number, and thus the memory, are bounded. Workers only read files, compute, and write to files that have no name yet: chunk files of their
+own, or a part of a storage shard, from the slots. The one process that consumes the results says where each part begins, in the same order
+as with a single worker, and names the files.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import mmap
-import os
-import pickle
-import select
-import signal
 import struct
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
-from typing import Any, NoReturn, TypeVar
+import threading
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Generic, TypeVar
 
-from wkpipe.engine.budget import slots
+from wkpipe.engine.budget import MOST_PARTS, slots, writing_slots
+from wkpipe.engine.pool import Pool, Report, Tickets
 from wkpipe.engine.read_ahead import ReadAhead
-from wkpipe.errors import ProcessKilled
-from wkpipe.storage.process import end_with_parent, killed_by
+from wkpipe.storage.commit import WRITE_BYTES
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
 
-_TICKET = struct.Struct("<q")
-_MESSAGE = struct.Struct("<qq")
-"""An item's number and the size of its result; with number -1, the size of a pickled error that follows."""
+_COMPUTE: Final = struct.Struct("<qq")
+"""An item's number, and the slot for its result."""
+_WRITE: Final = struct.Struct(f"<qq{3 * MOST_PARTS}q")
+"""The number of a write, its offset, and the parts: slot, begin and size; size 0 after the last one. A pipe takes so few bytes at once."""
+_WRITTEN: Final = 1 << 62
+"""Added to the number of a write, which then differs from all numbers of items."""
+
+
+@dataclass(frozen=True)
+class Work(Generic[Item, Raw]):
+    """What forked workers do.
+
+    Attributes:
+        fetch, compute: see `ReadAhead`. The result has a head, which the consumer gets, and a body, which it need not read.
+        write: writes bodies, one after the other, at an offset of the file that the consumer fills; None if the consumer takes all bodies.
+        written: called in the consumer's process with the number of bytes of every finished write.
+    """
+
+    fetch: Callable[[Item], Raw | None]
+    compute: Callable[[Item, Raw | None], tuple[bytes, bytes]]
+    write: Callable[[Sequence[memoryview], int], None] | None
+    written: Callable[[int], None]
+
+
+@dataclass
+class Result(Generic[Item]):
+    """The result of an item; its body is there until the next result is requested. `offset`: where a worker is to write the body."""
+
+    item: Item
+    head: bytes
+    body: memoryview
+    offset: int | None = None
+
+
+@dataclass
+class _Write:
+    """Bodies that are to be written together: their slots, and where they are in them."""
+
+    offset: int
+    parts: list[tuple[int, int, int]] = field(default_factory=list)
+    size: int = 0
 
 
 def forked_map(
-    fetch: Callable[[Item], Raw | None],
-    compute: Callable[[Item, Raw | None], Sequence[bytes]],
-    items: Callable[[], Iterable[Item]],
-    workers: int,
-    slot_bytes: int,
-    ahead: int,
-) -> Generator[tuple[Item, memoryview], None, None]:
-    """Yield every item with the bytes of ``compute(item, fetch(item))``, in order.
+    work: Work[Item, Raw], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int
+) -> Generator[Result[Item], None, None]:
+    """Yield the result of every item, in order. When the generator ends, all that was to be written is written.
 
     Args:
-        fetch, compute: see `ReadAhead`; called in the workers.
-        items: yields the items, always the same ones; called in every process.
         workers: how many processes compute.
-        slot_bytes: the largest size of a result.
+        slot_bytes: the largest size of a result: its head, and its body.
         ahead: how many items each worker may read ahead.
-
-    The memory of a result is reused as soon as the next one is requested.
 
     Raises:
         ProcessKilled: a worker was killed.
         Exception: a worker raised it.
     """
-    window = slots(workers, ahead)
-    shared = mmap.mmap(-1, window * slot_bytes)
-    pool = _Pool(workers, lambda tickets, done: _work(fetch, compute, items, ahead, tickets, done, shared, slot_bytes, window))
+    consumer = _Consumer(work, items, workers, slot_bytes, ahead)
     try:
-        waiting: deque[tuple[int, Item]] = deque()
-        numbered = enumerate(items())
-        for number, item in itertools.islice(numbered, window):
-            pool.issue(number)
-            waiting.append((number, item))
-        while waiting:
-            number, item = waiting.popleft()
-            size = pool.wait_for(number)
-            start = number % window * slot_bytes
-            yield item, memoryview(shared)[start : start + size]
-            for later, next_item in itertools.islice(numbered, 1):
-                pool.issue(later)
-                waiting.append((later, next_item))
+        yield from consumer.results()
     finally:
-        pool.end()
-        with contextlib.suppress(BufferError):  # the consumer still has a view
-            shared.close()
+        consumer.end()
 
 
-class _Pool:
-    """The workers, as the process that started them sees them."""
+class _Consumer(Generic[Item]):
+    """The process that consumes the results: which items are in work, and which slots are in use."""
 
-    def __init__(self, workers: int, work: Callable[[int, int], None]) -> None:
-        tickets, self._tickets = os.pipe()
-        self._done: dict[int, int] = {}  # the pipe through which a worker reports, and its pid
-        self._sizes: dict[int, int] = {}
-        os.set_blocking(tickets, False)
-        parent = os.getpid()
-        try:
-            for _ in range(workers):
-                read, write = os.pipe()
-                pid = os.fork()
-                if pid == 0:
-                    _be_worker(parent, [self._tickets, read, *self._done], work, tickets, write)
-                os.close(write)
-                self._done[read] = pid
-        except BaseException:
-            self.end()
-            raise
-        finally:
-            os.close(tickets)
+    def __init__(self, work: Work[Item, Any], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int) -> None:
+        more = writing_slots(slot_bytes) if work.write else 0
+        self._items, self._written = items, work.written
+        self._most_parts = more // 2
+        self._slots = _Slots(slots(workers, ahead) + more, slot_bytes)
+        self._compute, self._write = Tickets(_COMPUTE), Tickets(_WRITE)
+        worker = _Worker(work, items, ahead, self._slots, self._compute, self._write)
+        self._pool = Pool(workers, worker.run, [self._compute, self._write])
+        self._free = list(range(self._slots.count))
+        self._next = 0  # the next item to compute
+        self._slot_of: dict[int, int] = {}
+        self._computed: dict[int, tuple[int, int]] = {}  # the sizes of head and body
+        self._open = _Write(0)
+        self._writes: dict[int, _Write] = {}  # under way, by their numbers
+        self._count = 0
 
-    def issue(self, number: int) -> None:
-        """Have the next free worker compute an item."""
-        os.write(self._tickets, _TICKET.pack(number))
+    def results(self) -> Generator[Result[Item], None, None]:
+        for number, item in enumerate(self._items):
+            self._issue()
+            while number not in self._computed:
+                self._listen()
+            slot, (head, size) = self._slot_of.pop(number), self._computed.pop(number)
+            view = self._slots.view(slot)
+            result = Result(item, bytes(view[:head]), view[head : head + size])
+            yield result
+            if result.offset is None:
+                self._free.append(slot)
+            else:
+                self._place(slot, head, size, result.offset)
+        self._flush()
+        while self._writes:
+            self._listen()
 
-    def wait_for(self, number: int) -> int:
-        """Wait until an item is computed; return the size of its result."""
-        while number not in self._sizes:
-            for descriptor in select.select(list(self._done), [], [])[0]:
-                message = _read(descriptor, _MESSAGE.size)
-                if len(message) < _MESSAGE.size:
-                    how = self._reap(descriptor)
-                    raise ProcessKilled(f"a worker process of the job {how}", fix="the same command resumes")
-                done, size = _MESSAGE.unpack(message)
-                if done < 0:
-                    raise pickle.loads(_read(descriptor, size))
-                self._sizes[done] = size
-        return self._sizes.pop(number)
+    def _issue(self) -> None:
+        """Have free workers compute the next items, as long as there is room for their results."""
+        while self._free and self._next < len(self._items):
+            self._slot_of[self._next] = self._free.pop()
+            self._compute.give(self._next, self._slot_of[self._next])
+            self._next += 1
 
-    def _reap(self, descriptor: int) -> str:
-        status = os.waitpid(self._done.pop(descriptor), 0)[1]
-        os.close(descriptor)
-        return killed_by(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else f"ended with exit code {os.WEXITSTATUS(status)}"
+    def _listen(self) -> None:
+        for number, head, size in self._pool.messages():
+            if number < _WRITTEN:
+                self._computed[number] = head, size
+                continue
+            write = self._writes.pop(number - _WRITTEN)
+            self._free += (slot for slot, _, _ in write.parts)
+            self._written(write.size)
+            self._issue()
+
+    def _place(self, slot: int, head: int, size: int, offset: int) -> None:
+        """Have a result's body written, together with those before and after it."""
+        if offset != self._open.offset + self._open.size:
+            self._flush()
+            self._open = _Write(offset)
+        self._open.parts.append((slot, head, size))
+        self._open.size += size
+        if self._open.size >= WRITE_BYTES or len(self._open.parts) >= self._most_parts:
+            self._flush()
+
+    def _flush(self) -> None:
+        write, self._open = self._open, _Write(self._open.offset + self._open.size)
+        if write.parts:
+            self._writes[self._count] = write
+            flat = [number for part in write.parts for number in part]
+            self._write.give(self._count, write.offset, *flat, *[0] * (3 * MOST_PARTS - len(flat)))
+            self._count += 1
 
     def end(self) -> None:
-        """Kill the workers, whatever they are doing: what they have written has no name, and is removed by the process that began it."""
-        os.close(self._tickets)
-        for pid in self._done.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        for descriptor in list(self._done):
-            self._reap(descriptor)
+        self._pool.end()
+        self._slots.close()
 
 
-def _be_worker(parent: int, not_mine: Sequence[int], work: Callable[[int, int], None], tickets: int, done: int) -> NoReturn:
-    """Do a worker's work in a process that was just forked, and end it."""
-    try:
-        # A worker must not outlive the process that writes its results, which alone handles the signals of a terminal.
-        end_with_parent(parent, signal.SIGKILL)
-        for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        for descriptor in not_mine:
-            os.close(descriptor)
-        work(tickets, done)
-    except BaseException as error:
-        report = _pickled(error)
-        with contextlib.suppress(OSError):
-            os.write(done, _MESSAGE.pack(-1, len(report)) + report)
-    finally:
-        os._exit(0)
+class _Slots:
+    """Memory that forked processes share: `count` slots of one size. Pages that are never used take no memory."""
+
+    def __init__(self, count: int, size: int) -> None:
+        self.count, self._size = count, size
+        self._memory = mmap.mmap(-1, count * size)
+
+    def view(self, slot: int) -> memoryview:
+        return memoryview(self._memory)[slot * self._size : (slot + 1) * self._size]
+
+    def close(self) -> None:
+        with contextlib.suppress(BufferError):  # the consumer still has a view
+            self._memory.close()
 
 
-def _pickled(error: BaseException) -> bytes:
-    try:
-        report = pickle.dumps(error)
-        pickle.loads(report)
-    except Exception:
-        return pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return report
+@dataclass(frozen=True)
+class _Worker(Generic[Item]):
+    """What a forked process does, in two threads: one computes, and one writes, so that a slow disk holds up no computing."""
 
+    work: Work[Item, Any]
+    items: Sequence[Item]
+    ahead: int
+    slots: _Slots
+    compute: Tickets
+    write: Tickets
 
-def _work(
-    fetch: Callable[[Item], Raw | None],
-    compute: Callable[[Item, Raw | None], Sequence[bytes]],
-    items: Callable[[], Iterable[Item]],
-    ahead: int,
-    tickets: int,
-    done: int,
-    shared: mmap.mmap,
-    slot_bytes: int,
-    window: int,
-) -> None:
-    """Compute items as long as there are tickets."""
-    listed = enumerate(items())
+    def run(self, report: Report) -> None:
+        """Compute items as long as there are tickets."""
+        if self.work.write is not None:
+            threading.Thread(target=self._write_all, args=(self.work.write, report), daemon=True).start()
+        computed: ReadAhead[tuple[int, int], Any, tuple[bytes, bytes]] = ReadAhead(
+            self._next, lambda ticket: self.work.fetch(self.items[ticket[0]]), self._computed, self.ahead
+        )
+        for (number, slot), (head, body) in computed:
+            view = self.slots.view(slot)
+            view[: len(head)] = head
+            view[len(head) : len(head) + len(body)] = body
+            report.send((number, len(head), len(body)))
 
-    def next_item(may_wait: bool) -> tuple[int, Item] | None:
-        ticket = _take(tickets, may_wait)
-        if not ticket:
-            return None
-        wanted = _TICKET.unpack(ticket)[0]
-        return next((number, item) for number, item in listed if number == wanted)
+    def _next(self, may_wait: bool) -> tuple[int, int] | None:
+        ticket = self.compute.take(may_wait)
+        return (ticket[0], ticket[1]) if ticket else None
 
-    each: ReadAhead[Any, Any, Sequence[bytes]] = ReadAhead(
-        next_item, lambda entry: fetch(entry[1]), lambda entry, raw: compute(entry[1], raw), ahead
-    )
-    for (number, _), parts in each:
-        start = end = number % window * slot_bytes
-        for part in parts:
-            shared[end : end + len(part)] = part
-            end += len(part)
-        os.write(done, _MESSAGE.pack(number, end - start))
+    def _computed(self, ticket: tuple[int, int], raw: Any) -> tuple[bytes, bytes]:
+        return self.work.compute(self.items[ticket[0]], raw)
 
-
-def _take(tickets: int, may_wait: bool) -> bytes:
-    """Take a ticket; return nothing if there are no more, or if there is none now and it may not wait."""
-    while True:
-        # Another worker may take the ticket after this one has seen it, so that taking must not wait either.
-        with contextlib.suppress(BlockingIOError):
-            return os.read(tickets, _TICKET.size)
-        if not may_wait:
-            return b""
-        select.select([tickets], [], [])
-
-
-def _read(descriptor: int, size: int) -> bytes:
-    """Read `size` bytes from a pipe; fewer if the other end is closed."""
-    pieces = []
-    while size and (piece := os.read(descriptor, size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
+    def _write_all(self, write: Callable[[Sequence[memoryview], int], None], report: Report) -> None:
+        """Write parts of the consumer's file as long as there are tickets."""
+        try:
+            while ticket := self.write.take():
+                number, offset, *flat = ticket
+                parts = [self.slots.view(flat[at])[flat[at + 1] :][: flat[at + 2]] for at in range(0, len(flat), 3) if flat[at + 2]]
+                write(parts, offset)
+                report.send((_WRITTEN + number, 0, 0))
+        except BaseException as error:
+            report.fail(error)

@@ -8,7 +8,7 @@ Fortran-contiguous: the first axis varies fastest in memory, as in the files.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, TypeAlias
@@ -120,16 +120,32 @@ class UnitWriter(ABC):
         for position, data, digest in encoded.each():
             self.append(position, data, digest)
 
-    def begin_stowing(self) -> None:  # noqa: B027  (only chunk files have to prepare)
-        """Prepare for `stow` in processes that are forked from now on."""
+    # -- chunks that forked processes encode --------------------------------------------------------------------
 
-    def stow(self, encoded: EncodedChunks) -> bytes:
-        """In a forked process, return what `append_stowed` needs of encoded chunks: their bytes, or a receipt if they are written."""
-        return encoded.data
+    def begin_stowing(self) -> Callable[[Sequence[memoryview], int], None] | None:
+        """Prepare for `stow` in processes that are forked from now on.
 
-    def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, stowed: bytes) -> None:
-        """Append chunks that a forked process has stowed; see `EncodedChunks`."""
-        self.append_all(EncodedChunks(positions, sizes, stowed, digests))
+        Returns:
+            What such a process calls to write bodies, one after the other, at the offset that `append_stowed` has returned for the
+            first one; None if `append_stowed` takes the bodies.
+        """
+        return None
+
+    def stow(self, encoded: EncodedChunks) -> tuple[bytes, bytes]:
+        """In a forked process, return what `append_stowed` needs of encoded chunks: a receipt, and the body, which has their bytes."""
+        return b"", encoded.data
+
+    def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, receipt: bytes, body: memoryview) -> int | None:  # noqa: ARG002
+        """Append chunks that a forked process has stowed; see `EncodedChunks`.
+
+        Returns:
+            Where the body is to be written; None if it need not be.
+        """
+        self.append_all(EncodedChunks(positions, sizes, bytes(body), digests))
+        return None
+
+    def stowed(self, length: int) -> None:  # noqa: B027  (only shards that are written by forked processes)
+        """Note that so many bytes of bodies are written."""
 
     @abstractmethod
     def commit(self) -> UnitProof:

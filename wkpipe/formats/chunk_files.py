@@ -155,15 +155,15 @@ class ChunkFilesWriter(UnitWriter):
     def begin_stowing(self) -> None:
         self._group.begin_apart()
 
-    def stow(self, encoded: EncodedChunks) -> bytes:
+    def stow(self, encoded: EncodedChunks) -> tuple[bytes, bytes]:
         stored = ((chunk, data, digest) for chunk, data, digest in encoded.each() if data is not None and digest is not None)
-        return self._group.write_apart((self._key(chunk), data, digest) for chunk, data, digest in stored)
+        return self._group.write_apart((self._key(chunk), data, digest) for chunk, data, digest in stored), b""
 
-    def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, stowed: bytes) -> None:  # noqa: ARG002  (the receipt has them)
+    def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, receipt: bytes, body: memoryview) -> None:  # noqa: ARG002
         stored = sizes > 0
         files = list(zip(map(self._key, positions[stored].tolist()), sizes[stored].tolist(), strict=True))
         self._keys.update(key for key, _ in files)
-        self._group.take(files, stowed)
+        self._group.take(files, receipt)
 
     def commit(self) -> UnitProof:
         stale = [key for key in self._array.unit_keys(self._unit) if key not in self._keys]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import google_crc32c
@@ -19,7 +19,7 @@ from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_json
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.commit import WRITE_BYTES, Scratch
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
 from wkpipe.storage.opened import Damage
 from wkpipe.storage.pending import Pending
@@ -27,9 +27,6 @@ from wkpipe.storage.place import Opened, Place
 from wkpipe.storage.proof import FILL
 
 _ABSENT = np.uint64(2**64 - 1)
-
-WRITE_BYTES = 4 << 20
-"""Encoded chunks are collected up to this size, because each write may wait for the disk or the network."""
 
 _LARGE_BYTES = 1 << 20
 """Chunks that come together and have more bytes are written as they are: collecting them would copy them."""
@@ -137,32 +134,62 @@ class Zarr3ShardWriter(UnitWriter):
             self._digests[chunk] = np.frombuffer(digest or digest_of(encoded), np.uint8)
 
     def append_all(self, encoded: EncodedChunks) -> None:
-        stored = encoded.sizes > 0
-        sizes, positions = encoded.sizes[stored], encoded.positions[stored]
-        if not len(sizes):
-            return
-        places = tuple(positions.T)
-        if (positions < 0).any() or (positions >= self._grid).any() or (self._index[places][:, 0] != _ABSENT).any():
+        if not self._has_room_for(encoded.positions[encoded.sizes > 0]):
             super().append_all(encoded)  # names the chunk that is wrong
-            return
-        start = self._append_bytes(encoded.data)
-        self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
-        self._digests[places] = np.frombuffer(encoded.digests, np.uint8).reshape(-1, DIGEST_BYTES)
+        elif encoded.data:
+            self._note(encoded.positions, encoded.sizes, encoded.digests, self._append_bytes(encoded.data))
 
-    def _append_bytes(self, data: bytes) -> int:
-        """Append bytes to the file in large writes, and return their offset."""
+    def _has_room_for(self, positions: Ints) -> bool:
+        """True if chunks are inside of the unit, and not there yet."""
+        is_inside = not ((positions < 0).any() or (positions >= self._grid).any())
+        return is_inside and bool((self._index[tuple(positions.T)][:, 0] == _ABSENT).all())
+
+    def _note(self, positions: Ints, sizes: Ints, digests: bytes, start: int) -> None:
+        """Note the places of chunks whose bytes follow each other from `start` on."""
+        stored = sizes > 0
+        places, sizes = tuple(positions[stored].T), sizes[stored]
+        self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
+        self._digests[places] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
+
+    def _started(self) -> Pending:
+        """Return the file, which begins with room for the index if that comes first."""
         if self._file is None:
             self._file = self._place.writer(self._key)
             if self._array.index_at_start:
                 self._file.append_hole(self._index_size)
-        offset = self._file.size + self._waiting_bytes
+        return self._file
+
+    def _append_bytes(self, data: bytes) -> int:
+        """Append bytes to the file in large writes, and return their offset."""
+        file = self._started()
+        offset = file.size + self._waiting_bytes
         if len(data) >= _LARGE_BYTES:
-            self._write_waiting(self._file)
+            self._write_waiting(file)
         self._waiting.append(data)
         self._waiting_bytes += len(data)
         if self._waiting_bytes >= WRITE_BYTES or len(data) >= _LARGE_BYTES:
-            self._write_waiting(self._file)
+            self._write_waiting(file)
         return offset
+
+    def begin_stowing(self) -> Callable[[Sequence[memoryview], int], None]:
+        return self._started().fill
+
+    def stow(self, encoded: EncodedChunks) -> tuple[bytes, bytes]:
+        return google_crc32c.value(encoded.data).to_bytes(4, "little"), encoded.data
+
+    def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, receipt: bytes, body: memoryview) -> int | None:
+        if not self._has_room_for(positions[sizes > 0]):
+            return super().append_stowed(positions, sizes, digests, receipt, body)  # names the chunk that is wrong
+        if not body:
+            return None
+        file = self._started()
+        self._write_waiting(file)
+        offset = file.reserve(body.nbytes, int.from_bytes(receipt, "little"))
+        self._note(positions, sizes, digests, offset)
+        return offset
+
+    def stowed(self, length: int) -> None:
+        self._started().filled(length)
 
     def _write_waiting(self, file: Pending, last: bytes = b"") -> None:
         data = b"".join([*self._waiting, last] if last else self._waiting)  # of a single one, no copy is made
@@ -171,7 +198,8 @@ class Zarr3ShardWriter(UnitWriter):
             file.append(data)
 
     def commit(self) -> UnitProof:
-        if self._file is None:
+        if self._file is None or (self._index[..., 0] == _ABSENT).all():
+            self.discard()
             if self._place.has(self._key):
                 self._place.remove([self._key])
             return FILL

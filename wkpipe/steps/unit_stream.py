@@ -14,7 +14,7 @@ from wkpipe.engine.budget import CUBE_BYTES, LEAST_CUBES, most_ahead, slot_bytes
 from wkpipe.engine.cubes import Cube, UnitGrid
 from wkpipe.engine.ordered import ordered_map
 from wkpipe.engine.read_ahead import ReadAhead
-from wkpipe.engine.workers import forked_map
+from wkpipe.engine.workers import Work, forked_map
 from wkpipe.formats.base import EncodedChunks, Ints, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.storage.commit import Scratch
@@ -147,6 +147,7 @@ def _with_kept(maker: CubeMaker[Raw], writer: UnitWriter, kept: KeptCubes, appen
             part = positions[start : start + at_once]
             writer.append_all(kept.stored(part))
             yield len(part)
+    yield from appended  # no cube is left, but workers may still write
     kept.check()
 
 
@@ -177,18 +178,19 @@ def _appended(
 def _appended_by_processes(
     maker: CubeMaker[Raw], writer: UnitWriter, compute: Callable[[Cube, Raw | None], EncodedChunks], cubes: Sequence[Cube], workers: int
 ) -> Generator[int, None, None]:
-    def packed(cube: Cube, fetched: Raw | None) -> tuple[bytes, bytes, bytes]:
+    def stowed(cube: Cube, fetched: Raw | None) -> tuple[bytes, bytes]:
         encoded = compute(cube, fetched)
-        return encoded.sizes.tobytes(), encoded.digests, writer.stow(encoded)
+        receipt, body = writer.stow(encoded)
+        return encoded.sizes.tobytes() + encoded.digests + receipt, body
 
     chunks = max(cube.grid.prod() for cube in cubes)
-    writer.begin_stowing()
-    results = forked_map(maker.fetch, packed, lambda: cubes, workers, slot_bytes(maker.spec, chunks), maker.most_ahead)
+    work = Work(maker.fetch, stowed, writer.begin_stowing(), writer.stowed)
+    results = forked_map(work, cubes, workers, slot_bytes(maker.spec, chunks), maker.most_ahead)
     with contextlib.closing(results):
-        for cube, result in results:
-            positions = maker.positions(cube)
+        for result in results:
+            positions, head = maker.positions(result.item), result.head
             end = positions.shape[0] * np.dtype(np.int64).itemsize
-            sizes = np.frombuffer(result[:end], np.int64).copy()
-            stowed = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
-            writer.append_stowed(positions, sizes, bytes(result[end:stowed]), bytes(result[stowed:]))
+            sizes = np.frombuffer(head[:end], np.int64)
+            receipt = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
+            result.offset = writer.append_stowed(positions, sizes, head[end:receipt], head[receipt:], result.body)
             yield len(sizes)

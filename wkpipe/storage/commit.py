@@ -18,7 +18,7 @@ from __future__ import annotations
 import contextlib
 import os
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,13 +28,15 @@ import google_crc32c
 from wkpipe.errors import InputRefused, NotWritable
 from wkpipe.storage import disk, names
 from wkpipe.storage.barrier import Barrier, Ways
+from wkpipe.storage.crc import combined_crc32c
 from wkpipe.storage.mtimes import later_mtime, mtime_of
 from wkpipe.storage.process import signature
 from wkpipe.storage.stages import commit_in_order
 
 _READ_BACK = 4 << 20
-START_WRITING_BYTES = 4 << 20
-"""After this many appended bytes, the system is asked to start writing them to the disk."""
+WRITE_BYTES = 4 << 20
+"""Parts of a file are collected up to this size, because each write may wait for the disk or the network; after as many bytes,
+the system is asked to start writing them to the disk."""
 
 FIX_OF_LINK = "put a copy in the place of the link, or remove it"
 
@@ -153,6 +155,7 @@ class PendingFile:
         self._writing_from = 0
         self._crc = 0
         self._crc_is_current = True
+        self._unfilled = 0
         self._mtime_ns = 0
         self._is_postponed = False
         self._scratch = scratch
@@ -165,7 +168,7 @@ class PendingFile:
         offset = self.size
         disk.write_at(self._descriptor, data, offset, self.final)
         self.size += memoryview(data).nbytes
-        if self.size - self._writing_from >= START_WRITING_BYTES:
+        if self.size - self._writing_from >= WRITE_BYTES:
             disk.start_writing(self._descriptor, self._writing_from, self.size - self._writing_from)
             self._writing_from = self.size
         if self._crc_is_current:
@@ -186,6 +189,26 @@ class PendingFile:
             raise ValueError(f"{self.final}: write of {memoryview(data).nbytes} bytes at {offset} is past the end {self.size}")
         disk.write_at(self._descriptor, data, offset, self.final)
         self._crc_is_current = False
+
+    def reserve(self, length: int, crc32c: int) -> int:
+        """Append `length` bytes with this CRC-32C, which a forked process writes with `fill`, and return their offset."""
+        offset = self.size
+        self.size += length
+        self._writing_from = self.size
+        self._unfilled += length
+        if self._crc_is_current:
+            self._crc = combined_crc32c(self._crc, crc32c, length)
+        return offset
+
+    def fill(self, parts: Sequence[memoryview], offset: int) -> None:
+        """In a process that was forked since the file was begun, write reserved bytes: some parts, one after the other."""
+        disk.write_parts_at(self._descriptor, parts, offset, self.final)
+        if (length := sum(part.nbytes for part in parts)) >= WRITE_BYTES:
+            disk.start_writing(self._descriptor, offset, length)
+
+    def filled(self, length: int) -> None:
+        """Note that so many reserved bytes are written."""
+        self._unfilled -= length
 
     def append_from(self, descriptor: int, offset: int, length: int) -> int:
         """Append `length` bytes of another open file and return their offset."""
@@ -250,6 +273,8 @@ class PendingFile:
 
     def _finish(self) -> None:
         """Give the file its mtime and compute its CRC-32C."""
+        if self._unfilled:
+            raise RuntimeError(f"{self.final}: {self._unfilled} reserved bytes are not written")
         mtime_ns = later_mtime(os.fstat(self._descriptor).st_mtime_ns, mtime_of(self.final))
         if mtime_ns is not None:
             disk.set_mtime(self._descriptor, mtime_ns, self.final)

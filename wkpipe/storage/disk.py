@@ -11,7 +11,7 @@ import ctypes
 import errno
 import functools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -110,6 +110,19 @@ def write_at(descriptor: int, data: bytes | bytearray | memoryview, offset: int,
         while view:
             written = os.pwrite(descriptor, view, offset)
             view, offset = view[written:], offset + written
+
+
+def write_parts_at(descriptor: int, parts: Sequence[memoryview], offset: int, path: Path) -> None:
+    """Write all of some parts, one after the other, at `offset`."""
+    with explained(path):
+        left = [part for part in parts if part.nbytes]
+        while left:
+            written = os.pwritev(descriptor, left, offset)
+            offset += written
+            while left and written >= left[0].nbytes:
+                written -= left.pop(0).nbytes
+            if written:
+                left[0] = left[0][written:]
 
 
 def truncate(descriptor: int, size: int, path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 from wkpipe.storage.commit import FileProof
@@ -22,11 +22,24 @@ class Pending(Protocol):
     def overwrite(self, offset: int, data: Any) -> None:
         """Write a bytes-like object at `offset`; it must end within what was appended."""
 
+    def reserve(self, length: int, crc32c: int) -> int:
+        """Append `length` bytes with this CRC-32C, which a forked process writes with `fill`, and return their offset."""
+
+    def fill(self, parts: Sequence[memoryview], offset: int) -> None:
+        """In a process that was forked since the object was begun, write reserved bytes: some parts, one after the other."""
+
+    def filled(self, length: int) -> None:
+        """Note that so many reserved bytes are written."""
+
     def append_from(self, descriptor: int, offset: int, length: int) -> int:
         """Append bytes of an open file and return their offset."""
 
     def commit(self) -> FileProof:
-        """Make the object durable and visible, and return its proof."""
+        """Make the object durable and visible, and return its proof.
+
+        Raises:
+            RuntimeError: not all reserved bytes are written.
+        """
 
     def discard(self) -> None:
         """Remove what was written; harmless after `commit`."""

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import google_crc32c
@@ -115,6 +116,18 @@ class PlaceTests(ProtocolTests, TreeTests):
             file.overwrite(hole, b"head")
             assert file.commit().crc32c == google_crc32c.value(b"headbody")
         assert content(place, "a") == b"headbody"
+
+    def test_forked_processes_fill_what_was_reserved(self, place: Place) -> None:
+        parts = [b"one", b"", b"three" * 1000, b"4"]
+        with place.writer("a") as file:
+            file.append(b"head")
+            begin = file.reserve(sum(map(len, parts)), google_crc32c.value(b"".join(parts)))
+            end = file.append(b"end")
+            forked(lambda: file.fill([memoryview(part) for part in parts[1:]], begin + len(parts[0])))
+            forked(lambda: file.fill([memoryview(parts[0])], begin))
+            file.filled(end - begin)
+            assert file.commit().crc32c == google_crc32c.value(b"head" + b"".join(parts) + b"end")
+        assert content(place, "a") == b"head" + b"".join(parts) + b"end"
 
     def test_what_is_open_is_one_content(self, place: Place) -> None:
         old, new = b"o" * 3000, b"n" * 3000
@@ -223,3 +236,13 @@ class PlaceTests(ProtocolTests, TreeTests):
             file.append(b"new")
             assert refused(file.commit, TryAgain)
         assert (content(place, "a"), place.names()) == (b"old", ["a"])
+
+
+def forked(call: Callable[[], None]) -> None:
+    """Call a function in a forked process."""
+    if (pid := os.fork()) == 0:
+        try:
+            call()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)

@@ -16,13 +16,14 @@ from wkpipe.engine.budget import (
     slots,
     source_bytes,
     writer_bytes,
+    writing_slots,
 )
 from wkpipe.engine.cubes import cube_grid
 from wkpipe.formats.base import ArraySpec, DataFormat
 from wkpipe.formats.noted_reads import ENTRY_BYTES, is_noted
-from wkpipe.formats.zarr3 import WRITE_BYTES
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.storage.commit import WRITE_BYTES
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.channels import Channels
 
@@ -56,16 +57,18 @@ def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, cube_bytes
     each = SLACK_BYTES + _index_cache_bytes(source, region)
     computing = max(cube_bytes, LOADING * index_bytes(source))
     # The parts that the writer collects, and the same joined to be written.
-    collected = min(WRITE_BYTES, cubes * target) if plan.spec.data_format is DataFormat.ZARR3 else 0
+    is_zarr3 = plan.spec.data_format is DataFormat.ZARR3
+    collected = min(WRITE_BYTES, cubes * target) if is_zarr3 else 0
     appending = 2 * (collected + target)
     kept = writer_bytes(plan.spec, plan.box.size) + _noted_bytes(source, region)
     if workers < 2:
         return kept + each + target + max(collected + computing, appending)
     if not plan.spec.is_sharded:  # workers write chunk files themselves, and only their receipts wait
         return kept + workers * (WORKER_BYTES + each + computing)
-    ahead = most_ahead(source_bytes(plan.spec, plan.factors))
-    waiting = min(cubes, slots(workers, ahead)) * slot_bytes(plan.spec, grid.prod())
-    return kept + target + appending + waiting + workers * (WORKER_BYTES + each + computing)
+    slot = slot_bytes(plan.spec, grid.prod())
+    count = slots(workers, most_ahead(source_bytes(plan.spec, plan.factors))) + (writing_slots(slot) if is_zarr3 else 0)
+    taken = collected if is_zarr3 else appending  # workers write shards of Zarr 3, but for chunks that are copied as they are
+    return kept + target + taken + min(cubes, count) * slot + workers * (WORKER_BYTES + each + computing)
 
 
 def encoding_bytes(grid: Vec3Int, spec: ArraySpec) -> int:

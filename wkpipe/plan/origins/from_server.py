@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from wkpipe.engine.budget import connections_of, in_flight, writer_bytes
 from wkpipe.formats.base import DataFormat, Position
-from wkpipe.formats.zarr3 import WRITE_BYTES
 from wkpipe.plan.mag_plan import MagPlan, Origin, identity_of
 from wkpipe.plan.origins.budget import cubes_of_units
+from wkpipe.storage.commit import WRITE_BYTES
 
 if TYPE_CHECKING:  # slow to import, and needed by downloads only
     from wkpipe.server.download.remote import ServedDataset
