@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.material import GOLDEN
+from tests.outcome import write_outcome
 from tests.sample import header, sampled
 from tests.summary import skip_lines
 
@@ -29,8 +30,9 @@ for number in (signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else lambda *_: None)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Report why tests were skipped, with one line for each reason."""
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int, config: pytest.Config) -> None:
+    """Report why tests were skipped, with one line for each reason; the cache gets the outcome of all tests."""
+    write_outcome(config, exitstatus, terminalreporter.stats)
     for line in skip_lines(terminalreporter.stats.get("skipped", [])):
         terminalreporter.write_line(line)
 
