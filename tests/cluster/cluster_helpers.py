@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 import tifffile
 
-from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, VOXEL_SIZE, data_files, identities, registered_mags, run
+from tests.workflow.workflow_helpers import REPOSITORY, SHARDS, VOXEL_SIZE, data_files, identities, registered_mags, run, send
 from wkpipe.cluster import news
 
 MANY_JOBS = {"WKPIPE_RANGE_SECONDS": "0.1"}
@@ -26,7 +26,9 @@ MANY_JOBS = {"WKPIPE_RANGE_SECONDS": "0.1"}
 
 LAYER = "em"
 
-GONE = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+STOPPED = {"T"}
+GONE = {"Z", "X"}
+"""States of threads as in proc(5)."""
 
 
 @dataclass
@@ -36,7 +38,7 @@ class Started:
     process: psutil.Popen
     output: Path
 
-    def ends_with(self, code: int, seconds: float = 240) -> str:
+    def ends_with(self, code: int, seconds: float = 300) -> str:
         """Wait for the end, check the exit code, and return the output."""
         try:
             found = self.process.wait(seconds)
@@ -51,35 +53,20 @@ class Started:
         return self.output.read_text()
 
 
-def end_by_force(process: psutil.Popen) -> None:
-    """SIGKILL a process and its children on this host, as the reboot of a login node does. Jobs of Slurm continue."""
-    family = [process]
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family += process.children(recursive=True)
-    for member in family:  # the parent first: it must not see its children die
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.kill()
-    psutil.wait_procs(family, timeout=10)
-
-
-def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
-    """Send a signal to those of the processes that still exist."""
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.send_signal(number)
-
-
 def stopped(processes: Sequence[psutil.Process]) -> list[psutil.Process]:
     """Stop processes (SIGSTOP) and return those that are stopped: others may be about to end, which no signal prevents."""
     send(signal.SIGSTOP, processes)
-    wait_until(lambda: all(_status(process) in (psutil.STATUS_STOPPED, *GONE) for process in processes), "processes to stop")
-    return [process for process in processes if _status(process) == psutil.STATUS_STOPPED]
+    wait_until(lambda: all(_states(process) <= STOPPED or _states(process) & GONE for process in processes), "processes to stop")
+    return [process for process in processes if _states(process) == STOPPED]
 
 
-def _status(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return str(process.status())
-    return psutil.STATUS_DEAD
+def _states(process: psutil.Process) -> set[str]:
+    """Return the states of the threads of a process: one may still be writing when the others are stopped."""
+    states = set()
+    for path in Path(f"/proc/{process.pid}/task").glob("*/stat"):
+        with contextlib.suppress(OSError):  # this thread has ended
+            states.add(path.read_text().rpartition(")")[2].split()[0])
+    return states or set(GONE)
 
 
 def stop_jobs(run: Started, dataset: Path, files: int, found: Callable[[], list[psutil.Process]], least: int = 1) -> list[psutil.Process]:
@@ -92,13 +79,15 @@ def stop_jobs(run: Started, dataset: Path, files: int, found: Callable[[], list[
             seen = found()
             if len(seen) >= least:
                 processes[:] = stopped(seen)
+                if len(processes) < least:  # the others have just ended
+                    send(signal.SIGCONT, processes)
+                    processes.clear()
         return bool(processes)
 
     def explained() -> str:
         return f"{coarse_files(dataset)} shards are finished; the run printed:\n{run.text}"
 
     wait_until(are_caught, "a job with some finished storage shards", explain=explained)
-    time.sleep(0.3)  # until current writes are finished
     return processes
 
 

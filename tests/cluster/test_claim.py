@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.steps.helpers import Layer, data_files, noise, plan_of, run, write_dataset
+from tests.workflow.workflow_helpers import Held, send
 from wkpipe import __version__
 from wkpipe.errors import TryAgain
 from wkpipe.plan.plan import Plan
@@ -44,10 +45,10 @@ def begun(planned: Plan) -> Iterator[tuple[Run, Epoch]]:
         yield started, epoch
 
 
-def job(run: Run, task: str, process: str, version: str = __version__) -> psutil.Popen:
+def job(run: Run, task: str, process: str, version: str = __version__, **environment: str) -> psutil.Popen:
     command = [sys.executable, "-P", "-m", "wkpipe", "step", str(run.directory), task, "--no-marker"]
     own = {VARIABLE: run.seal.variable, PROCESS_ID_VARIABLE: process, VERSION_VARIABLE: version}
-    return psutil.Popen(command, env=os.environ | own, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return psutil.Popen(command, env=os.environ | own | environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def shards(dataset: Path) -> int:
@@ -57,23 +58,21 @@ def shards(dataset: Path) -> int:
 def test_of_two_processes_the_first_one_stops(begun: tuple[Run, Epoch], tmp_path: Path) -> None:
     run_, _ = begun
     dataset, task = run_.locations.dataset, run_.plan.tasks[0].name
-    first = job(run_, task, "first")
-    end = time.monotonic() + 60
+    held = Held.after(2, tmp_path / "held")
+    first = job(run_, task, "first", **held.environment)
     while shards(dataset) < 2:
-        assert time.monotonic() < end
-        assert first.poll() is None
+        assert first.poll() is None, first.communicate()
         time.sleep(0.005)
     family = [first, *first.children(recursive=True)]
-    for process in family:
-        process.send_signal(signal.SIGSTOP)
+    send(signal.SIGSTOP, family)
+    held.let_go()
     assert shards(dataset) < 20, "the first process was to be stopped in the middle of its work"
     second = job(run_, task, "second")
-    output, _ = second.communicate(timeout=120)
+    output, _ = second.communicate(timeout=300)
     assert second.returncode == 0, output
     done = data_files(dataset)
-    for process in family:
-        process.send_signal(signal.SIGCONT)
-    output, _ = first.communicate(timeout=60)
+    send(signal.SIGCONT, family)
+    output, _ = first.communicate(timeout=300)
     assert first.returncode == TryAgain.exit_code
     assert output == f"another process has taken over the task {task}, so this one stops\n"
     assert error_note(run_.directory, task) == {}
@@ -111,7 +110,7 @@ def test_another_version_does_not_begin(begun: tuple[Run, Epoch]) -> None:
     run_, _ = begun
     task = run_.plan.tasks[0].name
     process = job(run_, task, "old", "99.0")
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=300)
     assert process.returncode == 2
     assert output == f"the job's environment has wkpipe {__version__}, and wkpipe 99.0 has submitted it: use the same version\n"
     assert job_note(run_.directory, task) == {}

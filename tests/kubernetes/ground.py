@@ -19,12 +19,12 @@ import psutil
 import yaml
 from kubernetes import client
 
-from tests.cluster.cluster_helpers import Started, assert_kept, assert_same, end_by_force, send, stop_jobs, wait_until
+from tests.cluster.cluster_helpers import Started, assert_kept, assert_same, stop_jobs, wait_until
 from tests.kubernetes.bed import control_groups
 from tests.kubernetes.bed.cluster import Cluster
 from tests.kubernetes.kubernetes_helpers import ENDED, SUBMITTER, Space
 from tests.kubernetes.run_helpers import let_the_pods_in, requested
-from tests.workflow.workflow_helpers import REPOSITORY, WKPIPE, proven
+from tests.workflow.workflow_helpers import REPOSITORY, WKPIPE, kill_tree, proven, send
 from wkpipe.cluster.kubernetes.names import DATASET, selector
 from wkpipe.cluster.orphans import prefix_of
 from wkpipe.runs.job_note import JOB_ID_VARIABLE, PROCESS_ID_VARIABLE
@@ -70,7 +70,7 @@ class Ground:
         try:
             yield run
         finally:
-            end_by_force(run.process)
+            kill_tree(run.process)
 
     def copied(self, dataset: Path) -> Path:
         """Return a copy of a dataset on the volume, under the same name; it belongs to the user of the pods."""
@@ -98,12 +98,13 @@ class Ground:
         if frozen is not None:
             assert_kept(frozen.proven, dataset)
         assert_same(dataset, expected)
-        wait_until(lambda: not self.live(dataset) and all(job.status.conditions for job in self.jobs(dataset)), "the end of all Jobs", 120)
+        wait_until(lambda: not self.live(dataset) and all(job.status.conditions for job in self.jobs(dataset)), "the end of all Jobs")
         assert all(job.spec.ttl_seconds_after_finished for job in self.jobs(dataset))
 
     def _sorted(self, listed: Any, dataset: Path) -> list[Any]:
         label = selector(prefix_of(dataset / ".wkpipe"))
         assert DATASET in label
+        wait_until(self.space.access.has_answered, "the API server")  # a run whose records are there ends without it
         return sorted(listed(self.space.namespace, label_selector=label).items, key=lambda thing: thing.metadata.creation_timestamp)
 
     def _state(self, dataset: Path) -> str:

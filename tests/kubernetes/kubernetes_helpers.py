@@ -141,7 +141,7 @@ class Space:
     def pods(self, job: str) -> list[client.V1Pod]:
         return self.access.core.list_namespaced_pod(self.namespace, label_selector=f"job-name={job}").items
 
-    def wait(self, job: str, condition: Callable[[client.V1Pod], bool], seconds: float = 120) -> client.V1Pod:
+    def wait(self, job: str, condition: Callable[[client.V1Pod], bool], seconds: float = 300) -> client.V1Pod:
         """Wait until a pod of a job meets a condition, and return it."""
         found: list[client.V1Pod] = []
 

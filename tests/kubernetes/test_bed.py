@@ -15,7 +15,7 @@ from tests.kubernetes.kubernetes_helpers import ENDED, Access, Space, condition,
 from wkpipe import __version__
 from wkpipe.native.library import state
 
-pytestmark = pytest.mark.timeout(420)
+pytestmark = pytest.mark.timeout(900)
 
 HOG = "b = bytearray(300_000_000); print('not reached')"
 
@@ -129,7 +129,7 @@ def test_a_quota_keeps_pods_from_being_created(space: Space) -> None:
 
 
 def test_an_evicted_pod_is_replaced(cluster: Cluster, space: Space) -> None:
-    space.submit("drained", ["sh", "-c", "trap 'exit 143' TERM; sleep 4 & wait"])
+    space.submit("drained", ["sh", "-c", "trap 'exit 143' TERM; sleep 15 & wait"])
     first = space.wait_for_phase("drained", "Running")
     with space.access.cordoned():
         space.evict(first)
@@ -141,7 +141,7 @@ def test_an_evicted_pod_is_replaced(cluster: Cluster, space: Space) -> None:
 def test_a_pod_is_preempted(cluster: Cluster, space: Space) -> None:
     cpus = space.access.core.list_node().items[0].status.allocatable["cpu"]
     most = f"{int(cpus) * 700}m"
-    space.submit("low", ["sleep", "60"], cpu=most, priority="wkpipe-low")
+    space.submit("low", ["sleep", "1000"], cpu=most, priority="wkpipe-low")
     first = space.wait_for_phase("low", "Running")
     space.submit("high", ["sleep", "1"], cpu=most, priority="wkpipe-high")
     preempted = space.wait("low", lambda pod: bool(condition(pod, "DisruptionTarget")))
@@ -151,7 +151,7 @@ def test_a_pod_is_preempted(cluster: Cluster, space: Space) -> None:
 
 @pytest.mark.parametrize("daemon", ["kubelet", "apiserver"])
 def test_a_pod_survives_a_killed_daemon(cluster: Cluster, space: Space, daemon: str) -> None:
-    space.submit("survivor", ["sleep", "5"])
+    space.submit("survivor", ["sleep", "15"])
     first = space.wait_for_phase("survivor", "Running")
     pid = cluster.pid(daemon)
     cluster.kill(daemon)

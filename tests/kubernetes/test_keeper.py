@@ -67,7 +67,7 @@ def _is_gone(layout: Layout) -> bool:
 
 def test_a_cluster_ends_with_its_killed_user(parts: Parts) -> None:
     layout = _started_and_killed()
-    wait_until(lambda: _is_gone(layout), "the end of the cluster", 60)
+    wait_until(lambda: _is_gone(layout), "the end of the cluster")
 
 
 def test_the_next_cluster_removes_one_whose_keeper_was_killed(parts: Parts) -> None:

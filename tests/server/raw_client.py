@@ -46,7 +46,7 @@ class Client:
 
     def __init__(self, server: WkServer) -> None:
         self.server = server
-        self.http = httpx.Client(headers={"X-Auth-Token": server.token}, timeout=10, trust_env=False, verify=False)
+        self.http = httpx.Client(headers={"X-Auth-Token": server.token}, timeout=120, trust_env=False, verify=False)
 
     def wk(self, path: str, **more: Any) -> httpx.Response:
         return self.http.get(self.server.url + path, **more)

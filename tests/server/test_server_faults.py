@@ -107,7 +107,7 @@ def test_a_chunk_twice_in_flight_is_a_problem(server: WkServer, client: Client) 
 
 def test_an_attempt_that_the_client_gave_up_is_not_in_flight(server: WkServer, client: Client) -> None:
     client.reserve()
-    server.fault("chunk", delay=1.0)
+    server.fault("chunk", delay=100.0)  # the server's end ends it too
     with pytest.raises(httpx.ReadTimeout):
         client.http.post(
             server.datastore_url + UPLOAD,

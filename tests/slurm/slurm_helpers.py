@@ -11,9 +11,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.cluster.cluster_helpers import Started, end_by_force, job_events, profile_with, send, stop_jobs
+from tests.cluster.cluster_helpers import Started, job_events, profile_with, stop_jobs
 from tests.slurm.cluster.cluster import Cluster, Job
-from tests.workflow.workflow_helpers import WKPIPE, proven
+from tests.workflow.workflow_helpers import WKPIPE, kill_tree, proven, send
 
 ON_SLURM = ["--distribution-strategy", "slurm"]
 IMPATIENT = {"wkpipe-slurm-status-seconds": "3", "latency-wait": "5"}
@@ -34,7 +34,7 @@ def started(cluster: Cluster, command: list[str], output: Path, cwd: Path | None
     try:
         yield run
     finally:
-        end_by_force(run.process)
+        kill_tree(run.process)
 
 
 def downsample(dataset: Path, *more: str) -> list[str]:

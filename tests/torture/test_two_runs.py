@@ -19,7 +19,7 @@ import pytest
 import tifffile
 
 from tests.users import ADA, BEN, LAB, Child, User, act, mounted, work
-from tests.workflow.workflow_helpers import SHARDS, convert_command, data_files, kill_tree, snakemake_command, write_stack
+from tests.workflow.workflow_helpers import SHARDS, Held, convert_command, data_files, kill_tree, send, snakemake_command, write_stack
 from wkpipe.storage import disk
 from wkpipe.storage.holder import Holder
 
@@ -45,10 +45,11 @@ def command(way: str, images: Path, target: Path) -> list[str]:
     return snakemake_command(images, target, shard_shape="64,64,64")
 
 
-def start(arguments: Sequence[str], place: Path) -> psutil.Popen:
+def start(arguments: Sequence[str], place: Path, held: Held) -> psutil.Popen:
+    """Start a command whose jobs wait in the middle of their work until they are let go."""
     place.mkdir()
-    output = (place / "output").open("wb")
-    return psutil.Popen(arguments, cwd=place, stdout=output, stderr=subprocess.STDOUT)
+    with (place / "output").open("wb") as output:
+        return psutil.Popen(arguments, cwd=place, env=os.environ | held.environment, stdout=output, stderr=subprocess.STDOUT)
 
 
 def wait_for(condition: Callable[[], bool], process: psutil.Popen) -> None:
@@ -57,20 +58,15 @@ def wait_for(condition: Callable[[], bool], process: psutil.Popen) -> None:
         time.sleep(0.005)
 
 
-def suspend(family: list[psutil.Process]) -> None:
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.suspend()
-
-
-def resume(family: list[psutil.Process]) -> None:
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            member.resume()
-
-
 def lease(target: Path) -> Path:
     return target / ".wkpipe" / "locks" / "run.lease"
+
+
+def holder_of(target: Path) -> int | None:
+    """Return the process that has the lease, None if there is none."""
+    with contextlib.suppress(FileNotFoundError):
+        return int(json.loads(lease(target).read_bytes())["pid"])
+    return None
 
 
 def has_shards(target: Path) -> Callable[[], bool]:
@@ -81,17 +77,14 @@ def has_shards(target: Path) -> Callable[[], bool]:
 @pytest.mark.parametrize("second", WAYS)
 @pytest.mark.parametrize("first", WAYS)
 def test_the_second_is_told_who_works_and_since_when(first: str, second: str, images: Path, whole: dict[str, str], tmp_path: Path) -> None:
-    target = tmp_path / "dataset"
-    process = start(command(first, images, target), tmp_path / "first")
-    family = [process]
+    target, held = tmp_path / "dataset", Held.after(1, tmp_path / "held")
+    process = start(command(first, images, target), tmp_path / "first", held)
     try:
         wait_for(has_shards(target), process)
-        family += process.children(recursive=True)  # stopped, so that it is still at work when the second run starts
-        suspend(family)
         holder = json.loads(lease(target).read_bytes())
         refused = subprocess.run(command(second, images, target), cwd=tmp_path, capture_output=True, text=True, check=False)
     finally:
-        resume(family)
+        held.let_go()
         process.wait(500)
     assert refused.returncode == 75, refused.stderr
     lines = [line for line in refused.stderr.splitlines() if line.startswith("wkpipe:")]
@@ -105,7 +98,7 @@ def test_the_second_is_told_who_works_and_since_when(first: str, second: str, im
 @pytest.mark.parametrize("first,second", [("wkpipe", "snakemake"), ("snakemake", "wkpipe")])
 def test_the_lease_of_a_killed_run_is_taken_over(first: str, second: str, images: Path, whole: dict[str, str], tmp_path: Path) -> None:
     target = tmp_path / "dataset"
-    process = start(command(first, images, target), tmp_path / "first")
+    process = start(command(first, images, target), tmp_path / "first", Held.after(1, tmp_path / "held"))
     wait_for(has_shards(target), process)
     kill_tree(process)
     assert lease(target).exists()
@@ -140,24 +133,24 @@ def test_a_lease_of_another_host_holds_until_it_is_old(way: str, images: Path, w
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_whose_lease_is_broken_stops_with_75(way: str, images: Path, whole: dict[str, str], tmp_path: Path) -> None:
     """The first run is made to look like one on another host, stopped as by a slow network, and loses its lease."""
-    target = tmp_path / "dataset"
-    process = start(command(way, images, target), tmp_path / "first")
+    target, held = tmp_path / "dataset", Held.after(1, tmp_path / "held")
     output = tmp_path / "first" / "output"
+    started = [process := start(command(way, images, target), tmp_path / "first", held)]
     try:
         wait_for(has_shards(target), process)
         family = [process, *process.children(recursive=True)]
-        suspend(family)
+        send(signal.SIGSTOP, family)
         values = json.loads(lease(target).read_bytes()) | {"host": "elsewhere", "machine_id": "other"}
         lease(target).write_text(json.dumps(values))
-        breaker = start([*command("wkpipe", images, target), "--break-lock"], tmp_path / "second")
-        wait_for(lambda: json.loads(lease(target).read_bytes())["pid"] == breaker.pid if lease(target).exists() else False, breaker)
-        resume(family)
+        started.append(breaker := start([*command("wkpipe", images, target), "--break-lock"], tmp_path / "second", held))
+        wait_for(lambda: holder_of(target) == breaker.pid, breaker)
+        held.let_go()
+        send(signal.SIGCONT, family)
         assert process.wait(500) == 75, output.read_text()
         assert breaker.wait(500) == 0, (tmp_path / "second" / "output").read_text()
     finally:
-        for left in (process, breaker):
-            if left.poll() is None:
-                left.send_signal(signal.SIGKILL)
+        for left in started:
+            kill_tree(left)
     said = [line for line in output.read_text().splitlines() if line.startswith("wkpipe:") and "another run has taken over" in line]
     assert said, output.read_text()
     assert "Traceback" not in output.read_text()

@@ -136,10 +136,10 @@ def test_a_closed_terminal_stops_a_run_in_order(images: Path, whole: dict[str, s
         time.sleep(0.02)
     family = process.children(recursive=True)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130, errors
     assert "the same command" in errors
-    assert not psutil.wait_procs(family, timeout=60)[1], "nothing is left running"
+    assert not psutil.wait_procs(family, timeout=120)[1], "nothing is left running"
     assert not (target / ".wkpipe" / "locks" / "run.lease").exists()
     assert run("convert", images, target, *OPTIONS).returncode == 0
     assert data_files(target) == whole
@@ -158,7 +158,7 @@ def test_nohup_outlives_its_terminal(images: Path, tmp_path: Path) -> None:
     time.sleep(0.2)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
 
 

@@ -60,8 +60,8 @@ class Started:
 
     def ended(self) -> tuple[int, str]:
         """Return exit code and errors of the command when it has ended, and check that it leaves no process."""
-        _, errors = self.main.communicate(timeout=60)
-        assert not psutil.wait_procs(self.family, timeout=30)[1], "nothing is left running"
+        _, errors = self.main.communicate(timeout=300)
+        assert not psutil.wait_procs(self.family, timeout=120)[1], "nothing is left running"
         return self.main.returncode, errors
 
 
@@ -157,16 +157,22 @@ def server() -> Iterator[str]:
 
 def _serve(path: str) -> Iterator[str]:
     process = subprocess.Popen([sys.executable, "-c", SERVER, path], stdin=subprocess.PIPE, cwd=REPOSITORY)
-    while not Path(path).exists():
+    while not _is_served(path):  # its socket has a name before it listens
+        assert process.poll() is None
         time.sleep(0.01)
     yield path
-    process.communicate(timeout=30)
+    process.communicate(timeout=300)
     assert process.returncode == 7, "it ends as the other child does"
+
+
+def _is_served(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        return connection.connect_ex(path) == 0
 
 
 def ask(path: str, task: str, prefix: tuple[str, ...] = (), **environment: str) -> subprocess.CompletedProcess[str]:
     command = [*prefix, sys.executable, "-I", "-S", str(ASK), str(FALLBACK), path, "/run", task]
-    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd="/usr", check=False, timeout=30)
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | environment, cwd="/usr", check=False, timeout=300)
 
 
 FALLBACK = Path("/bin/echo")
@@ -218,7 +224,7 @@ def test_another_user_is_refused_and_not_asked(server: str) -> None:
         assert len(connection.recv(4)) == 4, "its own user is served"
     other = ("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--inh-caps=-all", "--ambient-caps=-all", LEFT)
     asked = subprocess.run(
-        [*other, sys.executable, "-I", "-S", "-c", CONNECT, server], capture_output=True, text=True, check=False, timeout=30
+        [*other, sys.executable, "-I", "-S", "-c", CONNECT, server], capture_output=True, text=True, check=False, timeout=300
     )
     assert (asked.returncode, asked.stdout) == (0, "b''\n"), asked.stderr
     assert falls_back(ask(server, "code-0", other))
@@ -228,7 +234,7 @@ def test_another_user_is_refused_and_not_asked(server: str) -> None:
     assert listening_.stdout is not None
     assert listening_.stdout.readline() == "listening\n"
     assert falls_back(ask(theirs, "code-0"))
-    assert listening_.communicate(timeout=30)[0] == "b''\n", "it got nothing of the environment"
+    assert listening_.communicate(timeout=300)[0] == "b''\n", "it got nothing of the environment"
 
 
 LEFT = "--bounding-set=-all,+dac_read_search"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +50,41 @@ def step(arguments):
 {body}    return before(arguments)
 module.step = step
 """
+
+
+WAITING = """
+import time
+from pathlib import Path
+from wkpipe.storage.commits import Commits
+note, noted = Commits.note, []
+def note_and_wait(commits, writer, records):
+    note(commits, writer, records)
+    noted.extend(record for record in records if record.origin != "adopted")  # those of the source are there already
+    if len(noted) >= {units} and not Path({go!r}).exists():
+        commits.flush()
+        while not Path({go!r}).exists():
+            time.sleep(0.01)
+Commits.note = note_and_wait
+"""
+
+
+@dataclass
+class Held:
+    """Jobs that have `environment` wait in the middle of their work, with some units recorded, until they are let go."""
+
+    environment: dict[str, str]
+    _go: Path
+
+    @classmethod
+    def after(cls, units: int, directory: Path) -> Held:
+        """Hold each job after this number of units; the directory is made for it."""
+        directory.mkdir()
+        go = directory / "go"
+        (directory / "sitecustomize.py").write_text(WAITING.format(units=units, go=str(go)))
+        return cls({"PYTHONPATH": os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))}, go)
+
+    def let_go(self) -> None:
+        self._go.touch()
 
 
 def run(*arguments: str | Path, cwd: Path | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -99,11 +138,27 @@ def registered_mags(dataset: Path) -> dict[str, list[list[int]]]:
 
 
 def kill_tree(process: psutil.Popen) -> None:
-    """SIGKILL a process and all its descendants, whatever sessions they are in."""
-    family = [process, *process.children(recursive=True)]
-    for member in family:
-        try:
-            member.kill()
-        except psutil.NoSuchProcess:
-            continue
-    psutil.wait_procs(family, timeout=10)
+    """SIGKILL a process and all its descendants on this host, whatever sessions they are in, as the loss of the host does.
+
+    All are stopped first: until it is killed itself, none may start another process, or act because its parent is gone.
+    """
+    family: list[psutil.Process] = []
+    while found := [member for member in (process, *_descendants(process)) if member not in family]:
+        send(signal.SIGSTOP, found)
+        family += found
+    send(signal.SIGKILL, family)
+    left = psutil.wait_procs(family, timeout=120)[1]
+    assert not left, f"they live after SIGKILL: {left}"
+
+
+def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
+    """Send a signal to those of the processes that still exist."""
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _descendants(process: psutil.Process) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.children(recursive=True)
+    return []

@@ -7,6 +7,7 @@ import hashlib
 import os
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.cluster.backend import Away, Backend, Cause, Phase, Refused, Request, Submission
@@ -21,7 +22,7 @@ class BackendContract:
 
     REQUEST = Request(cpus=1, memory_mib=50, minutes=1)
     IMPOSSIBLE = Request(cpus=10_000)
-    PATIENCE = 60.0
+    PATIENCE = 300.0
     MOST_CALLS_OF_TWO_LOOKS = 2
 
     def backend(self) -> Backend:
@@ -54,7 +55,7 @@ class BackendContract:
 
     def test_jobs_are_found_by_the_beginning_of_their_names(self) -> None:
         backend = self.backend()
-        ids = [backend.submit(self._job(name, "#!/bin/bash\nsleep 60\n")) for name in ("ab.1", "ab.2", "a.3")]
+        ids = [backend.submit(self._long_job(name)) for name in ("ab.1", "ab.2", "a.3")]
         other = self.backend()
         try:
             assert {seen.id for seen in other.jobs(self._name("ab"))} == set(ids[:2])
@@ -75,7 +76,7 @@ class BackendContract:
 
     def test_a_cancelled_job_ends_and_says_so(self) -> None:
         backend = self.backend()
-        id_ = backend.submit(self._job("long", "#!/bin/bash\nsleep 300\n"))
+        id_ = backend.submit(self._long_job("long"))
         backend.cancel([id_])
         self._await_end("long")
         assert [seen.cause for seen in backend.jobs(self._name("long")) if seen.id == id_] in ([Cause.CANCELLED], [])
@@ -101,7 +102,7 @@ class BackendContract:
 
     def test_it_may_be_away(self) -> None:
         backend = self.backend()
-        id_ = backend.submit(self._job("survivor", "#!/bin/bash\nsleep 60\n"))
+        id_ = backend.submit(self._long_job("survivor"))
         self.take_away()
         try:
             for call in (lambda: backend.submit(self._job("away", "#!/bin/bash\ntrue\n")), lambda: backend.jobs(self._name(""))):
@@ -133,6 +134,10 @@ class BackendContract:
     def _job(self, name: str, script: str, request: Request | None = None) -> Submission:
         directory = self.directory()
         return Submission(self._name(name), script, directory, directory / "a log.txt", request or self.REQUEST)
+
+    def _long_job(self, name: str) -> Submission:
+        """Return a job that is still live when the test looks at it, however slow the cluster is."""
+        return self._job(name, "#!/bin/bash\nsleep 1000\n", replace(self.REQUEST, minutes=20))
 
     def _await_end(self, prefix: str) -> None:
         end = time.monotonic() + self.PATIENCE

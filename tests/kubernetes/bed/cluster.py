@@ -128,7 +128,8 @@ class Cluster:
         """Kill a daemon (SIGKILL). It is started again at once, as a host's service manager does, unless it is not wanted."""
         pid = self.pid(daemon)
         if pid in control_groups.processes(self.layout.control_group):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(pid, signal.SIGKILL)
         _wait_for(lambda: pid not in control_groups.processes(self.layout.control_group), f"the end of {daemon}")
 
     def stop(self, daemon: str) -> None:
@@ -174,7 +175,7 @@ def _runs(pid: int) -> bool:
     return False
 
 
-def _wait_for(condition: Callable[[], bool], what: str, seconds: float = 30) -> None:
+def _wait_for(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited {seconds:g} s for {what}"

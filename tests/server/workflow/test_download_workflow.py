@@ -134,7 +134,8 @@ def test_stopped_it_goes_on(stack_page: str, local_dataset: Path, tmp_path: Path
 
 
 def test_a_token_that_ends_amidst(stack_page: str, local_dataset: Path, tmp_path: Path, server: Server) -> None:
-    server.wk.fault("data", delay=0.05, count=None)
+    server.wk.fault("data", delay=0.05, count=29)
+    server.wk.fault("data", delay=1.0, count=20)  # so slow that it is still asking
     command = download(tmp_path / "work", stack_page, "--shard-shape", "64,64,64")
     process = command.start()
     until(process, lambda: len(server.wk.requests("data")) >= 30)
@@ -153,6 +154,7 @@ def test_a_token_that_ends_amidst(stack_page: str, local_dataset: Path, tmp_path
 
 def test_trouble_is_reported_and_overcome(stack_page: str, tmp_path: Path, server: Server) -> None:
     command = download(tmp_path / "work", stack_page, "--shard-shape", "64,64,64", "--layer", "labels", "--mag", "1")
+    server.wk.fault("data", skip=19, delay=1.0, count=20)
     process = command.start()
     until(process, lambda: len(server.wk.requests("data")) >= 20)
     server.wk.stop_datastore()

@@ -10,12 +10,13 @@ import re
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, files_of, in_phase, no_token_in, until
+from tests.server.workflow.watched import SHARDS, TOKEN, Command, Server, files_of, in_phase, no_token_in, until, waits_to_clean_up
 from tests.workflow.workflow_helpers import VOXEL_SIZE, WKPIPE, data_files, kill_tree
 from wkpipe.cli.remote_convert import clean_up
 from wkpipe.errors import Interrupted, ServerError
@@ -27,6 +28,11 @@ def remote_convert(stack: Path, work: Path, url: str, *more: str) -> Command:
     work.mkdir(exist_ok=True)
     words = [*WKPIPE, "remote-convert", str(stack), "--voxel-size", VOXEL_SIZE, *SHARDS, "--webknossos-url", url, *more]
     return Command(words, work)
+
+
+def without_its_end(command: Command, tmp_path: Path) -> Command:
+    """Return the command without its end, the cleaning up: it is killed before, or there."""
+    return replace(command, environment=command.environment | waits_to_clean_up(tmp_path / "kept"))
 
 
 @pytest.mark.parametrize("strategy", ["multiprocessing", "sequential"])
@@ -66,7 +72,7 @@ def test_killed_in_any_phase_the_same_command_goes_on(
 ) -> None:
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url)
-    process = command.start()
+    process = without_its_end(command, tmp_path).start()
     until(process, in_phase(phase, work, server))
     kill_tree(process)
     no_token_in(work, *process.communicate())
@@ -107,7 +113,7 @@ def test_killed_while_cleaning_up_it_is_not_uploaded_twice(stack: Path, local: d
     """Kill it as soon as the server reports the dataset as usable, then repeatedly while the dataset is deleted."""
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url)
-    process = command.start()
+    process = without_its_end(command, tmp_path).start()
     until(process, lambda: server.is_done)
     until(process, lambda: bool(list(work.glob("*/.wkpipe/runs/*/upload/*.done"))))
     kill_tree(process)
@@ -127,7 +133,7 @@ def test_half_deleted_it_is_deleted_and_not_uploaded_again(
     """Stop it after a number of files were deleted."""
     work = tmp_path / "work"
     command = remote_convert(stack, work, server.url, "--no-downsample")
-    process = command.start()
+    process = without_its_end(command, tmp_path).start()
     until(process, lambda: bool(list(work.glob("*/.wkpipe/runs/*/upload/*.done"))))
     kill_tree(process)
     (kept,) = work.iterdir()

@@ -20,6 +20,13 @@ TOKEN = "a-secret-that-nobody-sees"
 SHARDS = ("--shard-shape", "64,64,64")
 
 
+WAITS_TO_CLEAN_UP = """
+import signal
+from wkpipe.cli import remote_convert
+remote_convert.clean_up = lambda *_: signal.pause()
+"""
+
+
 class Server:
     """The test server for these tests; chunks take a while, so that a run can be interrupted during its upload."""
 
@@ -27,6 +34,11 @@ class Server:
         self.wk = wk
         self.url = wk.url
         self.chunk_fault = wk.fault("chunk", delay=0.03, count=None)
+
+    def slow_after(self, chunks: int) -> None:
+        """Let some chunks after this number of them take a second, so that a run is still in its upload when it is interrupted."""
+        self.chunk_fault.count = chunks
+        self.wk.fault("chunk", delay=1.0, count=25)
 
     @property
     def page(self) -> str:
@@ -122,6 +134,13 @@ class Command:
         return process.returncode, out, errors
 
 
+def waits_to_clean_up(directory: Path) -> dict[str, str]:
+    """Return an environment in which `wkpipe remote-convert` waits for ever before it deletes the dataset; the directory is made for it."""
+    directory.mkdir()
+    (directory / "sitecustomize.py").write_text(WAITS_TO_CLEAN_UP)
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(directory), os.environ.get("PYTHONPATH")]))}
+
+
 def no_token_in(*places: Path | str) -> None:
     """Check that no file below a directory, and no text, has the token."""
     for place in places:
@@ -145,7 +164,9 @@ def until(process: psutil.Popen, reached: Callable[[], bool]) -> None:
 
 
 def in_phase(phase: str, work: Path, server: Server) -> Callable[[], bool]:
-    """Return a function that is true while a run is in the middle of a phase."""
+    """Return a function that is true while a run is in the middle of a phase; call it before the run gets there."""
+    if phase == "upload":
+        server.slow_after(5)
     return {
         "convert": lambda: files_of(work, "*/em/1/c/*/*/*/*") >= 3,
         "downsample": lambda: files_of(work, "*/em/2-2-1/c/*/*/*/*") >= 2,
