@@ -131,6 +131,10 @@ class Space:
 
         wait_until(is_known, "the quota")
 
+    def lift_quota(self) -> None:
+        """Remove the limit of `quota`."""
+        self.access.core.delete_namespaced_resource_quota("quota", self.namespace)
+
     def submit(self, name: str, command: Sequence[str], **options: Any) -> None:
         """Create a Job of one pod; the options are those of `job_body`."""
         self.access.batch.create_namespaced_job(self.namespace, job_body(name, self.access.image, command, **options))

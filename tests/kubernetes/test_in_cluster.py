@@ -172,7 +172,8 @@ def test_ctrl_c_cancels_the_run_and_the_same_command_resumes(space: Space, datas
 def test_leave_jobs_running_detaches_and_the_same_command_attaches(
     space: Space, dataset: Path, pyramid: Path, rights: Mapping[str, str]
 ) -> None:
-    """Another command on the same dataset is refused meanwhile."""
+    """Another command on the same dataset is refused meanwhile. The run cannot end before, because its tasks get no pods."""
+    space.quota(pods="1")
     arguments = ["downsample", DATA / "set", *options(space), "--leave-jobs-running"]
     process = started(rights | MANY_JOBS, *arguments)
     wait_until(lambda: any(pod.status.phase == "Running" for pod in main_pods(space)), "the main process")
@@ -183,10 +184,13 @@ def test_leave_jobs_running_detaches_and_the_same_command_attaches(
     other = in_cluster(rights, "downsample", DATA / "set", "--layer-name", "cells", *options(space))
     assert other.returncode == 75
     assert f"another command works on {DATA / 'set'} in the cluster" in other.stderr.splitlines()[-1]
-    done = in_cluster(rights | MANY_JOBS, *arguments)
-    assert done.returncode == 0, done.stderr
-    assert "attached to the run that is in the cluster already" in done.stderr
-    assert f"downsampled {DATA / 'set'}" in done.stdout
+    process = started(rights | MANY_JOBS, *arguments)
+    assert process.stderr is not None
+    assert any("attached to the run that is in the cluster already" in line for line in process.stderr)
+    space.lift_quota()
+    out, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors
+    assert f"downsampled {DATA / 'set'}" in out
     assert_same(dataset, pyramid)
     assert len(main_pods(space)) == 1
 
