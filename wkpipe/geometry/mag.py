@@ -40,8 +40,8 @@ class Mag:
     __slots__ = ("_vec",)
 
     def __init__(self, mag: MagLike) -> None:
-        self._vec = _parse(mag)
-        if any(value < 1 or value & (value - 1) for value in self._vec):
+        self._vec = x, y, z = _parse(mag)
+        if min(x, y, z) < 1 or x & (x - 1) or y & (y - 1) or z & (z - 1):
             raise WrongGeometry(f"mag {mag} is not valid: every component must be a power of two (1, 2, 4, 8, …)")
 
     @property
@@ -177,7 +177,7 @@ def _parse(mag: MagLike) -> Vec3Int:
                 raise ValueError
             parts = [int(part) for part in mag.split("-")]
             return Vec3Int(parts if len(parts) == 3 else parts * 3)
-        if isinstance(mag, SupportsIndex) and not isinstance(mag, bool | np.bool | np.ndarray):
+        if not isinstance(mag, list | tuple) and isinstance(mag, (int, SupportsIndex)) and not isinstance(mag, bool | np.bool | np.ndarray):
             return Vec3Int.full(operator.index(mag))
         return Vec3Int(mag)
     except (ValueError, TypeError):
