@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,23 +41,30 @@ def cubes_of(spec: ArraySpec, source_bytes_per_chunk: int, target_bytes: int, fi
     or memory, and every cube is a whole run of the Morton order. Chunks elsewhere cost nothing, however many the unit has.
     """
     grid = spatial(spec, spec.chunks_per_unit)
-    bits = morton_bits(grid)
+    bits = tuple(morton_bits(grid))
+    sizes = _sizes(bits)
     whole = cube_grid(spec, source_bytes_per_chunk, target_bytes)
-    end = end.pairmin(grid)
+    (low_x, low_y, low_z), (end_x, end_y, end_z) = first, end.pairmin(grid)
 
-    def descend(corner: Vec3Int, level: int) -> Iterator[Cube]:
-        """Yield the cubes among the 2^level chunks from `corner` on."""
-        size = Vec3Int([1 << bits[:level].count(axis) for axis in range(3)])
-        if any(c >= e or c + s <= f for c, s, f, e in zip(corner, size, first, end, strict=True)):
+    def descend(x: int, y: int, z: int, level: int) -> Iterator[Cube]:
+        """Yield the cubes among the 2^level chunks from x, y, z on. Plain integers: a small unit has one cube below many levels."""
+        size_x, size_y, size_z = size = sizes[level]
+        if x >= end_x or y >= end_y or z >= end_z or x + size_x <= low_x or y + size_y <= low_y or z + size_z <= low_z:
             return
         if size == whole:
-            yield Cube(corner, size)
+            yield Cube(Vec3Int(x, y, z), size)
             return
-        half = Vec3Int([size[axis] // 2 if axis == bits[level - 1] else 0 for axis in range(3)])
-        yield from descend(corner, level - 1)
-        yield from descend(corner + half, level - 1)
+        half_x, half_y, half_z = sizes[level - 1]
+        yield from descend(x, y, z, level - 1)
+        yield from descend(x + size_x - half_x, y + size_y - half_y, z + size_z - half_z, level - 1)
 
-    return descend(Vec3Int.zeros(), len(bits))
+    return descend(0, 0, 0, len(bits))
+
+
+@functools.lru_cache(maxsize=64)
+def _sizes(bits: tuple[int, ...]) -> list[Vec3Int]:
+    """Return for each level how many chunks along x, y, z its cubes have."""
+    return [Vec3Int([1 << bits[:level].count(axis) for axis in range(3)]) for level in range(len(bits) + 1)]
 
 
 class UnitGrid:
