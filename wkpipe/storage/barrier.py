@@ -31,7 +31,7 @@ class Barrier:
 
     def __init__(self) -> None:
         self._syncs: list[tuple[Path | str, Callable[[], None]]] = []  # each with a path on its file system
-        self._directories: set[Path] = set()
+        self._directories: set[str] = set()
 
     def add_open(self, descriptor: int, temporary: Path, final: Path) -> None:
         """Add an open file, which must stay open until `wait` has returned."""
@@ -41,11 +41,11 @@ class Barrier:
         """Add a file that was written and closed."""
         self._syncs.append((os.path.dirname(temporary), partial(disk.sync_closed, temporary, final)))
 
-    def add_directory(self, directory: Path) -> None:
+    def add_directory(self, directory: Path | str) -> None:
         """Add a directory, whose entries then are durable; one that was added already counts once."""
-        if directory not in self._directories:
-            self._directories.add(directory)
-            self._syncs.append((directory, partial(disk.sync_directory, directory)))
+        if (path := str(directory)) not in self._directories:
+            self._directories.add(path)
+            self._syncs.append((path, partial(disk.sync_directory, Path(path))))
 
     def wait(self) -> None:
         """Wait until all that was added since the last wait is durable.
@@ -102,24 +102,26 @@ class Ways:
     """
 
     def __init__(self) -> None:
-        self._lasting: set[Path] = set()
+        self._lasting: set[str] = set()
 
     def make(self, directory: Path, root: Path | None, barrier: Barrier) -> None:
         """Create a directory and its parents, and add to a barrier what makes their names durable.
 
         Outside of `root`, directories that exist are taken for durable.
         """
-        missing = []
-        for each in (directory, *directory.parents):
-            if each.is_dir() and (each in self._lasting or root not in each.parents):
-                break
-            missing.append(each)
-        for each in reversed(missing):
-            if not each.is_dir():
-                disk.make_unsynced(each)
-            barrier.add_directory(each.parent)
+        missing: list[str] = []
+        path, within = str(directory), "" if root is None else f"{root}/"
+        while not (os.path.isdir(path) and (path in self._lasting or not within or not path.startswith(within))):
+            missing.append(path)
+            path = os.path.dirname(path)
+        for path in reversed(missing):
+            if not os.path.isdir(path):
+                disk.make_unsynced(Path(path))
+            barrier.add_directory(os.path.dirname(path))
 
     def last(self, directory: Path) -> None:
         """Note that the names of a directory and of its parents are durable."""
-        if directory not in self._lasting:
-            self._lasting.update((directory, *directory.parents))
+        path, parent = str(directory), ""
+        while path not in self._lasting and path != parent:
+            self._lasting.add(path)
+            path, parent = os.path.dirname(path), path

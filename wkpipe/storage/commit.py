@@ -83,7 +83,7 @@ class Scratch:
         self.fence = fence
         self.root = root
         self.postpone = postpone
-        self._admitted: set[Path] = set()
+        self._admitted: set[str] = set()
         self._ways = ways or Ways()
         self._made = False
 
@@ -97,11 +97,16 @@ class Scratch:
         Raises:
             InputRefused: a part is a link.
         """
-        if self.root is None or directory in self._admitted or not directory.is_relative_to(self.root):
+        path = str(directory)
+        if self.root is None or path in self._admitted or not directory.is_relative_to(self.root):
             return
-        if (real := os.path.realpath(directory)) != str(directory):
+        # Most directories are new ones in a directory that was admitted.
+        is_next = os.path.dirname(path) in self._admitted and directory.name != ".." and not os.path.islink(path)
+        if not is_next and (real := os.path.realpath(path)) != path:
             raise InputRefused(f"a link leads to {real}, and wkpipe writes only inside of the dataset", where=directory, fix=FIX_OF_LINK)
-        self._admitted.add(directory)
+        self._admitted.add(path)
+        if not is_next and directory != self.root:
+            self._admitted.add(os.path.dirname(path))
 
     def make_way(self, directory: Path, barrier: Barrier) -> None:
         """Create a directory; see `Ways.make`. Raises: as `admit`."""
