@@ -99,6 +99,18 @@ class OpenShards:
         self._lock = threading.Lock()
         self._shards: OrderedDict[str, OpenShard] = OrderedDict()
 
+    def current(self, place: Place, key: str) -> OpenShard | None:
+        """Return a shard that is open, and that its path still leads to; else None."""
+        path = f"{place}/{key}"
+        with self._lock:
+            known = self._shards.get(path)
+        if known is None or not place.is_current(key, known.file):
+            return None
+        with self._lock:
+            if path in self._shards:
+                self._shards.move_to_end(path)
+        return known
+
     def get(self, place: Place, key: str, load: Callable[[Opened], OpenShard]) -> OpenShard | None:
         """Return an open shard; None if there is no file. `load` reads the index of a new one.
 
@@ -106,12 +118,7 @@ class OpenShards:
             DamagedShard: the index is damaged; names the file.
         """
         path = f"{place}/{key}"
-        with self._lock:
-            known = self._shards.get(path)
-        if known is not None and place.is_current(key, known.file):
-            with self._lock:
-                if path in self._shards:
-                    self._shards.move_to_end(path)
+        if (known := self.current(place, key)) is not None:
             return known
         file = place.open(key)
         if file is None:

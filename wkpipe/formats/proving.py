@@ -36,19 +36,19 @@ def read_file(place: Place, key: str) -> FileProof | None:
         return None if file is None else _read_blocks(file)
 
 
-def read_shard(place: Place, key: str, load: Callable[[Opened], OpenShard]) -> FileProof | None:
+def read_shard(place: Place, key: str, load: Callable[[Opened], OpenShard], known: OpenShard | None = None) -> FileProof | None:
     """Read a storage shard and return its proof; None if there is no file.
 
-    `load` reads and checks the index. A shard with an unreadable index gets a digest that no sound shard has.
+    `load` reads and checks the index, unless it is `known`. A shard with an unreadable index gets a digest that no sound shard has.
 
     Raises: as `read_file`.
     """
     with _explained(f"{place}/{key}"):
-        file = place.open(key)
+        file = place.open(key) if known is None else known.file
         if file is None:
             return None
         try:
-            index = load(file).index
+            index = (known or load(file)).index
         except Damage:
             return _read_blocks(file)
         segments = _segments(index, file.size)

@@ -127,7 +127,8 @@ class ShardedArray(ChunkedArray):
         return None if facts is None else facts_of_file(facts)
 
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
-        return proof_of_file(read_shard(self.place, self.names.key(self._checked_unit(unit)), self._load_shard))
+        key = self.names.key(self._checked_unit(unit))
+        return proof_of_file(read_shard(self.place, key, self._load_shard, OPEN_SHARDS.current(self.place, key)))
 
     def digest_of_unit(self, unit: Sequence[int], is_known: Flags, digests: Voxels) -> str | None:
         """Return the digest of a unit, as in its proof, if the `digests` of some chunks are known already; None if it has no file.
