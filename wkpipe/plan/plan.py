@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -148,14 +149,18 @@ class Plan:
         """True if there is nothing to do."""
         return not self.tasks
 
-    @property
+    @functools.cached_property
     def locations(self) -> Locations:
         """The locations of the dataset and its state; mags that are made beside others have their own."""
         rebuilt = frozenset((layer.name, mag) for layer in self.layers if layer.discarded for mag in layer.publish)
-        return Locations(self.dataset, self.state, rebuilt - self.generations.keys(), self.generations)
+        return Locations(self.dataset, self.state, rebuilt - self.generations.keys(), self.generations).looking_once()
 
     def layer(self, name: str) -> LayerPlan:
-        return next(layer for layer in self.layers if layer.name == name)
+        return self._by_name[name]
+
+    @functools.cached_property
+    def _by_name(self) -> dict[str, LayerPlan]:
+        return {layer.name: layer for layer in self.layers}
 
     def mag_plan(self, layer: str, mag: Mag) -> MagPlan:
         return next(plan for plan in self.layer(layer).mags if plan.mag == mag)

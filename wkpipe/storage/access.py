@@ -81,7 +81,7 @@ def is_link(path: Path | str) -> bool:
 # -- reading --------------------------------------------------------------------------------------------------------
 
 
-def check_readable(paths: Iterable[Path], fix: str) -> None:
+def check_readable(paths: Iterable[Path | str], fix: str) -> None:
     """Check that files and directories can be read; missing ones are fine.
 
     Raises:
@@ -91,11 +91,11 @@ def check_readable(paths: Iterable[Path], fix: str) -> None:
         try:
             status = os.stat(path)
         except PermissionError:
-            raise unreadable(path, fix) from None
+            raise unreadable(Path(path), fix) from None
         except OSError:
             continue
         if not os.access(path, os.R_OK | os.X_OK if stat.S_ISDIR(status.st_mode) else os.R_OK):
-            raise unreadable(path, fix)
+            raise unreadable(Path(path), fix)
 
 
 def unreadable(path: Path, fix: str) -> UnreadableInput:

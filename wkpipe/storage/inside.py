@@ -17,7 +17,7 @@ from wkpipe.storage.access import is_link
 from wkpipe.storage.commit import FIX_OF_LINK
 
 
-def refuse_links(*paths: Path) -> None:
+def refuse_links(*paths: Path | str) -> None:
     """Check that none of these paths is a link.
 
     Raises:

@@ -82,7 +82,7 @@ class Local:
         return is_link(self._at(key))
 
     def refuse_links(self, *keys: str) -> None:
-        inside.refuse_links(*(self.root / key for key in keys))
+        inside.refuse_links(*map(self._at, keys))
 
     def refuse_strangers(self, unread: Collection[str] = ()) -> None:
         inside.refuse_strangers(self.root, unread)
@@ -149,7 +149,7 @@ class Local:
         return os.access(self._at(key), os.R_OK)
 
     def check_readable(self, keys: Sequence[str], fix: str) -> None:
-        access.check_readable([self.root / key for key in keys], fix)
+        access.check_readable(map(self._at, keys), fix)
 
     def check_writable(self, key: str = "", *, fix: str) -> None:
         access.check_writable(self.root / key, fix)

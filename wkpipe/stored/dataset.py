@@ -25,6 +25,7 @@ class StoredDataset:
     def __init__(self, locations: Locations, properties: DatasetProperties) -> None:
         self.locations = locations.published(properties)
         self.properties = properties
+        self._opened: dict[tuple[str, Mag], StoredArray] | None = None
 
     @classmethod
     def open(cls, root: Path, state_dir: Path | None = None) -> StoredDataset:
@@ -50,6 +51,12 @@ class StoredDataset:
                 )
             raise UnreadableInput(f"{root} is not a dataset: it has no datasource-properties.json")
         return cls(locations, file.read())
+
+    def looking_once(self) -> StoredDataset:
+        """Return the same dataset for a single plan, which opens each array once; see `Locations.looking_once`."""
+        once = StoredDataset(self.locations.looking_once(), self.properties)
+        once._opened = {}
+        return once
 
     def layer(self, name: str) -> LayerProperties:
         """Return a layer's properties.
@@ -85,6 +92,15 @@ class StoredDataset:
         Raises:
             MetadataError: the array's metadata is missing or broken, or does not fit the layer's.
         """
+        if self._opened is None:
+            return self._open(layer, entry)
+        key = layer.name, entry.mag
+        if key not in self._opened:
+            self._opened[key] = self._open(layer, entry)
+        return self._opened[key]
+
+    def _open(self, layer: LayerProperties, entry: MagProperties) -> StoredArray:
+        """See `open_mag`."""
         where = f"layer {layer.name}, mag {entry.mag}"
         place = self.mag_place(layer, entry)
         path = place.path()

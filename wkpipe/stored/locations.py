@@ -44,6 +44,8 @@ class Locations:
     state: Path
     remade: frozenset[tuple[str, Mag]] = frozenset()
     generations: Generations = field(default_factory=dict)
+    known_sound: set[str] | None = field(default=None, compare=False, repr=False)
+    """The paths of directories that were found to be no links, and readable; None if they are looked at each time."""
 
     @classmethod
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
@@ -70,6 +72,10 @@ class Locations:
         for place in {self.store, self.inside}:
             place.refuse_strangers(_UNREAD)
         return self
+
+    def looking_once(self) -> Locations:
+        """Return the same locations for a single plan or job, which looks at each directory for links and permissions once."""
+        return replace(self, known_sound=set())
 
     # -- dataset and state --------------------------------------------------------------------------------------
 
@@ -155,7 +161,9 @@ class Locations:
     def array_file(self, layer: str, mag: Mag, name: str) -> StoredObject:
         """Return an object of a mag's array by its key in the array; raises as `array`."""
         directory = f"{layer}/{self.name(layer, mag)}"
-        self.data.refuse_links(layer, directory)
+        if self._is_new(f"{self.dataset}/{directory}"):
+            self.data.refuse_links(layer, directory)
+            self._note_sound(f"{self.dataset}/{directory}")
         if (layer, mag) not in self.remade:
             return StoredObject(self.data, f"{directory}/{name}".rstrip("/"))
         place = self.remade_data(layer)
@@ -178,9 +186,18 @@ class Locations:
         else:
             parent = f"{LEDGERS}/{layer}"
         key = f"{parent}/{self.name(layer, mag)}"
-        self.store.refuse_links(parent, key)
-        self.store.check_readable((parent, key), READ_FIX)
+        if self._is_new(f"{self.state}/{key}"):
+            self.store.refuse_links(parent, key)
+            self.store.check_readable((parent, key), READ_FIX)
+            self._note_sound(f"{self.state}/{key}")
         return key
+
+    def _is_new(self, path: str) -> bool:
+        return self.known_sound is None or path not in self.known_sound
+
+    def _note_sound(self, path: str) -> None:
+        if self.known_sound is not None:
+            self.known_sound.add(path)
 
     def records(self, layer: str, mag: Mag, scratch: Scratch) -> Place:
         """Return a mag's ledger as a place to write records to; raises as `ledger`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.plan.layers.clear_way import clear_way, encoded_as_before
 from wkpipe.plan.layers.draft import Draft
+from wkpipe.plan.layers.made_mags import MadeMags
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.from_coarser import FromCoarser
 from wkpipe.plan.origins.from_mag import FromMag
@@ -30,6 +31,9 @@ from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.swap import is_remaking, is_swapped, load_swap
 
+Recipes = Mapping[Mag, MagPlan | None]
+"""How the mags of a layer that are in the properties were made; None for those that wkpipe did not make."""
+
 _LOST_FIX = "pass --repair (in Python: allow_overwrite=True) to make it again, or --trust-empty to accept it as it is"
 
 
@@ -46,13 +50,13 @@ def plan_existing(request: DownsampleRequest) -> Draft:
         InputRefused: the dataset, or all its layers, cannot be used as they are, or the wanted mags cannot be made.
         IntegrityError: a source has lost shards or is damaged.
     """
-    dataset = StoredDataset.open(request.dataset, request.state_dir)
+    dataset = StoredDataset.open(request.dataset, request.state_dir).looking_once()
     draft = Draft(dataset.locations, dataset.properties.name)
     inherited = inherited_storing(dataset, request.storing)
     layers = [dataset.layer(request.layer)] if request.layer is not None else list(dataset.properties.layers)
     if not layers:
         raise InputRefused(f"{request.dataset} has no layer to downsample", fix="convert images or add a layer first")
-    made: dict[str, list[Mag]] = {layer.name: [entry.mag for entry in layer.mags] for layer in dataset.properties.layers}
+    made = MadeMags(dataset.properties.layers)
     left_out: list[InputRefused] = []
     for layer in layers:
         try:
@@ -60,7 +64,7 @@ def plan_existing(request: DownsampleRequest) -> Draft:
             _plan_layer(request, inherited, dataset, layer, made, draft)
         except (RemoteMag, LinkedLayer) as error:
             left_out.append(error)
-            made[layer.name] = [entry.mag for entry in layer.mags]
+            made.set(layer.name, [entry.mag for entry in layer.mags])
             draft.notes.append(f"{error}; the layer is left out")
     if len(left_out) == len(layers):
         raise left_out[0]
@@ -68,7 +72,7 @@ def plan_existing(request: DownsampleRequest) -> Draft:
 
 
 def _check_not_linked(
-    request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: Mapping[str, Sequence[Mag]]
+    request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: MadeMags
 ) -> None:
     """Refuse to make mags in a layer whose directory is a link.
 
@@ -86,12 +90,12 @@ def _plan_layer(
     inherited: Storing,
     dataset: StoredDataset,
     layer: LayerProperties,
-    made: dict[str, list[Mag]],
+    made: MadeMags,
     draft: Draft,
 ) -> None:
     """Bring the derived mags of a layer up to date, then extend its ladder."""
     if (swap := load_swap(dataset.locations, layer.name)) is not None:
-        made[layer.name] = [entry.mag for entry in swap.with_new(layer).mags]
+        made.set(layer.name, [entry.mag for entry in swap.with_new(layer).mags])
         draft.add(LayerPlan(layer.name, (), (), discarded=swap.old), LayerSurvey())
         draft.notes.append(
             f"layer {layer.name}: an earlier run was stopped while its mags took the place of the old ones; this run ends that "
@@ -102,8 +106,9 @@ def _plan_layer(
     wish = wish_of(request, dataset, layer, made)
     for mag in wish.replaced:
         check_replaceable(dataset, layer, mag)
-    _check_no_source(dataset, layer, wish)
-    derived = _derived(dataset, layer, wish)
+    recipes = {entry.mag: load_recipe(locations, layer.name, entry.mag) for entry in layer.mags}
+    _check_no_source(layer, wish, recipes)
+    derived = _derived(dataset, layer, wish, recipes)
     foreign = [mag for mag in wish.concerned if mag not in {plan.mag for plan in derived}]
     if wish.new and (entry := layer.mag(wish.ladder.from_mag)).is_remote:
         dataset.mag_place(layer, entry)  # raises before anything is planned for the layer
@@ -114,10 +119,10 @@ def _plan_layer(
     new = wish.new_mags(inherited, compression)
     extension = [plan if plan.mag in wish.replaced else with_recorded_names(plan, locations) for plan in new]
     if wish.replaced and _is_remade(locations, layer, wish, extension):
-        made[layer.name] = [entry.mag for entry in layer.mags]
+        made.set(layer.name, [entry.mag for entry in layer.mags])
         _plan_layer(replace(request, overwrite=Overwrite.NOTHING), inherited, dataset, layer, made, draft)
         return
-    made[layer.name] = wish.mags
+    made.set(layer.name, wish.mags)
     discarded = wish.replaced if extension else ()
     if discarded:  # the new ones are made beside the old ones
         draft.locations = locations = draft.locations.rebuilding(layer.name, [plan.mag for plan in extension])
@@ -136,14 +141,13 @@ def _plan_layer(
     draft.add(LayerPlan(layer.name, tuple(plans), publish, tuple(survey.found), discarded=tuple(discarded)), survey)
 
 
-def wish_of(request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: Mapping[str, Sequence[Mag]]) -> LayerWish:
+def wish_of(request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: MadeMags) -> LayerWish:
     """Return what is wanted of a layer; `made` are the mags of all layers.
 
     Raises:
         InputRefused: see `LayerWish.of`; or coarser mags exist that were not made from the mag to start from.
     """
-    others = [mag for name, mags in made.items() if name != layer.name for mag in mags]
-    wish = LayerWish.of(request, layer, dataset.properties.voxel_size.nm, made[layer.name], others)
+    wish = LayerWish.of(request, layer, dataset.properties.voxel_size.nm, made.of(layer.name), made.of_others(layer.name))
     if request.from_mag is not None and not request.targets and request.overwrite is Overwrite.NOTHING:
         _check_made_from(dataset.locations, layer, request.from_mag)
     return wish
@@ -174,9 +178,9 @@ def check_replaceable(dataset: StoredDataset, layer: LayerProperties, mag: Mag) 
     _check_not_shared(dataset, layer, mag)
 
 
-def _check_no_source(dataset: StoredDataset, layer: LayerProperties, wish: LayerWish) -> None:
+def _check_no_source(layer: LayerProperties, wish: LayerWish, recipes: Recipes) -> None:
     """Refuse to replace a mag from which a kept one was upsampled: it is the data, and the kept mag only repeats its voxels."""
-    for mag, recipe in _recipes(dataset, layer, [entry.mag for entry in layer.mags]).items():
+    for mag, recipe in _made_by(recipes, recipes).items():
         if mag not in wish.replaced and isinstance(recipe.origin, FromCoarser) and recipe.origin.mag in wish.replaced:
             raise InputRefused(
                 f"mag {recipe.origin.mag} is not overwritten because mag {mag} was upsampled from it",
@@ -261,16 +265,15 @@ def _check_present(dataset: StoredDataset, layer: LayerProperties, mags: Sequenc
             )
 
 
-def _recipes(dataset: StoredDataset, layer: LayerProperties, mags: Sequence[Mag]) -> dict[Mag, MagPlan]:
+def _made_by(recipes: Recipes, mags: Iterable[Mag]) -> dict[Mag, MagPlan]:
     """Return how wkpipe makes some mags of a layer, without those that became data (see `without_circles`)."""
-    loaded = ((mag, load_recipe(dataset.locations, layer.name, mag)) for mag in mags)
-    return without_circles({mag: recipe for mag, recipe in loaded if recipe is not None})
+    return without_circles({mag: recipe for mag in mags if (recipe := recipes.get(mag)) is not None})
 
 
-def _derived(dataset: StoredDataset, layer: LayerProperties, wish: LayerWish) -> list[MagPlan]:
+def _derived(dataset: StoredDataset, layer: LayerProperties, wish: LayerWish, recipes: Recipes) -> list[MagPlan]:
     """Return the existing mags that wkpipe made from others of the layer; a mag that was moved and linked is only read."""
     plans, locations, existing = [], dataset.locations, wish.concerned
-    for mag, recipe in _recipes(dataset, layer, existing).items():
+    for mag, recipe in _made_by(recipes, existing).items():
         if not isinstance(origin := recipe.origin, FromOtherMag) or origin.mag not in existing:
             continue
         if any(entry.is_remote for entry in layer.mags if entry.mag in (mag, origin.mag)):
