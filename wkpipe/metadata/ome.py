@@ -128,7 +128,8 @@ def _stored_directory(place: Place, layer: LayerProperties, entry: MagProperties
 
 
 def _outdated(place: Place, prefix: str, groups: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    if _is_array(place, prefix):
+    zarr3 = _read_object(place, f"{prefix}zarr.json")
+    if zarr3.get("node_type") == "array" or place.has(f"{prefix}.zarray"):
         return
     for name, content in groups.items():
         key = f"{prefix}{name}"
@@ -136,16 +137,12 @@ def _outdated(place: Place, prefix: str, groups: Mapping[str, dict[str, Any]]) -
             place.facts(key)
         except DamagedShard:  # a layer of that name, made by another tool
             continue
-        old = _read_object(place, key)
+        old = zarr3 if name == "zarr.json" else _read_object(place, key)
         new = _overlaid(old, content)
         if new != old or not _same_types(new, old):
             # Some tools keep a copy of all metadata below, which lacks the new mags.
             new.pop("consolidated_metadata", None)
             yield key, new
-
-
-def _is_array(place: Place, prefix: str) -> bool:
-    return place.has(f"{prefix}.zarray") or _read_object(place, f"{prefix}zarr.json").get("node_type") == "array"
 
 
 def _read_object(place: Place, key: str) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from wkpipe.errors import AlreadyExists, DamagedShard, InputRefused, MetadataError, UnreadableInput
@@ -75,7 +77,7 @@ class PropertiesFile:
             after = function(before)
             if after is None:
                 return before
-            self._save(after, lock)
+            self._save(after, lock, before)
             return after
 
     def create(self, properties: DatasetProperties) -> DatasetProperties:
@@ -114,16 +116,26 @@ class PropertiesFile:
         """
         self._checked(properties)
 
-    def _checked(self, properties: DatasetProperties) -> bytes:
+    def _checked(self, properties: DatasetProperties, read: DatasetProperties | None = None) -> bytes:
+        """Return the content of the file, after reading it again; layers that are just as they were `read` need not be."""
         content = properties.to_bytes()
+        known = set(map(id, () if read is None else read.layers))
+        changed = tuple(layer for layer in properties.layers if id(layer) not in known)
+        if len({layer.name for layer in properties.layers}) == len(properties.layers):
+            with contextlib.suppress(MetadataError):  # the error of the whole file names the layer by its place
+                self._read_again(replace(properties, layers=changed).to_bytes())
+                return content
         try:
-            DatasetProperties.from_json(JsonNode.parse(content, self.path))
+            self._read_again(content)
         except MetadataError as error:
             raise InputRefused("this cannot be stored", where=error.where, found=error.found, expected=error.expected) from None
         return content
 
-    def _save(self, properties: DatasetProperties, lock: MetadataLock) -> None:
-        content = self._checked(properties)
+    def _read_again(self, content: bytes) -> None:
+        DatasetProperties.from_json(JsonNode.parse(content, self.path))
+
+    def _save(self, properties: DatasetProperties, lock: MetadataLock, read: DatasetProperties | None = None) -> None:
+        content = self._checked(properties, read)
         first = {StoredObject(self._place, key): encoded(values) for key, values in outdated_group_files(self._place, properties)}
         is_changed = not self.is_there() or self._place.content(PROPERTIES_FILE_NAME, MAX_BYTES) != content
         if is_changed:

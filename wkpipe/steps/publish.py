@@ -54,7 +54,8 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
         for layer in layers:
             from_outside = [mag_plan.mag for mag_plan in layer.mags if mag_plan.source_mag is None]
             entry = _entry(layer, properties, proven[layer.name][from_outside[-1]] if from_outside else [])
-            entry = _grown(entry, layer.box, StoredDataset(locations, properties), epoch)
+            if layer.box is not None:
+                entry = _grown(entry, layer.box, StoredDataset(locations, properties), epoch)
             swapped = [swap for swap in swaps if swap.layer == layer.name]
             for swap in swapped:
                 entry = swap.without_old(entry)
@@ -75,21 +76,22 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     put_in_place(swaps, file, locations, epoch)
     # Last, because a published mag is not looked at again.
     if plan.new_dataset is not None and not file.is_there():
-        file.create_or_update(_new_properties(plan.new_dataset), change)
+        properties = file.create_or_update(_new_properties(plan.new_dataset), change)
     else:
-        file.update(change)
+        properties = file.update(change)
     for swap in swaps:
         end_swap(swap, locations, epoch)
-    write_markers(contents, locations, epoch)
+    write_markers(contents, properties, locations, epoch)
 
 
-def write_markers(contents: Mapping[str, Mapping[Mag, str]], locations: Locations, epoch: Epoch) -> None:
+def write_markers(contents: Mapping[str, Mapping[Mag, str]], properties: DatasetProperties, locations: Locations, epoch: Epoch) -> None:
     """Write the published markers that are not up to date, and remove those of layers that are no longer in the dataset.
 
-    `contents` has the known digests of each layer's mags.
+    `contents` has the known digests of each layer's mags, `properties` are those of the dataset as they are now.
     """
-    dataset = StoredDataset(replace(locations, remade=frozenset()), locations.properties_file().read())
-    markers = {marker_object(locations.store, name): layer_marker(dataset, dataset.layer(name), known) for name, known in contents.items()}
+    dataset = StoredDataset(replace(locations, remade=frozenset()), properties)
+    layers = {layer.name: layer for layer in properties.layers}
+    markers = {marker_object(locations.store, name): layer_marker(dataset, layers[name], known) for name, known in contents.items()}
     put_all({marker: content for marker, content in markers.items() if read_marker(marker) != content}, locations.scratch(epoch))
     kept = {marker_object(locations.store, layer.name).key for layer in dataset.properties.layers}
     place = published_place(locations.store)
@@ -143,10 +145,8 @@ def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Re
     return replace(entry, default_view_configuration=replace(view, min=min(lowest), max=max(highest)))
 
 
-def _grown(entry: LayerProperties, box: NDBoundingBox | None, stored: StoredDataset, epoch: Epoch) -> LayerProperties:
+def _grown(entry: LayerProperties, box: NDBoundingBox, stored: StoredDataset, epoch: Epoch) -> LayerProperties:
     """Return the layer with a box that contains another one too; the arrays of its mags reach to its end."""
-    if box is None:
-        return entry
     grown, at = entry.reaching(box), stored.locations
     grow_arrays(stored, entry, grown, at.data_scratch(epoch), at.scratch(epoch), epoch.number)
     return grown
