@@ -19,6 +19,7 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.recorded import mag_plan_from_json
 from wkpipe.plan.state.found import FoundMag
 from wkpipe.plan.state.reasons import MagReasons
+from wkpipe.storage.inside import Looks
 from wkpipe.storage.lines import lines_of
 from wkpipe.storage.record import Record
 from wkpipe.storage.seal import Seal
@@ -153,7 +154,7 @@ class Plan:
     def locations(self) -> Locations:
         """The locations of the dataset and its state; mags that are made beside others have their own."""
         rebuilt = frozenset((layer.name, mag) for layer in self.layers if layer.discarded for mag in layer.publish)
-        return Locations(self.dataset, self.state, rebuilt - self.generations.keys(), self.generations).looking_once()
+        return Locations(self.dataset, self.state, rebuilt - self.generations.keys(), self.generations, Looks(once=True))
 
     def layer(self, name: str) -> LayerPlan:
         return self._by_name[name]

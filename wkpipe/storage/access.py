@@ -21,16 +21,17 @@ _DIRECTORY_CHANGE = os.W_OK | os.X_OK
 
 def nearest(path: Path) -> Path:
     """Return the path itself, or its nearest parent that exists and can be reached."""
-    while not _is_reachable(path):
-        path = path.parent
-    return path
+    found = str(path)
+    while not _is_reachable(found):
+        found = os.path.dirname(found)
+    return path if found == str(path) else Path(found)
 
 
-def _is_reachable(path: Path) -> bool:
+def _is_reachable(path: str) -> bool:
     try:
         os.stat(path)
     except OSError:
-        return path == path.parent
+        return path == os.path.dirname(path) or not os.path.dirname(path)
     return True
 
 
@@ -76,6 +77,20 @@ def is_directory(path: Path | str) -> bool:
 def is_link(path: Path | str) -> bool:
     """True if there is a symbolic link that this user can see."""
     return os.path.islink(path)
+
+
+def leads_elsewhere(path: str, straight: set[str]) -> str | None:
+    """Return where an absolute path leads if a part of it is a link; else None, and note it and its parent as `straight`.
+
+    Of a path in a directory that is known to be straight, only the last part is looked at.
+    """
+    parent, name = os.path.split(path)
+    if parent not in straight or name == ".." or os.path.islink(path):
+        if (real := os.path.realpath(path)) != path:
+            return real
+        straight.add(parent)
+    straight.add(path)
+    return None
 
 
 # -- reading --------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """The commit protocol: how files of a dataset are written.
 
-1. The data are written to a temporary file with a unique name in the scratch directory, which is on the same
-   file system as the dataset.
+1. The data are written to a temporary file with a unique name in the scratch directory, on the file system of the dataset.
 2. The file is synced: its bytes are on the disk. Then the run checks that it still holds the dataset.
 3. It is renamed to its final name: readers see nothing or the whole file, never a part.
 4. The directory that holds the final name is synced: the name is on the disk, and so are the names of the directories on the way.
@@ -27,6 +26,7 @@ import google_crc32c
 
 from wkpipe.errors import InputRefused, NotWritable
 from wkpipe.storage import disk, names
+from wkpipe.storage.access import leads_elsewhere
 from wkpipe.storage.barrier import Barrier, Ways
 from wkpipe.storage.crc import combined_crc32c
 from wkpipe.storage.mtimes import later_mtime, mtime_of
@@ -100,13 +100,8 @@ class Scratch:
         path = str(directory)
         if self.root is None or path in self._admitted or not directory.is_relative_to(self.root):
             return
-        # Most directories are new ones in a directory that was admitted.
-        is_next = os.path.dirname(path) in self._admitted and directory.name != ".." and not os.path.islink(path)
-        if not is_next and (real := os.path.realpath(path)) != path:
+        if (real := leads_elsewhere(path, self._admitted)) is not None:
             raise InputRefused(f"a link leads to {real}, and wkpipe writes only inside of the dataset", where=directory, fix=FIX_OF_LINK)
-        self._admitted.add(path)
-        if not is_next and directory != self.root:
-            self._admitted.add(os.path.dirname(path))
 
     def make_way(self, directory: Path, barrier: Barrier) -> None:
         """Create a directory; see `Ways.make`. Raises: as `admit`."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from wkpipe.errors import InputRefused
@@ -29,6 +29,28 @@ def refuse_links(*paths: Path | str) -> None:
                 f"{path} is a link that leads out to {os.path.realpath(path)}, and wkpipe writes only inside of the dataset",
                 fix=FIX_OF_LINK,
             )
+
+
+class Looks:
+    """Looks at paths in a dataset before they are used: each time, or `once`, as a single plan or job does.
+
+    >>> looks = Looks(once=True)
+    >>> looks.at("/data/em", lambda: print("looked")), looks.at("/data/em", lambda: print("looked again"))
+    looked
+    (None, None)
+    """
+
+    def __init__(self, once: bool = False) -> None:
+        self._seen: set[str] | None = set() if once else None
+
+    def at(self, path: str, *checks: Callable[[], None]) -> None:
+        """Make the checks of a path; they raise an error if it must not be used."""
+        if self._seen is not None and path in self._seen:
+            return
+        for check in checks:
+            check()
+        if self._seen is not None:
+            self._seen.add(path)
 
 
 def refuse_strangers(root: Path, unread: Collection[str] = ()) -> None:

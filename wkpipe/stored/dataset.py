@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from wkpipe.errors import MetadataError, RemoteMag, UnreadableInput
@@ -13,6 +14,7 @@ from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
+from wkpipe.storage.inside import Looks
 from wkpipe.storage.place import Place
 from wkpipe.stored.locations import Locations
 from wkpipe.stored.places import place_at
@@ -53,8 +55,8 @@ class StoredDataset:
         return cls(locations, file.read())
 
     def looking_once(self) -> StoredDataset:
-        """Return the same dataset for a single plan, which opens each array once; see `Locations.looking_once`."""
-        once = StoredDataset(self.locations.looking_once(), self.properties)
+        """Return the same dataset for a single plan, which opens each array once; see `Looks`."""
+        once = StoredDataset(replace(self.locations, looks=Looks(once=True)), self.properties)
         once._opened = {}
         return once
 

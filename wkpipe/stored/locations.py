@@ -13,6 +13,7 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
 from wkpipe.storage.commit import Scratch
+from wkpipe.storage.inside import Looks
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.place import Place
 from wkpipe.storage.stored_object import StoredObject
@@ -37,15 +38,14 @@ class Locations:
 
     The state may be outside the dataset; `locks` are always in it, because they belong to the data that is written.
     `remade` names the mags (layer, mag) that are being rebuilt beside the old ones: their arrays and ledgers are elsewhere.
-    `generations` has the directories of mags that were rebuilt where nothing can be renamed.
+    `generations` has the directories of mags that were rebuilt where nothing can be renamed. `looks` are the checks for links.
     """
 
     dataset: Path
     state: Path
     remade: frozenset[tuple[str, Mag]] = frozenset()
     generations: Generations = field(default_factory=dict)
-    known_sound: set[str] | None = field(default=None, compare=False, repr=False)
-    """The paths of directories that were found to be no links, and readable; None if they are looked at each time."""
+    looks: Looks = field(default_factory=Looks, compare=False, repr=False)
 
     @classmethod
     def of(cls, dataset: Path, state_dir: Path | None = None) -> Locations:
@@ -72,10 +72,6 @@ class Locations:
         for place in {self.store, self.inside}:
             place.refuse_strangers(_UNREAD)
         return self
-
-    def looking_once(self) -> Locations:
-        """Return the same locations for a single plan or job, which looks at each directory for links and permissions once."""
-        return replace(self, known_sound=set())
 
     # -- dataset and state --------------------------------------------------------------------------------------
 
@@ -161,9 +157,7 @@ class Locations:
     def array_file(self, layer: str, mag: Mag, name: str) -> StoredObject:
         """Return an object of a mag's array by its key in the array; raises as `array`."""
         directory = f"{layer}/{self.name(layer, mag)}"
-        if self._is_new(f"{self.dataset}/{directory}"):
-            self.data.refuse_links(layer, directory)
-            self._note_sound(f"{self.dataset}/{directory}")
+        self.looks.at(f"{self.dataset}/{directory}", lambda: self.data.refuse_links(layer, directory))
         if (layer, mag) not in self.remade:
             return StoredObject(self.data, f"{directory}/{name}".rstrip("/"))
         place = self.remade_data(layer)
@@ -186,18 +180,9 @@ class Locations:
         else:
             parent = f"{LEDGERS}/{layer}"
         key = f"{parent}/{self.name(layer, mag)}"
-        if self._is_new(f"{self.state}/{key}"):
-            self.store.refuse_links(parent, key)
-            self.store.check_readable((parent, key), READ_FIX)
-            self._note_sound(f"{self.state}/{key}")
+        store, keys = self.store, (parent, key)
+        self.looks.at(f"{self.state}/{key}", lambda: store.refuse_links(*keys), lambda: store.check_readable(keys, READ_FIX))
         return key
-
-    def _is_new(self, path: str) -> bool:
-        return self.known_sound is None or path not in self.known_sound
-
-    def _note_sound(self, path: str) -> None:
-        if self.known_sound is not None:
-            self.known_sound.add(path)
 
     def records(self, layer: str, mag: Mag, scratch: Scratch) -> Place:
         """Return a mag's ledger as a place to write records to; raises as `ledger`."""
@@ -290,8 +275,7 @@ class Locations:
 
     def scratch(self, epoch: Epoch) -> Scratch:
         """Return the scratch of a run for files of the state; no file gets its final name once the lease is lost."""
-        is_outside = not self.state.is_relative_to(self.dataset)
-        root = self.state if is_outside else self.dataset
+        root = self.dataset if self.state.is_relative_to(self.dataset) else self.state
         return Scratch(self.temporary / _epoch_name(epoch), epoch.check, root, ways=epoch.ways)
 
     def data_scratch(self, epoch: Epoch) -> Scratch:

@@ -71,9 +71,7 @@ def plan_existing(request: DownsampleRequest) -> Draft:
     return draft
 
 
-def _check_not_linked(
-    request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: MadeMags
-) -> None:
+def _check_not_linked(request: DownsampleRequest, dataset: StoredDataset, layer: LayerProperties, made: MadeMags) -> None:
     """Refuse to make mags in a layer whose directory is a link.
 
     Raises:
