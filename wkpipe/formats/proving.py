@@ -57,9 +57,12 @@ def read_shard(place: Place, key: str, load: Callable[[Opened], OpenShard], know
 
 def _shard_digest(size: int, index: ShardIndex, digests: Voxels, rest: RestDigest) -> str:
     """Return the digest of a shard; `digests` (chunks, 16) are the digests of its chunks in index order."""
-    stored = index.offsets >= 0
-    entries = np.stack([np.where(stored, index.offsets, -1), np.where(stored, index.sizes, 0)], axis=-1).astype("<i8")
-    return shard_digest(size, entries.tobytes(), digests[stored.ravel()].tobytes(), rest.value)
+    offsets, sizes = index.offsets.ravel(), index.sizes.ravel()
+    places = np.flatnonzero(offsets >= 0)  # few: a small shard has as large an index as any
+    entries = np.zeros((offsets.size, 2), "<i8")
+    entries[:, 0] = -1
+    entries[places, 0], entries[places, 1] = offsets[places], sizes[places]
+    return shard_digest(size, entries.data.cast("B"), digests[places].tobytes(), rest.value)
 
 
 def _read_shard(file: Opened, index: ShardIndex, segments: list[Segment]) -> FileProof:

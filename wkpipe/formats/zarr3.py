@@ -81,20 +81,19 @@ class Zarr3Shards(ShardedArray):
         return OpenShard(file, self._checked_index(np.frombuffer(raw, "<u8", count=size // 8).reshape(*grid, 2), file.size))
 
     def _checked_index(self, index: Voxels, file_size: int) -> ShardIndex:
-        offsets, sizes = index[..., 0], index[..., 1]
-        absent = offsets == _ABSENT
-        stored = ~absent
-        limit = np.uint64(min(file_size, self.coder.max_encoded_size))
+        offsets, sizes = index[..., 0].ravel(), index[..., 1].ravel()
+        places = np.flatnonzero((offsets != _ABSENT) | (sizes != _ABSENT))  # few in a small shard, whose index is as large as any
+        first, length, end = offsets[places], sizes[places], np.uint64(file_size)
         # This order of comparisons keeps sums within 64 bits: by then both terms are at most the file's size.
-        wrong = (stored & ((sizes > limit) | (offsets > np.uint64(file_size)))) | (absent & (sizes != _ABSENT))
-        wrong |= stored & ~wrong & (offsets + sizes > np.uint64(file_size))
+        wrong = (length > np.uint64(min(file_size, self.coder.max_encoded_size))) | (first > end)
+        wrong |= ~wrong & (first + length > end)
         if wrong.any():
-            cell = np.argwhere(wrong)[0]
-            first = tuple(cell.tolist())
-            raise Damage(
-                f"chunk {first} of the shard's index is at {offsets[first]} with {sizes[first]} bytes, but the file has {file_size}"
-            )
-        return ShardIndex(np.where(absent, np.int64(-1), offsets.astype(np.int64)), np.where(absent, 0, sizes.astype(np.int64)))
+            at = int(np.argmax(wrong))
+            cell = tuple(int(part) for part in np.unravel_index(places[at], index.shape[:-1]))
+            raise Damage(f"chunk {cell} of the shard's index is at {first[at]} with {length[at]} bytes, but the file has {file_size}")
+        found = ShardIndex(np.full(index.shape[:-1], -1, np.int64), np.zeros(index.shape[:-1], np.int64))
+        found.offsets.reshape(-1)[places], found.sizes.reshape(-1)[places] = first, length
+        return found
 
     def unit_writer(self, unit: Sequence[int], scratch: Scratch) -> UnitWriter:
         return Zarr3ShardWriter(self, self._writable_unit(unit), scratch)
@@ -191,8 +190,8 @@ class Zarr3ShardWriter(UnitWriter):
     def stowed(self, length: int) -> None:
         self._started().filled(length)
 
-    def _write_waiting(self, file: Pending, last: bytes = b"") -> None:
-        data = b"".join([*self._waiting, last] if last else self._waiting)  # of a single one, no copy is made
+    def _write_waiting(self, file: Pending, last: Sequence[bytes] = ()) -> None:
+        data = b"".join([*self._waiting, *last])  # of a single one, no copy is made
         self._waiting, self._waiting_bytes = [], 0
         if data:
             file.append(data)
@@ -203,16 +202,16 @@ class Zarr3ShardWriter(UnitWriter):
             if self._place.has(self._key):
                 self._place.remove([self._key])
             return FILL
-        raw = self._index.tobytes()
+        raw = [self._index.tobytes()]
         if self._array.index_has_crc:
-            raw += google_crc32c.value(raw).to_bytes(4, "little")
+            raw.append(google_crc32c.value(raw[0]).to_bytes(4, "little"))
         if self._array.index_at_start:
             self._write_waiting(self._file)
-            self._file.overwrite(0, raw)
+            self._file.overwrite(0, b"".join(raw))
         else:
             self._write_waiting(self._file, raw)
         index = ShardIndex(self._index[..., 0].view(np.int64), self._index[..., 1].view(np.int64))  # absent: 2^64 - 1, which is -1
-        return proof_of_written(self._file.commit(), index, self._digests, [raw])
+        return proof_of_written(self._file.commit(), index, self._digests, raw)
 
     def discard(self) -> None:
         if self._file is not None:

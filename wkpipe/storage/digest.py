@@ -46,7 +46,7 @@ class RestDigest:
         return self._hash.digest()
 
 
-def shard_digest(size: int, index: bytes, chunks: bytes, rest: bytes) -> str:
+def shard_digest(size: int, index: bytes | memoryview, chunks: bytes, rest: bytes) -> str:
     """Return the identity of a shard from its size, its index, the digests of its chunks and the digest of the rest."""
     return _text("shard", [_SIZE.pack(size), _SIZE.pack(len(index)), index, chunks, rest])
 
@@ -125,7 +125,7 @@ def table_stamp(files: Mapping[str, tuple[int, int]]) -> str:
     return xxhash.xxh3_64_hexdigest("".join(lines).encode())
 
 
-def _text(layout: str, parts: Iterable[bytes]) -> str:
+def _text(layout: str, parts: Iterable[bytes | memoryview]) -> str:
     whole = xxhash.xxh3_128(f"{layout}\n".encode())
     for part in parts:
         whole.update(part)
