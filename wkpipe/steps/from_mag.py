@@ -40,10 +40,10 @@ def make_units(work: Work, origin: FromMag) -> Iterator[Record]:
 def _handover_to_next(work: Work) -> tuple[MagPlan, Handover] | None:
     """Return the mag of the next range with its handover, if it is made from this one and a handover is possible."""
     plan, mag_range = work.mag_plan, work.range
-    after = work.task.ranges[work.task.ranges.index(mag_range) + 1 :][:1]
-    if not after or after[0].layer != mag_range.layer:
+    following = work.following
+    if following is None or following.layer != mag_range.layer:
         return None
-    coarser = work.plan.mag_plan(after[0].layer, after[0].mag)
+    coarser = work.plan.mag_plan(following.layer, following.mag)
     if not isinstance(coarser.origin, FromMag) or coarser.origin.mag != plan.mag or set(mag_range.units) != set(plan.units()):
         return None
     taken = handover(plan, coarser, coarser.origin)

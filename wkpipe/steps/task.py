@@ -51,7 +51,8 @@ def run_task(
         return 0
     with Commits() as commits:
         shared = Shared(commits)
-        return sum(_make(_work(plan, task, mag_range, epoch, shared, on_voxels, fork, server, notify)) for mag_range in task.ranges)
+        ranges = zip(task.ranges, (*task.ranges[1:], None), strict=True)
+        return sum(_make(_work(plan, task, *each, epoch, shared, on_voxels, fork, server, notify)) for each in ranges)
 
 
 def _allow_many_files() -> None:
@@ -65,6 +66,7 @@ def _work(
     plan: Plan,
     task: Task,
     mag_range: Range,
+    following: Range | None,
     epoch: Epoch,
     shared: Shared,
     on_voxels: Callable[[int], None],
@@ -78,6 +80,7 @@ def _work(
         plan=plan,
         task=task,
         range=mag_range,
+        following=following,
         layer=plan.layer(mag_range.layer),
         mag_plan=mag_plan,
         target=planned_array(mag_plan, locations),

@@ -47,14 +47,15 @@ class Shared:
 class Work:
     """A range of units of one mag for a step to make, and its context.
 
-    `ledger` has the records of these units from when the work began. `on_voxels` is called with the number of voxels made since
-    its last call. With `fork`, the task's threads are processes if that is faster. `server` is for steps that read from one.
-    `notify` gets notes for the user.
+    `following` is the next range of the task. `ledger` has the records of these units from when the work began. `on_voxels` is
+    called with the number of voxels made since its last call. With `fork`, the task's threads are processes if that is faster.
+    `server` is for steps that read from one. `notify` gets notes for the user.
     """
 
     plan: Plan
     task: Task
     range: Range
+    following: Range | None
     layer: LayerPlan
     mag_plan: MagPlan
     target: StoredArray

@@ -38,6 +38,7 @@ class Commits:
         self._most_bytes, self._most_units = most_bytes, most_units
         self._files: list[PendingFile] = []
         self._noted: dict[LedgerWriter, list[Record]] = {}
+        self._by_ledger: dict[Place, list[Record]] = {}
         self._bytes = self._units = 0
         self._since = 0.0
 
@@ -54,6 +55,7 @@ class Commits:
         if not self._noted:
             self._since = time.monotonic()
         self._noted.setdefault(writer, []).extend(records)
+        self._by_ledger.setdefault(writer.place, []).extend(records)
         self._bytes += sum(record.proof.size for record in records)
         self._units += len(records)
         if self._bytes >= self._most_bytes or self._units >= self._most_units or time.monotonic() - self._since >= LONGEST_SECONDS:
@@ -61,7 +63,7 @@ class Commits:
 
     def noted(self, ledger: Place) -> list[Record]:
         """Return the records for a ledger that still wait."""
-        return [record for writer, records in self._noted.items() if writer.place == ledger for record in records]
+        return list(self._by_ledger.get(ledger, ()))
 
     def flush(self) -> None:
         """Commit all that waits. Ctrl-C and SIGTERM take effect afterwards.
@@ -71,7 +73,7 @@ class Commits:
             TryAgain: the run has lost the dataset.
         """
         files, noted = self._files, self._noted
-        self._files, self._noted, self._bytes, self._units = [], {}, 0, 0
+        self._files, self._noted, self._by_ledger, self._bytes, self._units = [], {}, {}, 0, 0
         segments: dict[LedgerWriter, tuple[str, Pending]] = {}
 
         def stages() -> Iterator[list[Committed]]:
