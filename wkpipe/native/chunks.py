@@ -86,11 +86,11 @@ class NativeChunks:
 
     @classmethod
     def of(cls, codec: NativeCodec, source_bytes: int, target_bytes: int) -> NativeChunks | None:
-        """Return the engine; None if there is none here."""
+        """Return the engine; None if there is none here. The units of a job share it, and each thread its context."""
         library = native()
         if library is None or not codec.is_written:
             return None
-        return cls(library, codec, source_bytes, target_bytes)
+        return _shared(library, codec, source_bytes, target_bytes)
 
     @property
     def _address(self) -> int | None:
@@ -132,3 +132,9 @@ class NativeChunks:
         cube.count, cube.lengths, cube.frames, cube.capacity = count, lengths.ctypes.data, frames.ctypes.data, frames.nbytes
         used = self._library.cube(self._address, ctypes.byref(cube))
         return None if used < 0 else (lengths, frames[:used].tobytes())
+
+
+@functools.lru_cache(maxsize=2)
+def _shared(library: Library, codec: NativeCodec, source_bytes: int, target_bytes: int) -> NativeChunks:
+    """Return the engine for chunks of these sizes. A context costs 0.1 ms, which is much for a small unit; few are kept in memory."""
+    return NativeChunks(library, codec, source_bytes, target_bytes)
