@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from wkpipe.errors import IntegrityError
-from wkpipe.formats.base import DataFormat, unit_name
+from wkpipe.formats.base import ArraySpec, DataFormat, unit_name
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.element_class import LayerCategory
 from wkpipe.metadata.json_node import JsonNode
@@ -43,19 +44,14 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     """
     layers = [plan.layer(name) for name in names]
     new = {layer.name: [_mag_entry(plan.mag_plan(layer.name, mag), locations) for mag in layer.publish] for layer in layers}
-    proven = {layer.name: {made.mag: proven_records(made, locations) for made in layer.mags} for layer in layers}
-    contents = {
-        name: {mag: content_of({record.unit: record.token for record in records}) for mag, records in mags.items()}
-        for name, mags in proven.items()
-    }
+    proven = {layer.name: {made.mag: _proven(made, locations) for made in layer.mags} for layer in layers}
 
     def change(properties: DatasetProperties) -> DatasetProperties | None:
         before = properties
         for layer in layers:
             from_outside = [mag_plan.mag for mag_plan in layer.mags if mag_plan.source_mag is None]
-            entry = _entry(layer, properties, proven[layer.name][from_outside[-1]] if from_outside else [])
-            if layer.box is not None:
-                entry = _grown(entry, layer.box, StoredDataset(locations, properties), epoch)
+            entry = _entry(layer, properties, proven[layer.name][from_outside[-1]].records if from_outside else [])
+            entry = _grown(entry, layer.box, properties, locations, epoch)
             swapped = [swap for swap in swaps if swap.layer == layer.name]
             for swap in swapped:
                 entry = swap.without_old(entry)
@@ -81,17 +77,30 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
         properties = file.update(change)
     for swap in swaps:
         end_swap(swap, locations, epoch)
-    write_markers(contents, properties, locations, epoch)
+    _write_markers(proven, properties, locations, epoch)
 
 
-def write_markers(contents: Mapping[str, Mapping[Mag, str]], properties: DatasetProperties, locations: Locations, epoch: Epoch) -> None:
+class _ProvenMag(NamedTuple):
+    """The layout of a mag, and the records of all its units."""
+
+    spec: ArraySpec
+    records: list[Record]
+
+
+def _write_markers(
+    proven: Mapping[str, Mapping[Mag, _ProvenMag]], properties: DatasetProperties, locations: Locations, epoch: Epoch
+) -> None:
     """Write the published markers that are not up to date, and remove those of layers that are no longer in the dataset.
 
-    `contents` has the known digests of each layer's mags, `properties` are those of the dataset as they are now.
+    `proven` has the mags of each layer that need not be looked up, `properties` are those of the dataset as they are now.
     """
     dataset = StoredDataset(replace(locations, remade=frozenset()), properties)
     layers = {layer.name: layer for layer in properties.layers}
-    markers = {marker_object(locations.store, name): layer_marker(dataset, layers[name], known) for name, known in contents.items()}
+    markers = {}
+    for name, mags in proven.items():
+        contents = {mag: content_of({record.unit: record.token for record in made.records}) for mag, made in mags.items()}
+        specs = {mag: made.spec for mag, made in mags.items()}
+        markers[marker_object(locations.store, name)] = layer_marker(dataset, layers[name], contents, specs)
     put_all({marker: content for marker, content in markers.items() if read_marker(marker) != content}, locations.scratch(epoch))
     kept = {marker_object(locations.store, layer.name).key for layer in dataset.properties.layers}
     place = published_place(locations.store)
@@ -100,8 +109,8 @@ def write_markers(contents: Mapping[str, Mapping[Mag, str]], properties: Dataset
         place.writing(locations.scratch(epoch)).remove(gone)
 
 
-def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
-    """Return the records of all units of a mag.
+def _proven(plan: MagPlan, locations: Locations) -> _ProvenMag:
+    """Return a mag with the records of all its units.
 
     Raises:
         IntegrityError: a unit is not proven, or its files are not the recorded ones.
@@ -118,7 +127,7 @@ def proven_records(plan: MagPlan, locations: Locations) -> list[Record]:
             what = f"storage shard {name} is not proven, the mag stays unpublished"
             raise IntegrityError(what, where=where, fix="run the same command again")
         records.append(record)
-    return records
+    return _ProvenMag(array.spec, records)
 
 
 def _new_properties(values: Mapping[str, object]) -> DatasetProperties:
@@ -145,8 +154,13 @@ def _entry(layer: LayerPlan, properties: DatasetProperties, records: Iterable[Re
     return replace(entry, default_view_configuration=replace(view, min=min(lowest), max=max(highest)))
 
 
-def _grown(entry: LayerProperties, box: NDBoundingBox, stored: StoredDataset, epoch: Epoch) -> LayerProperties:
+def _grown(
+    entry: LayerProperties, box: NDBoundingBox | None, properties: DatasetProperties, locations: Locations, epoch: Epoch
+) -> LayerProperties:
     """Return the layer with a box that contains another one too; the arrays of its mags reach to its end."""
+    if box is None:
+        return entry
+    stored = StoredDataset(locations, properties)
     grown, at = entry.reaching(box), stored.locations
     grow_arrays(stored, entry, grown, at.data_scratch(epoch), at.scratch(epoch), epoch.number)
     return grown

@@ -13,10 +13,11 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from wkpipe.errors import WkpipeError
-from wkpipe.formats.base import Position, StoredArray
+from wkpipe.formats.base import ArraySpec, Position, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import MAX_BYTES
 from wkpipe.metadata.layer_json import layer_to_json
@@ -35,8 +36,10 @@ _LAYER_KEYS: Final = ("category", "elementClass", "numChannels", "dataFormat", "
 _BOX_KEYS: Final = ("topLeft", "width", "height", "depth")
 
 
-def layer_marker(dataset: StoredDataset, layer: LayerProperties, known: Mapping[Mag, str]) -> bytes:
-    """Return the content of a layer's marker; `known` are the contents of mags that need not be looked up."""
+def layer_marker(
+    dataset: StoredDataset, layer: LayerProperties, known: Mapping[Mag, str], specs: Mapping[Mag, ArraySpec] = MappingProxyType({})
+) -> bytes:
+    """Return the content of a layer's marker; `known` are the contents of mags that need not be looked up, `specs` those of open arrays."""
     values = layer_to_json(layer)
     size = dataset.properties.voxel_size
     marker: dict[str, Any] = {
@@ -45,7 +48,7 @@ def layer_marker(dataset: StoredDataset, layer: LayerProperties, known: Mapping[
         **{key: values[key] for key in _LAYER_KEYS if key in values},
         "boundingBox": {key: values["boundingBox"][key] for key in _BOX_KEYS},
         "voxelSize": {"factor": list(size.factor), "unit": size.unit},
-        "mags": [_mag(dataset, layer, entry, known) for entry in sorted(layer.mags, key=lambda entry: entry.mag.to_tuple())],
+        "mags": [_mag(dataset, layer, entry, known, specs) for entry in sorted(layer.mags, key=lambda entry: entry.mag.to_tuple())],
     }
     return json.dumps(marker, indent=1).encode() + b"\n"
 
@@ -63,10 +66,14 @@ def read_marker(marker: StoredObject) -> bytes | None:
     return None
 
 
-def _mag(dataset: StoredDataset, layer: LayerProperties, entry: MagProperties, known: Mapping[Mag, str]) -> dict[str, Any]:
+def _mag(
+    dataset: StoredDataset, layer: LayerProperties, entry: MagProperties, known: Mapping[Mag, str], specs: Mapping[Mag, ArraySpec]
+) -> dict[str, Any]:
     values: dict[str, Any] = {"mag": entry.mag.to_list(), "channelIndex": entry.channel_index}
     if entry.is_remote:  # its address may contain a password
         return values | {"remote": hashlib.sha256(str(entry.path).encode()).hexdigest()}
+    if entry.mag in known and (spec := specs.get(entry.mag)) is not None and spec.dtype == layer.dtype:
+        return values | {"layout": layout_of(spec), "content": known[entry.mag]}
     try:
         array = dataset.open_mag(layer, entry)
         content = known.get(entry.mag) or content_of(_tokens(dataset, layer, entry.mag, array))
