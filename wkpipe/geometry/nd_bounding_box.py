@@ -76,11 +76,10 @@ class NDBoundingBox(BoxOfArray):
     def align_with_mag(self, mag: Mag | Vec3Int, ceil: bool = False) -> Self:
         """Return the box with spatial corners on multiples of `mag`: grown if `ceil`, else shrunk (maybe to nothing)."""
         steps = self._per_axis(tuple(mag))
-        down = [t // m * m for t, m in zip(self._topleft, steps, strict=True)]
-        up = [-(-t // m) * m for t, m in zip(self._topleft, steps, strict=True)]
-        end_down = [b // m * m for b, m in zip(self.bottomright, steps, strict=True)]
-        end_up = [-(-b // m) * m for b, m in zip(self.bottomright, steps, strict=True)]
-        return self._with_corners(down, end_up) if ceil else self._with_corners(up, end_down)
+        corners = [(t, t + s, m) for t, s, m in zip(self._topleft, self._size, steps, strict=True)]
+        if ceil:
+            return self._with_corners([t // m * m for t, _, m in corners], [-(-b // m) * m for _, b, m in corners])
+        return self._with_corners([-(-t // m) * m for t, _, m in corners], [b // m * m for _, b, m in corners])
 
     def in_mag(self, mag: Mag) -> Self:
         """Return the box in voxels of `mag`.
@@ -91,7 +90,7 @@ class NDBoundingBox(BoxOfArray):
             a corner is not a multiple of `mag`.
         """
         steps = self._per_axis(tuple(mag))
-        if any(v % m for v, m in zip((*self._topleft, *self.bottomright), steps * 2, strict=True)):
+        if any(v % m for v, m in zip((*self._topleft, *self._size), steps * 2, strict=True)):
             raise WrongGeometry(f"{self} is not aligned with mag {mag}: its corners must be multiples of it")
         topleft = [t // m for t, m in zip(self._topleft, steps, strict=True)]
         return self._with(topleft, [s // m for s, m in zip(self._size, steps, strict=True)])
