@@ -8,7 +8,7 @@ follow the records. The content of a stage is synced together with the names of 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from wkpipe.storage.barrier import Barrier
 
@@ -48,7 +48,7 @@ def commit_in_order(stages: Iterable[Sequence[Committed]]) -> None:
     """
     barrier = Barrier()
     for stage in stages:
-        files = [each for each in stage if isinstance(each, Unnamed)]
+        files, others = _by_kind(stage)
         for file in files:
             file.settle(barrier)
         barrier.wait()
@@ -58,7 +58,13 @@ def commit_in_order(stages: Iterable[Sequence[Committed]]) -> None:
             fence()
         for file in files:
             file.appear(barrier)
-        for other in stage:
-            if not isinstance(other, Unnamed):
-                other.commit()
+        for other in others:
+            other.commit()
     barrier.wait()
+
+
+def _by_kind(stage: Sequence[Committed]) -> tuple[list[Unnamed], list[Committed]]:
+    """Return the files of a stage, and what commits itself. Each class is asked once: that takes as long as to create a file."""
+    unnamed = {kind for kind, each in {type(each): each for each in stage}.items() if isinstance(each, Unnamed)}
+    files = [cast("Unnamed", each) for each in stage if type(each) in unnamed]
+    return files, [each for each in stage if type(each) not in unnamed]
