@@ -14,8 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wkpipe.errors import AlreadyExists, MetadataError, NotWritable, TryAgain, UnreadableInput
+from wkpipe.errors import AlreadyExists, InputRefused, MetadataError, NotWritable, TryAgain, UnreadableInput
 from wkpipe.geometry import BoundingBox, Mag
+from wkpipe.metadata import properties as properties_module
+from wkpipe.metadata.json_node import JsonNode
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
@@ -55,6 +57,29 @@ def test_create_read_update(tmp_path: Path) -> None:
     assert changed.name == file.read().name == "other"
     assert (root / "color" / "zarr.json").exists()
     assert leftovers(root) == []
+
+
+def test_of_many_layers_only_changed_ones_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = Locations(tmp_path, tmp_path / ".wkpipe").properties_file()
+    (first,) = new_dataset().layers
+    names = ("a", "b", "c")
+    file.create(replace(new_dataset(), layers=tuple(replace(first, name=name) for name in names)))
+    read: list[str] = []
+    original = properties_module.layer_from_json
+
+    def reading(node: JsonNode) -> LayerProperties:
+        layer = original(node)
+        read.append(layer.name)
+        return layer
+
+    monkeypatch.setattr(properties_module, "layer_from_json", reading)
+    file.update(lambda before: before.with_layer(before.layer("c").with_mag(MagProperties(Mag(2), "./c/2"))))
+    assert read == [*names, "c"]
+    with pytest.raises(InputRefused, match=r"dataLayers\[2\]\.mags\[2\]\.path: this cannot be stored"):
+        file.update(lambda before: before.with_layer(before.layer("c").with_mag(MagProperties(Mag(4), "x" * 4000))))
+    with pytest.raises(InputRefused, match=r"dataLayers\[3\]\.name: this cannot be stored"):
+        file.update(lambda before: replace(before, layers=(*before.layers, before.layers[0])))
+    assert [mag.mag for mag in file.read().layer("c").mags] == [Mag(1), Mag(2)]
 
 
 def test_an_update_keeps_what_it_does_not_know(tmp_path: Path) -> None:

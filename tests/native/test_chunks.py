@@ -44,6 +44,14 @@ def frame(raw: bytes = RAW, size_is_known: bool = True) -> bytes:
     return zstandard.ZstdCompressor(write_content_size=size_is_known).compress(raw)
 
 
+@pytest.mark.usefixtures("engine")
+def test_units_share_the_engine_of_their_chunks() -> None:
+    one = NativeChunks.of(TARGET, EDGE**3, EDGE**3)
+    assert one is not None
+    assert NativeChunks.of(TARGET, EDGE**3, EDGE**3) is one
+    assert NativeChunks.of(TARGET, 2 * EDGE**3, EDGE**3) is not one
+
+
 def test_sound_chunks(engine: Library) -> None:
     voxels = np.frombuffer(RAW, np.uint8).reshape((EDGE,) * 3, order="F")
     whole = np.block([[[voxels], [voxels]], [[voxels], [voxels]]]).reshape(2 * EDGE, 2 * EDGE, EDGE)

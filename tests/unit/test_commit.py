@@ -190,6 +190,18 @@ def test_no_link_leads_out_of_the_root(tmp_path: Path) -> None:
     assert not leftovers(scratch)
 
 
+def test_a_link_in_a_directory_that_was_used_before_is_found(tmp_path: Path) -> None:
+    (tmp_path / "root" / "layer").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "inner").mkdir(parents=True)
+    (tmp_path / "root" / "layer" / "link").symlink_to(tmp_path / "elsewhere")
+    scratch = Scratch(tmp_path / "root" / "scratch", root=tmp_path / "root")
+    write_file(tmp_path / "root" / "layer" / "file", b"new", scratch)
+    for directory in ("link", "link/inner", "link/new", "../layer/link"):
+        with pytest.raises(InputRefused, match="a link leads to"):
+            write_file(tmp_path / "root" / "layer" / directory / "file", b"new", scratch)
+    assert [path.name for path in (tmp_path / "elsewhere").rglob("*")] == ["inner"]
+
+
 # -- a group ----------------------------------------------------------------------------------------------------------
 
 
