@@ -1,13 +1,15 @@
-"""Measure the fixed cost of a run: a layer of 64³ voxels, beside a bare Snakemake with one job; and 500 such layers.
+"""Measure the fixed cost of a run: a layer of 64³ voxels, beside a bare Snakemake with one job; and many such layers.
 
-    WKPIPE_SNAKEMAKE=…/bin/snakemake python bench/fixed_cost.py [ROUNDS]
+    WKPIPE_SNAKEMAKE=…/bin/snakemake python bench/fixed_cost.py [ROUNDS] [--layers N] [--directory DIRECTORY]
 
 WKPIPE_SNAKEMAKE is a Snakemake in an environment that has Snakemake alone; `make bench-fixed-cost` makes it. The commands take turns.
-Medians and their ratios are printed; CPU is that of all processes.
+Medians and their ratios are printed; CPU is that of all processes. The last line compares N layers (500) with one. The datasets are in
+DIRECTORY, by default that of temporary files.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -61,9 +63,9 @@ def make_dataset(path: Path) -> None:
     shutil.rmtree(path / ".wkpipe")
 
 
-def multiply(one: Path, path: Path) -> None:
+def multiply(one: Path, path: Path, layers: int = LAYERS) -> None:
     """Copy a dataset with one layer to one that has it many times, under different names."""
-    names = [f"color_{number}" for number in range(LAYERS)]
+    names = [f"color_{number}" for number in range(layers)]
     for name in names:
         shutil.copytree(one / "color", path / name)
     shutil.copy(one / "zarr.json", path)
@@ -74,17 +76,17 @@ def multiply(one: Path, path: Path) -> None:
     (path / "datasource-properties.json").write_text(json.dumps(properties))
 
 
-def main(rounds: int) -> None:
+def main(rounds: int, layers: int, where: Path | None) -> None:
     """Measure all cases in turn and print a table."""
-    with tempfile.TemporaryDirectory(prefix="wkpipe-bench-") as directory:
+    with tempfile.TemporaryDirectory(prefix="wkpipe-bench-", dir=where) as directory:
         root = Path(directory)
         for name in ("one", "many", "bare"):
             (root / name).mkdir()
         make_dataset(root / "one" / "dataset")
-        multiply(root / "one" / "dataset", root / "many" / "dataset")
+        multiply(root / "one" / "dataset", root / "many" / "dataset", layers)
         (root / "bare" / "Snakefile").write_text(SNAKEFILE)
         wkpipe = [sys.executable, "-m", "wkpipe", "downsample", "dataset", "--jobs", "2", "--quiet"]
-        cases = [Case("one layer", wkpipe, root / "one", rounds), Case(f"{LAYERS} layers", wkpipe, root / "many", max(1, rounds // 3))]
+        cases = [Case("one layer", wkpipe, root / "one", rounds), Case(f"{layers} layers", wkpipe, root / "many", max(1, rounds // 3))]
         if snakemake := os.environ.get(SNAKEMAKE_VARIABLE):
             cases.insert(0, Case("bare Snakemake, one job", [snakemake, "--cores", "2"], root / "bare", rounds))
         found: dict[str, list[tuple[float, float]]] = {case.name: [] for case in cases}
@@ -113,8 +115,15 @@ def report(found: dict[str, list[tuple[float, float]]]) -> None:
     for name, (wall, cpu) in medians.items():
         walls = [run[0] for run in found[name][1:] or found[name]]
         print(f"| {name} | {wall:.2f} ({min(walls):.2f}–{max(walls):.2f}) | {cpu:.2f} | {wall / first_wall:.2f} | {cpu / first_cpu:.2f} |")
-    print(f"\nload average: {os.getloadavg()[0]:.1f}")
+    *_, (one, (one_wall, one_cpu)), (many, (wall, cpu)) = medians.items()
+    print(f"\n{many} take {wall / one_wall:.2f} times the wall clock and {cpu / one_cpu:.2f} times the CPU of {one}")
+    print(f"load average: {os.getloadavg()[0]:.1f}")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rounds", type=int, nargs="?", default=ROUNDS)
+    parser.add_argument("--layers", type=int, default=LAYERS)
+    parser.add_argument("--directory", type=Path)
+    given = parser.parse_args()
+    main(given.rounds, given.layers, given.directory)
