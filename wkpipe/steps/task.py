@@ -50,7 +50,8 @@ def run_task(
         prove_task(plan, task, epoch, notify)
         return 0
     with Commits() as commits:
-        shared = Shared(commits)
+        scratches = plan.locations.scratch(epoch), plan.locations.data_scratch(epoch).postponing(commits.keep)
+        shared = Shared(commits, *scratches)
         ranges = zip(task.ranges, (*task.ranges[1:], None), strict=True)
         return sum(_make(_work(plan, task, *each, epoch, shared, on_voxels, fork, server, notify)) for each in ranges)
 

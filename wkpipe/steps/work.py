@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from wkpipe.engine.handover import Handover
 from wkpipe.formats.base import Position, StoredArray, UnitProof
@@ -35,10 +34,13 @@ class Server:
 class Shared:
     """What the ranges of a task share.
 
-    These are the commits that wait for each other, units with certain content, and voxels of the next mag that were sampled already.
+    These are the commits that wait for each other, the scratches for files of the state and of the dataset (these are committed
+    together with their records), units with certain content, and voxels of the next mag that were sampled already.
     """
 
     commits: Commits
+    scratch: Scratch
+    data_scratch: Scratch
     certain: set[tuple[str, Mag, Position]] = field(default_factory=set)
     handover: tuple[MagPlan, Handover] | None = None
 
@@ -68,14 +70,14 @@ class Work:
     server: Server | None
     notify: Callable[[str], None] = lambda _: None
 
-    @cached_property
+    @property
     def scratch(self) -> Scratch:
         """The scratch for files of the dataset before they get their names; they are committed together with their records."""
-        return self.locations.data_scratch(self.epoch).postponing(self.shared.commits.keep)
+        return self.shared.data_scratch
 
     def records(self, mag: Mag, name: str) -> LedgerWriter:
         """Return a writer for the ledger of a mag of the layer; `name` is a part of the names of its segments."""
-        place = self.locations.records(self.range.layer, mag, self.locations.scratch(self.epoch))
+        place = self.locations.records(self.range.layer, mag, self.shared.scratch)
         return LedgerWriter(place, self.epoch.number, name, later=self.shared.commits)
 
     def is_proven(self, unit: Position, inputs: str) -> bool:
@@ -91,7 +93,7 @@ class Work:
         If the run is killed between the new files and their record, the files are not taken for those of another tool.
         """
         known = [record for unit in units if (record := self.ledger.get(unit)) is not None and record.origin in (MADE, ADOPTED)]
-        place = self.locations.records(self.range.layer, self.range.mag, self.locations.scratch(self.epoch))
+        place = self.locations.records(self.range.layer, self.range.mag, self.shared.scratch)
         with LedgerWriter(place, self.epoch.number, f"{self.task.name}-again") as writer:
             writer.add(*(replace(record, origin=OUTDATED) for record in known))
 

@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 from wkpipe.errors import InputRefused
@@ -75,17 +76,17 @@ class Locations:
 
     # -- dataset and state --------------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def data(self) -> Place:
         """The place of the dataset."""
         return place_at(self.dataset)
 
-    @property
+    @cached_property
     def store(self) -> Place:
         """The place of the state."""
         return place_at(self.state)
 
-    @property
+    @cached_property
     def inside(self) -> Place:
         """wkpipe's own part of the dataset: locks and temporary files, and the state unless it is elsewhere."""
         return self.data.child(STATE_NAME)
@@ -197,7 +198,7 @@ class Locations:
         self.store.refuse_links("attaching")
         return StoredObject(self.store, f"attaching/{layer}")
 
-    @property
+    @cached_property
     def ledgers(self) -> Place:
         """The place of the ledgers of all layers."""
         return self.store.child(LEDGERS)
@@ -246,7 +247,7 @@ class Locations:
         """A copy of that object, from which ``wkpipe verify --repair`` restores it."""
         return StoredObject(self.store, f"{COPIES}/conversion.json")
 
-    @property
+    @cached_property
     def locks(self) -> Place:
         """The place of lease, epoch and locks: in the dataset, wherever the state is."""
         return self.inside.child("locks")
@@ -256,7 +257,7 @@ class Locations:
         """The place of lease and epoch in an earlier version: in the state."""
         return self.store.child("locks")
 
-    @property
+    @cached_property
     def runs(self) -> Place:
         """The place of the stored plans, and of what jobs report."""
         return self.store.child(RUNS)
@@ -276,11 +277,11 @@ class Locations:
     def scratch(self, epoch: Epoch) -> Scratch:
         """Return the scratch of a run for files of the state; no file gets its final name once the lease is lost."""
         root = self.dataset if self.state.is_relative_to(self.dataset) else self.state
-        return Scratch(self.temporary / _epoch_name(epoch), epoch.check, root, ways=epoch.ways)
+        return Scratch(self.temporary / f"{epoch.number:06d}", epoch.check, root, ways=epoch.ways)
 
     def data_scratch(self, epoch: Epoch) -> Scratch:
         """Return the scratch of a run for arrays and properties."""
-        return Scratch(self.data_temporary / _epoch_name(epoch), epoch.check, self.dataset, ways=epoch.ways)
+        return Scratch(self.data_temporary / f"{epoch.number:06d}", epoch.check, self.dataset, ways=epoch.ways)
 
 
 READ_FIX = "ask its owner for the right to read it, or give another state directory with --state-dir"
@@ -294,7 +295,3 @@ def state_key(root: Path) -> str:
     """Return the name of a dataset's state in a directory of many; `root` is resolved."""
     path = str(root).encode(errors="surrogatepass")
     return f"{root.name}-{hashlib.sha256(path).hexdigest()[:16]}"
-
-
-def _epoch_name(epoch: Epoch) -> str:
-    return f"{epoch.number:06d}"
