@@ -48,9 +48,9 @@ from wkpipe.plan.cost.resources import JobSlots, Sizing
 from wkpipe.plan.cut.task import PUBLISH
 from wkpipe.plan.plan import load_plan
 from wkpipe.runs.run import Run
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.process import peak_memory
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.seal import VARIABLE, Seal
 from wkpipe.stored.locations import Locations
 

@@ -31,14 +31,14 @@ if not __package__:
 
 from wkpipe.engine.budget import CUBE_BYTES, MOST_AHEAD, slot_bytes
 from wkpipe.engine.cubes import cubes_of
-from wkpipe.engine.workers import Work, forked_map
+from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats import open_array
 from wkpipe.formats.base import DataFormat, EncodedChunks, UnitWriter
 from wkpipe.formats.zarr3 import Zarr3Shards
 from wkpipe.geometry import Vec3Int
 from wkpipe.geometry.grid import morton_order
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES
+from wkpipe.storage.scratch import Scratch
 
 FACTORS: Final = 4
 """The finer voxels of a voxel, as from 1-1-1 to 2-2-1: an encoded cube has a quarter of the voxels of its source."""
@@ -106,7 +106,7 @@ def replayed(mag: Path, cubes: Sequence[EncodedChunks], workers: int, seconds: f
                 return cube.sizes.tobytes() + cube.digests + receipt, body
 
             append = writer.append_stowed if by_workers else functools.partial(UnitWriter.append_stowed, writer)
-            work = Work[EncodedChunks, None](lambda _: None, stowed, writer.begin_stowing() if by_workers else None, writer.stowed)
+            work = ForkedWork[EncodedChunks, None](lambda _: None, stowed, writer.begin_stowing() if by_workers else None, writer.stowed)
             most = slot_bytes(spec, max(len(cube.sizes) for cube in cubes))
             with contextlib.closing(forked_map(work, cubes, workers, most, MOST_AHEAD)) as results:
                 for result in results:

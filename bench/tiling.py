@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from wkpipe.formats import create_array, make_spec, open_array
 from wkpipe.formats.base import StoredArray
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 PROPERTIES: Final = "datasource-properties.json"
 _READ_PIECE: Final = 8 << 20

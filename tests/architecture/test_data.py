@@ -28,7 +28,7 @@ def test_origin_and_licence_of_each_are_said() -> None:
 def test_skipped_tests_are_counted_in_one_line(root: Path, tmp_path: Path) -> None:
     """In a copy of the tests with nothing beside it."""
     clone = tmp_path / "clone"
-    for name in ("conftest.py", "material.py", "sample.py", "summary.py", "__init__.py"):
+    for name in ("conftest.py", "material.py", "outcome.py", "sample.py", "summary.py", "__init__.py"):
         (clone / "tests" / name).parent.mkdir(parents=True, exist_ok=True)
         (clone / "tests" / name).write_bytes((root / "tests" / name).read_bytes())
     (clone / "pyproject.toml").write_bytes((root / "pyproject.toml").read_bytes())

@@ -20,7 +20,7 @@ ALLOWED = {
     ("native/build.py", "unlink"): "the library, when wkpipe is installed",
     ("native/build.py", "Path.replace"): "the library, when wkpipe is installed",
     ("plan/config/schema.py", "write_text"): "the developers' tool that writes the config's schema into the repository",
-    ("engine/workers.py", "os.write"): "pipes between the processes of a job",
+    ("engine/pool.py", "os.write"): "pipes between the processes of a job",
     ("runs/token_handover.py", "os.write"): "a file in memory that has no name and vanishes with the process",
     ("images/cached.py", "numpy.memmap"): "a file without a name whose space was reserved through the seam; it vanishes with the process",
 }

@@ -11,7 +11,7 @@ import numpy as np
 
 from wkpipe.formats import create_array, make_spec
 from wkpipe.formats.base import ArraySpec, Compression, DataFormat, StoredArray, UnitProof, Voxels
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 DTYPES = ["uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64", "float32", "float64"]
 

@@ -17,8 +17,8 @@ from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.ome import group_files, refresh_group_files
 from wkpipe.metadata.properties import DatasetProperties, read_properties
 from wkpipe.metadata.units import VoxelSize
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import Local, object_at
+from wkpipe.storage.scratch import Scratch
 
 
 def properties_with(*formats: str, axes: str = "xyz", mags: tuple[str, ...] = ("1", "2-2-1")) -> DatasetProperties:

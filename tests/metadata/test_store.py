@@ -25,6 +25,7 @@ from wkpipe.metadata.units import VoxelSize
 from wkpipe.storage import disk
 from wkpipe.storage.local import Local
 from wkpipe.storage.lock import MetadataLock
+from wkpipe.storage.reasons import explained
 from wkpipe.stored.locations import Locations
 
 fork = multiprocessing.get_context("fork")
@@ -188,7 +189,7 @@ def test_a_file_that_cannot_be_written_is_an_error(tmp_path: Path, monkeypatch: 
         Locations(tmp_path, state).properties_file().update(lambda before: replace(before, name="x"))
 
     def on_a_read_only_file_system(path: Path) -> int:
-        with disk.explained(path):
+        with explained(path):
             raise OSError(errno.EROFS, "read-only")
 
     monkeypatch.setattr(disk, "create", on_a_read_only_file_system)

@@ -26,8 +26,8 @@ from wkpipe.plan.config import load_config
 from wkpipe.plan.cost.resources import Sizing
 from wkpipe.plan.plan import Plan
 from wkpipe.runs.run import run_here
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import object_at
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.locations import Locations
 

@@ -129,7 +129,7 @@ def test_wkw_bytes_do_not_depend_on_the_order_of_chunks(tmp_path: Path) -> None:
     """Convert hands blocks over slice by slice, downsampling in Morton order: WKW files hold them in Morton order."""
     from wkpipe.formats import create_array
     from wkpipe.geometry.grid import morton_order
-    from wkpipe.storage.commit import Scratch
+    from wkpipe.storage.scratch import Scratch
 
     planes = noise((40, 70, 64), "uint16", 7, few=False)
     source = write_slices(tmp_path / "images", planes)

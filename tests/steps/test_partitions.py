@@ -156,7 +156,7 @@ def test_few_chunks_in_a_wide_space(tmp_path: Path) -> None:
 
     from wkpipe.formats import open_array
     from wkpipe.geometry import BoundingBox
-    from wkpipe.storage.commit import Scratch
+    from wkpipe.storage.scratch import Scratch
 
     array = open_array(root / "layer" / "1", "zarr3", layer.axes)
     array.resize((1, 2048, 2048, 2048), Scratch(tmp_path / "scratch"))

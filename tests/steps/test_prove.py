@@ -23,9 +23,9 @@ from wkpipe.plan.plan import Plan
 from wkpipe.plan.state.reasons import Reason
 from wkpipe.plan.table import plan_table
 from wkpipe.runs.run import run_here
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.record import ADOPTED, DAMAGED, MADE, WRITTEN
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.locations import Locations
 from wkpipe.verify.dataset import verify_dataset
 from wkpipe.verify.forget import forget

@@ -38,7 +38,7 @@ from wkpipe.plan.request import Storing
 from wkpipe.plan.wishes.upsampling import UpsamplingRequest
 from wkpipe.runs.run import run_here
 from wkpipe.sampling import SamplingMode
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset
 
 DTYPES = ["uint8", "int16", "uint32", "uint64", "int64", "float32"]

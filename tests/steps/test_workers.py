@@ -17,7 +17,7 @@ from tests.cluster.cluster_helpers import wait_until
 from wkpipe.engine import read_ahead
 from wkpipe.engine.budget import MOST_PARTS
 from wkpipe.engine.read_ahead import ReadAhead
-from wkpipe.engine.workers import Result, Work, forked_map
+from wkpipe.engine.workers import ForkedWork, Result, forked_map
 from wkpipe.errors import DamagedShard, NotWritable, WkpipeError
 from wkpipe.storage.disk import write_parts_at
 
@@ -36,7 +36,7 @@ def results_of(
     write: Callable[[Sequence[memoryview], int], None] | None = None,
     written: Callable[[int], None] = lambda _: None,
 ) -> Generator[Result[int], None, None]:
-    return forked_map(Work(lambda item: item * item, compute, write, written), range(count), workers, SLOT, ahead)
+    return forked_map(ForkedWork(lambda item: item * item, compute, write, written), range(count), workers, SLOT, ahead)
 
 
 def collected(compute: Callable[[int, int | None], tuple[bytes, bytes]], count: int, workers: int) -> list[tuple[int, bytes, bytes]]:

@@ -23,13 +23,13 @@ from tests.storage.players import (
 )
 from wkpipe.errors import DamagedShard, InputRefused, NotWritable
 from wkpipe.storage.appended import AppendedFile
-from wkpipe.storage.commit import Scratch
-from wkpipe.storage.disk import add_note, note, remove_tree
+from wkpipe.storage.disk import note, remove_tree
 from wkpipe.storage.local import Local
 from wkpipe.storage.names import rename
 from wkpipe.storage.notes import NoteSeries, note_text, note_values, series_text, text_from
 from wkpipe.storage.place import Entry, Place
 from wkpipe.storage.removal import remove_place
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.testing import PlaceTests
 from wkpipe.storage.testing_protocols import content
 
@@ -135,7 +135,7 @@ def test_what_was_appended_is_read_and_a_note_that_cannot_be_read_is_empty(tmp_p
     note(tmp_path / "cut", '{"a":')
     assert [note_values(place, key) for key in ("values", "list", "cut", "none")] == [{"a": 1}, {}, {}, {}]
     assert (note_text(place, "cut"), note_text(place, "none")) == ('{"a":', "")
-    add_note(tmp_path / "values", "more")
+    note(tmp_path / "values", "more", add=True)
     assert text_from(place, "values", 8) == b"more"
     assert text_from(place, "values", 0, most=6) == b"1}more"
     assert (text_from(place, "values", 100), text_from(place, "none", 0)) == (b"", b"")

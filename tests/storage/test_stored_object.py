@@ -9,8 +9,8 @@ import pytest
 
 from wkpipe.errors import TryAgain
 from wkpipe.storage.barrier import MOST_SYNCED_ALONE
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import Local, object_at
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject, put_all, put_in_order
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.torture.faulty_disk import FaultyOs
 from wkpipe.errors import NotWritable, TryAgain
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.group import PendingGroup, replace_files
 from wkpipe.storage.lease import RunLease, read_epoch
 from wkpipe.storage.local import Local
+from wkpipe.storage.scratch import Scratch
 
 
 def test_an_epoch_that_cannot_be_read_does_not_begin_again(tmp_path: Path) -> None:

@@ -15,8 +15,9 @@ from wkpipe.errors import NotWritable
 from wkpipe.storage import barrier as barrier_module
 from wkpipe.storage import disk
 from wkpipe.storage.barrier import MOST_SYNCED_ALONE, Barrier, Ways
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.group import PendingGroup
+from wkpipe.storage.reasons import explained
+from wkpipe.storage.scratch import Scratch
 
 
 def refusing(which: str, real: Callable[..., None]) -> Callable[..., None]:
@@ -24,7 +25,7 @@ def refusing(which: str, real: Callable[..., None]) -> Callable[..., None]:
 
     def sync(what: int | Path, final: Path) -> None:
         if final.name == which:
-            with disk.explained(final):
+            with explained(final):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
         real(what, final)
 
@@ -39,7 +40,7 @@ def test_the_file_that_fails_is_named(tmp_path: Path, count: int, monkeypatch: p
         barrier.add_closed(tmp_path / f"{number}.tmp", tmp_path / f"{number}")
 
     def failing(path: Path) -> None:
-        with disk.explained(path):
+        with explained(path):
             raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(disk, "sync_closed", refusing("0", disk.sync_closed))

@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from wkpipe.errors import InputRefused, TryAgain
 from wkpipe.storage import commit, disk, names
 from wkpipe.storage.barrier import MOST_SYNCED_ALONE
-from wkpipe.storage.commit import FileProof, PendingFile, Scratch
+from wkpipe.storage.commit import FileProof, PendingFile
 from wkpipe.storage.crc import combined_crc32c
 from wkpipe.storage.digest import BLOCK_BYTES, digest_of, file_digest
 from wkpipe.storage.group import PendingGroup, replace_files
 from wkpipe.storage.process import signature
 from wkpipe.storage.removal import remove_abandoned, remove_directory
+from wkpipe.storage.scratch import Scratch
 
 CALLS = ("sync", "sync_closed", "sync_directory", "sync_file_system", "rename", "remove_tree")
 

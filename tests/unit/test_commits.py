@@ -15,12 +15,14 @@ from wkpipe.errors import NotWritable, TryAgain, UnreadableImages
 from wkpipe.storage import barrier as barrier_module
 from wkpipe.storage import commits as commits_module
 from wkpipe.storage import disk, names
-from wkpipe.storage.commit import PendingFile, Scratch
+from wkpipe.storage.commit import PendingFile
 from wkpipe.storage.commits import Commits
 from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.local import Local
 from wkpipe.storage.proof import MTIME, Stamp, UnitProof
+from wkpipe.storage.reasons import explained
 from wkpipe.storage.record import MADE, Record
+from wkpipe.storage.scratch import Scratch
 
 
 @pytest.fixture(autouse=True)
@@ -158,7 +160,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, module: Any, name: str, which: int, 
 
     def call(*arguments: Any) -> Any:
         if arguments[which] == unit:
-            with disk.explained(unit):
+            with explained(unit):
                 raise OSError(errno.EIO, os.strerror(errno.EIO))
         return real(*arguments)
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 
 from wkpipe.formats import create_array, make_spec, open_array
 from wkpipe.formats.base import DataFormat, StoredArray
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import BLOCK_BYTES, BlocksDigest, digest_of, file_digest, files_digest, table_stamp
 from wkpipe.storage.proof import FILL, MTIME, MTIMES, Stamp, UnitFacts, UnitProof, is_other_content, unread
+from wkpipe.storage.scratch import Scratch
 
 LAYOUTS = [
     (DataFormat.ZARR3, True, 32),

@@ -16,7 +16,7 @@ from wkpipe.cli.app import run_app
 from wkpipe.formats import open_array
 from wkpipe.plan.cost.resources import Sizing
 from wkpipe.runs.run import run_here
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.verify.dataset import verify_dataset
 from wkpipe.verify.repair import repair_dataset
 from wkpipe.verify.report import Kind

@@ -34,10 +34,10 @@ from wkpipe.formats import open_array
 from wkpipe.geometry import Mag
 from wkpipe.plan.cost.resources import Sizing
 from wkpipe.runs.run import run_here
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import RunLease
 from wkpipe.storage.ledger import LedgerWriter
 from wkpipe.storage.record import DIRTY, WRITTEN, Record, content_token
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.locations import Locations
 from wkpipe.verify.dataset import Problem, VerifyReport, verify_dataset
 from wkpipe.verify.repair import repair_dataset

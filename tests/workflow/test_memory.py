@@ -16,7 +16,7 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.units import VoxelSize
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.locations import Locations
 
 EDGE = 1024

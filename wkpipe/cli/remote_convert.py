@@ -149,7 +149,7 @@ def _going(target: Path) -> str:
 
 def clean_up(target: Path, url: str) -> None:
     """Delete the local copy of an uploaded dataset; after an interruption, the same command completes this and uploads nothing."""
-    from wkpipe.storage.commit import Scratch
+    from wkpipe.storage.scratch import Scratch
     from wkpipe.stored.locations import Locations
 
     locations, place, mark = Locations.of(target), place_at(target.parent), _mark(target)

@@ -113,7 +113,7 @@ class LocalCluster:
         state = "" if cause is None or log is not None else cause.name
         self._write(id_, values | {"killed": state, "reason": ""})
         if log is not None:
-            disk.add_note(log, "killed for its time\n")
+            disk.note(log, "killed for its time\n", add=True)
         if values["pid"]:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(values["pid"], signal.SIGKILL)

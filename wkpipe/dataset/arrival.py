@@ -22,11 +22,11 @@ from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.plan.state.recipe import load_recipe
 from wkpipe.runs.permission import check_all_removable
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.copying import bytes_to_copy, copy_all
 from wkpipe.storage.links import make_link
 from wkpipe.storage.place import Place
 from wkpipe.storage.removal import remove_older
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.lease import DatasetLease, Lookout
 from wkpipe.stored.places import place_at

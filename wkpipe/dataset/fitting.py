@@ -10,7 +10,7 @@ from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.steps.growth import fitting_shape, grow_arrays, resize, writable_arrays
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset
 
 

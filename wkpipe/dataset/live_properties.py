@@ -9,8 +9,8 @@ from wkpipe.errors import NotWritable, UnreadableInput
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import Change
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.place import Facts
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset
 from wkpipe.stored.lease import DatasetLease, newest_epoch
 from wkpipe.stored.locations import Locations

@@ -22,7 +22,7 @@ from wkpipe.plan.wishes.layout import fitted
 from wkpipe.plan.wishes.shapes import SHARD_EDGE, Shapes, default_shapes
 from wkpipe.runs.permission import check_all_removable
 from wkpipe.steps.growth import last_corner
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import box_in_mag
 from wkpipe.stored.identity import MagIdentity, ensure_dataset_id, identity_file

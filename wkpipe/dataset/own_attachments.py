@@ -18,10 +18,10 @@ from wkpipe.errors import TryAgain
 from wkpipe.metadata.attachments import directory_of
 from wkpipe.metadata.json_node import MAX_BYTES
 from wkpipe.runs.permission import check_all_removable
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.copying import copy_all, stamp_of_all
 from wkpipe.storage.opened import TooLarge
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.places import place_at
 
 _UNKNOWN: Final = ("", "")

@@ -9,8 +9,8 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.runs.permission import check_all_removable
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.places import place_at
 from wkpipe.stored.published import marker_object
 

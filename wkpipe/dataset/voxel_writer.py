@@ -28,13 +28,13 @@ from wkpipe.formats.chunked import cells_between
 from wkpipe.formats.unit_update import UnitUpdate, update_of
 from wkpipe.geometry import Mag
 from wkpipe.storage.change import Change, changes_after
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.holder import Holder
 from wkpipe.storage.ledger import SEGMENT_SUFFIX, Ledger, LedgerWriter, fold
 from wkpipe.storage.lock import WRITING, MetadataLock
 from wkpipe.storage.place import Place
 from wkpipe.storage.proof import FILL
 from wkpipe.storage.record import DAMAGED, DIRTY, WRITTEN, Record, content_token
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject
 
 _UNIT_LOCK_SECONDS: Final = 600.0

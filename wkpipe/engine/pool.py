@@ -55,7 +55,7 @@ class Tickets:
         os.set_blocking(self.take_end, False)
 
     def give(self, *values: int) -> None:
-        with contextlib.suppress(BrokenPipeError):  # all have died, which their own pipes tell
+        with contextlib.suppress(BrokenPipeError):  # all have died, which their own pipes report
             os.write(self._give_end, self._layout.pack(*values))
 
     def take(self, may_wait: bool = True) -> tuple[int, ...]:

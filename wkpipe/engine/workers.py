@@ -34,7 +34,7 @@ _WRITTEN: Final = 1 << 62
 
 
 @dataclass(frozen=True)
-class Work(Generic[Item, Raw]):
+class ForkedWork(Generic[Item, Raw]):
     """What forked workers do.
 
     Attributes:
@@ -69,7 +69,7 @@ class _Write:
 
 
 def forked_map(
-    work: Work[Item, Raw], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int
+    work: ForkedWork[Item, Raw], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int
 ) -> Generator[Result[Item], None, None]:
     """Yield the result of every item, in order. When the generator ends, all that was to be written is written.
 
@@ -92,7 +92,7 @@ def forked_map(
 class _Consumer(Generic[Item]):
     """The process that consumes the results: which items are in work, and which slots are in use."""
 
-    def __init__(self, work: Work[Item, Any], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int) -> None:
+    def __init__(self, work: ForkedWork[Item, Any], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int) -> None:
         more = writing_slots(slot_bytes) if work.write else 0
         self._items, self._written = items, work.written
         self._most_parts = more // 2
@@ -184,7 +184,7 @@ class _Slots:
 class _Worker(Generic[Item]):
     """What a forked process does, in two threads: one computes, and one writes, so that a slow disk holds up no computing."""
 
-    work: Work[Item, Any]
+    work: ForkedWork[Item, Any]
     items: Sequence[Item]
     ahead: int
     slots: _Slots

@@ -17,9 +17,9 @@ from wkpipe.formats.wkw import WkwArray, read_wkw_header
 from wkpipe.formats.zarr2 import Zarr2Array, read_zarr2_layout
 from wkpipe.formats.zarr3 import native_zarr3
 from wkpipe.formats.zarr3_metadata import read_zarr3_layout
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import as_place
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 
 __all__ = ["create_array", "default_compression", "has_array", "make_spec", "new_metadata", "open_array", "validate_spec"]
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from wkpipe.errors import DamagedShard, MetadataError, one_line
 from wkpipe.formats.base import Position
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.opened import TooLarge
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 
 MAX_METADATA_BYTES = 16 << 20
 MAX_CHUNK_BYTES = 2 << 30

@@ -16,9 +16,9 @@ from wkpipe.formats.noted_reads import NotedReads, is_noted
 from wkpipe.formats.open_files import damaged_chunk
 from wkpipe.formats.proving import proof_of_files, read_file
 from wkpipe.formats.waiting import read_each
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.opened import TooLarge
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 
 
 class ChunkFilesArray(ChunkedArray):

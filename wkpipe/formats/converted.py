@@ -11,7 +11,7 @@ import numpy as np
 
 from wkpipe.errors import MetadataError, NotWritable
 from wkpipe.formats.base import Position, StoredArray, UnitFacts, UnitProof, UnitWriter, Voxels
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 
 def can_convert(stored: np.dtype[Any], wanted: np.dtype[Any]) -> bool:

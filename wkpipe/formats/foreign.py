@@ -16,9 +16,9 @@ from wkpipe.formats.base import ArraySpec, Compression, DataFormat, Position, St
 from wkpipe.formats.chunked import checked_region
 from wkpipe.formats.file_names import FileNames, Level, NestedNames
 from wkpipe.formats.proving import proof_of_files, read_file
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import as_place
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 
 _CONTEXT = {
     "cache_pool": {"total_bytes_limit": 0},

@@ -11,7 +11,7 @@ from wkpipe.formats.chunk_files import ChunkFilesArray
 from wkpipe.formats.chunked import ChunkedArray
 from wkpipe.formats.unit_update import chunk_positions, has_same_codec, without_zeros
 from wkpipe.formats.wkw import WkwArray
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 _BATCH_BYTES = 4 << 20
 

@@ -17,8 +17,8 @@ from wkpipe.formats.wkw_header import SIZE as WKW_HEADER_SIZE
 from wkpipe.formats.wkw_header import WkwHeader
 from wkpipe.geometry import SPATIAL_AXES
 from wkpipe.geometry.grid import morton_order
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.scratch import Scratch
 
 _BLOCK = 1024
 """The positions that are handled at once."""

@@ -20,9 +20,9 @@ from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.wkw_header import BLOCK_TYPES, BadHeader, WkwHeader
 from wkpipe.formats.wkw_writer import CompressedWkwWriter, RawWkwWriter
 from wkpipe.geometry.grid import morton_order
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.opened import Damage, TooLarge
 from wkpipe.storage.place import Opened, Place
+from wkpipe.storage.scratch import Scratch
 
 FILE_NAME = "header.wkw"
 AXES = ("c", "x", "y", "z")

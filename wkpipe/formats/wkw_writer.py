@@ -16,11 +16,11 @@ from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.wkw_header import WkwHeader
 from wkpipe.geometry.grid import morton_bits, morton_order
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
 from wkpipe.storage.pending import Pending
 from wkpipe.storage.place import Place
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.scratch import Scratch
 
 _ZERO_RUN = 1 << 20
 _UNKNOWN, _ZERO, _SPOOLED = 0, 1, 2

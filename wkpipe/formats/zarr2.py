@@ -15,8 +15,8 @@ from wkpipe.formats.chunk_files import ChunkFilesArray
 from wkpipe.formats.codecs import Codec, NoCodec, Zstd
 from wkpipe.formats.file_names import zarr_names
 from wkpipe.formats.zarr3_metadata import json_fill_value
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 
 FILE_NAME = ".zarray"
 ATTRIBUTES_NAME = ".zattrs"

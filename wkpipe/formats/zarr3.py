@@ -19,12 +19,13 @@ from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.sharded import ShardedArray
 from wkpipe.formats.zarr3_metadata import ChunkCodecs, Zarr3Layout, make_zarr3_json
-from wkpipe.storage.commit import WRITE_BYTES, Scratch
+from wkpipe.storage.commit import WRITE_BYTES
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
 from wkpipe.storage.opened import Damage
 from wkpipe.storage.pending import Pending
 from wkpipe.storage.place import Opened, Place
 from wkpipe.storage.proof import FILL
+from wkpipe.storage.scratch import Scratch
 
 _ABSENT = np.uint64(2**64 - 1)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from wkpipe.images.source import BlockSource, SourceBox, Voxels
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 Each = Callable[[Callable[[int], None], Iterable[int]], None]
 """Calls a function with each of some numbers, in parallel."""

@@ -11,8 +11,8 @@ import yaml
 
 from wkpipe.errors import AlreadyExists, UsageError
 from wkpipe.run.workflow_files import workflow_root
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.group import replace_files
+from wkpipe.storage.scratch import Scratch
 
 CONFIG_NAME: Final = "config.yaml"
 _CONFIG: Final = re.compile(r"(?:profile|config)(?:\.v(\d+)\+)?\.yaml")

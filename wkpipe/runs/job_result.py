@@ -13,7 +13,7 @@ from typing import Final
 
 from wkpipe.errors import WkpipeError
 from wkpipe.storage import disk
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.places import place_at
 
 RESULTS: Final = "results"

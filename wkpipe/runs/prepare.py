@@ -14,11 +14,11 @@ from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.plan import Plan
 from wkpipe.runs.permission import check_emptying, entries_to_delete
 from wkpipe.steps.swap import remove_abandoned_remakes
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.commits import Commits
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import SORTED, LedgerWriter
 from wkpipe.storage.removal import remove_older
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject, put_in_order
 from wkpipe.stored.identity import MagIdentity, dataset_id, identity_file, identity_of_array, layout_of, recorded_identity
 from wkpipe.stored.images_note import images_note

@@ -25,8 +25,8 @@ from wkpipe.steps.swap import forget_done
 from wkpipe.steps.task import run_task
 from wkpipe.steps.upload import check_beforehand
 from wkpipe.steps.work import Server
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.lease import Epoch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.seal import Seal
 from wkpipe.stored.lease import DatasetLease, Lookout
 

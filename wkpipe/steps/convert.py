@@ -22,7 +22,7 @@ from wkpipe.images import BlockSource
 from wkpipe.images.cached import window
 from wkpipe.images.source import SourceBox
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 Read = Callable[[SourceBox], Voxels]
 Number = int | float

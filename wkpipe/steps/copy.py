@@ -15,7 +15,7 @@ from wkpipe.geometry.box import Box
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.from_array import FromArray
 from wkpipe.steps.unit_stream import CubeMaker, streamed_unit
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.axes import in_axes
 
 

@@ -19,7 +19,7 @@ from wkpipe.server.http.network import Network, Stopped
 from wkpipe.server.http.policy import Policy
 from wkpipe.server.http.token import Token
 from wkpipe.server.progress import OneAtATime, Progress
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 
 
 @dataclass(frozen=True)

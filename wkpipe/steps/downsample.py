@@ -21,7 +21,7 @@ from wkpipe.sampling import halo, sample_box
 from wkpipe.sampling.borders import Read
 from wkpipe.steps.kept import Kept, NotAsRecorded
 from wkpipe.steps.unit_stream import CubeMaker, streamed_unit
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.axes import spatial, xyz_last
 from wkpipe.stored.channels import region_at
 

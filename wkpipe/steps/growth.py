@@ -7,10 +7,10 @@ from wkpipe.geometry import Mag
 from wkpipe.metadata.layer_properties import LayerProperties
 from wkpipe.metadata.mag_properties import MagProperties
 from wkpipe.plan.state.units import units_in_box
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.proof import FILL
 from wkpipe.storage.record import MADE, WRITTEN, Record
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.dataset import StoredDataset, box_in_mag
 
 

@@ -14,11 +14,11 @@ from wkpipe.engine.budget import CUBE_BYTES, LEAST_CUBES, most_ahead, slot_bytes
 from wkpipe.engine.cubes import Cube, UnitGrid
 from wkpipe.engine.ordered import ordered_map
 from wkpipe.engine.read_ahead import ReadAhead
-from wkpipe.engine.workers import Work, forked_map
+from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats.base import EncodedChunks, Ints, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.digest import DIGEST_BYTES
+from wkpipe.storage.scratch import Scratch
 
 COPIED_BYTES: Final = 4 << 20
 """Voxels of chunks that are copied at once as they are stored."""
@@ -184,7 +184,7 @@ def _appended_by_processes(
         return encoded.sizes.tobytes() + encoded.digests + receipt, body
 
     chunks = max(cube.grid.prod() for cube in cubes)
-    work = Work(maker.fetch, stowed, writer.begin_stowing(), writer.stowed)
+    work = ForkedWork(maker.fetch, stowed, writer.begin_stowing(), writer.stowed)
     results = forked_map(work, cubes, workers, slot_bytes(maker.spec, chunks), maker.most_ahead)
     with contextlib.closing(results):
         for result in results:

@@ -12,7 +12,7 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.from_coarser import FromCoarser
 from wkpipe.sampling import upsample_box
 from wkpipe.steps.unit_stream import CubeMaker, streamed_unit
-from wkpipe.storage.commit import Scratch
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.axes import xyz_last
 from wkpipe.stored.channels import region_at
 

@@ -13,11 +13,11 @@ from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.server.http.policy import Policy
 from wkpipe.server.http.token import Token
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.commits import Commits
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.record import ADOPTED, MADE, OUTDATED, Record, content_token
+from wkpipe.storage.scratch import Scratch
 from wkpipe.stored.locations import Locations
 
 

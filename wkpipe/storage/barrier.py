@@ -18,6 +18,7 @@ from typing import Final
 
 from wkpipe.errors import NotWritable
 from wkpipe.storage import disk
+from wkpipe.storage.reasons import explained
 
 MOST_SYNCED_ALONE: Final = 64
 """More files and directories than this share one sync of their file system, which is several times as fast. It also waits for what
@@ -66,7 +67,7 @@ class Barrier:
 
 
 def _volume(path: Path | str) -> int:
-    with disk.explained(path):
+    with explained(path):
         return os.stat(path).st_dev
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from wkpipe.errors import InputRefused, NotWritable
-from wkpipe.storage.reasons import refusal
+from wkpipe.storage.reasons import explained
 
 _MOST_DEPTH = 200  # wkpipe does not nest directories deeper than this; each level takes a descriptor
 
@@ -26,15 +26,6 @@ _NO_DIRECTORY_SYNC = frozenset({errno.EINVAL, errno.EOPNOTSUPP})  # some network
 _SYNC_FILE_RANGE_WRITE = 2  # linux/fs.h
 
 _system = functools.cache(lambda: ctypes.CDLL(None, use_errno=True))
-
-
-@contextlib.contextmanager
-def explained(path: Path | str) -> Iterator[None]:
-    """Turn an ``OSError`` in the block into `NotWritable`, which names `path` and the fix."""
-    try:
-        yield
-    except OSError as error:
-        raise refusal(Path(path), error) from error
 
 
 MOST_SMALL_BYTES = 1 << 16
@@ -297,15 +288,11 @@ def make_new_directory(path: Path | str) -> None:
         os.mkdir(path)
 
 
-def note(path: Path, text: str) -> None:
-    """Write a small file that only informs: it is not synced, and a failed write is not an error."""
+def note(path: Path, text: str, add: bool = False) -> None:
+    """Write a small file that only informs, or add to it: it is not synced, and a failed write is not an error."""
     with contextlib.suppress(OSError, NotWritable):
         os.makedirs(path.parent, exist_ok=True)
-        overwrite(path, text.encode())
-
-
-def add_note(path: Path, text: str) -> None:
-    """Append to a file that only informs, as `note` does; links are not followed."""
-    with contextlib.suppress(OSError, NotWritable):
-        os.makedirs(path.parent, exist_ok=True)
-        _write_whole(open_append(path), text.encode(), path)
+        if add:
+            _write_whole(open_append(path), text.encode(), path)
+        else:
+            overwrite(path, text.encode())

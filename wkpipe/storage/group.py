@@ -18,9 +18,10 @@ import google_crc32c
 
 from wkpipe.storage import disk, names
 from wkpipe.storage.barrier import Barrier
-from wkpipe.storage.commit import FileProof, Scratch
+from wkpipe.storage.commit import FileProof
 from wkpipe.storage.digest import file_digest, file_identity, value_of_identity
 from wkpipe.storage.mtimes import distinct_mtime
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stages import commit_in_order
 
 _RECEIPT: Final = struct.Struct("<qq")

@@ -21,9 +21,9 @@ from typing import Final
 
 from wkpipe.errors import NotWritable, TryAgain
 from wkpipe.storage import disk, names
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.holder import Holder
 from wkpipe.storage.opened import read_small
+from wkpipe.storage.scratch import Scratch
 
 EXPIRY_SECONDS: Final = 900.0
 _FIRST_PAUSE: Final = 0.005

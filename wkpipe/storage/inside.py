@@ -14,7 +14,7 @@ from pathlib import Path
 
 from wkpipe.errors import InputRefused
 from wkpipe.storage.access import is_link
-from wkpipe.storage.commit import FIX_OF_LINK
+from wkpipe.storage.scratch import FIX_OF_LINK
 
 
 def refuse_links(*paths: Path | str) -> None:

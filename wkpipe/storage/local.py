@@ -16,7 +16,7 @@ from typing import Any, Final
 from wkpipe.storage import access, disk, inside, names, opened, room
 from wkpipe.storage.access import exists, is_directory, is_link
 from wkpipe.storage.barrier import Barrier
-from wkpipe.storage.commit import FileProof, PendingFile, Scratch
+from wkpipe.storage.commit import FileProof, PendingFile
 from wkpipe.storage.disk import LEFTOVER
 from wkpipe.storage.group import PendingGroup
 from wkpipe.storage.guard import Guard
@@ -25,6 +25,7 @@ from wkpipe.storage.place import Entry, Facts, Opened, Place
 from wkpipe.storage.proof import MTIME, Stamp
 from wkpipe.storage.reasons import check_room
 from wkpipe.storage.removal import remove_abandoned, remove_directory, remove_files
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject
 
 _MOST_DEPTH: Final = 200

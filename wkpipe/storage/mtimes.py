@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from wkpipe.storage import disk
+from wkpipe.storage.reasons import explained
 
 _COARSE_NS = 1_000_000_000
 _MOST_AHEAD_NS = 3600 * _COARSE_NS
@@ -41,7 +42,7 @@ def distinct_mtime(temporary: Path | str, final: Path | str) -> int:
     Raises:
         NotWritable: the file is gone: the run may have lost the dataset.
     """
-    with disk.explained(final):
+    with explained(final):
         mtime_ns = os.stat(temporary).st_mtime_ns
         if (later := later_mtime(mtime_ns, mtime_of(final))) is None:
             return mtime_ns

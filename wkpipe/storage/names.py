@@ -13,7 +13,7 @@ import errno
 import os
 from pathlib import Path
 
-from wkpipe.storage.disk import explained
+from wkpipe.storage.reasons import explained
 
 # The errors of file systems without hard links (FAT, some FUSE).
 _NO_HARD_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})

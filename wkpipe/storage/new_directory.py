@@ -9,11 +9,11 @@ from pathlib import Path
 
 from wkpipe.errors import AlreadyExists, WkpipeError
 from wkpipe.storage import access, disk
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.local import Local
 from wkpipe.storage.opened import names_in
 from wkpipe.storage.place import Place
 from wkpipe.storage.process import is_signature_of_dead, signature
+from wkpipe.storage.scratch import Scratch
 
 _ENDING = ".making"
 

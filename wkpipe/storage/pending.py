@@ -29,7 +29,7 @@ class Pending(Protocol):
         """In a process that was forked since the object was begun, write reserved bytes: some parts, one after the other."""
 
     def filled(self, length: int) -> None:
-        """Note that so many reserved bytes are written."""
+        """Note that a number of reserved bytes is written."""
 
     def append_from(self, descriptor: int, offset: int, length: int) -> int:
         """Append bytes of an open file and return their offset."""

@@ -19,9 +19,9 @@ from collections.abc import Collection, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.pending import Pending, PendingObjects
 from wkpipe.storage.proof import Stamp
+from wkpipe.storage.scratch import Scratch
 
 
 class Facts(NamedTuple):

@@ -77,3 +77,12 @@ def read_refusals(path: Path) -> Iterator[None]:
         if isinstance(error.__cause__, OSError):
             raise refusal(path, error.__cause__) from error
         raise
+
+
+@contextlib.contextmanager
+def explained(path: Path | str) -> Iterator[None]:
+    """Turn an ``OSError`` in the block into `NotWritable`, which names `path` and the fix."""
+    try:
+        yield
+    except OSError as error:
+        raise refusal(Path(path), error) from error

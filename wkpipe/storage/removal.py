@@ -13,10 +13,10 @@ from pathlib import Path
 from wkpipe.errors import WkpipeError
 from wkpipe.storage import disk, names
 from wkpipe.storage.access import is_directory, is_link
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.opened import names_in
 from wkpipe.storage.place import Place
 from wkpipe.storage.process import is_signature_of_dead
+from wkpipe.storage.scratch import Scratch
 
 _ABANDONED_SECONDS = 3600.0
 

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.pending import PendingObjects
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stages import commit_in_order
 
 

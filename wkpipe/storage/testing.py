@@ -15,10 +15,10 @@ from pathlib import Path
 import google_crc32c
 
 from wkpipe.errors import TryAgain
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.opened import Damage, TooLarge
 from wkpipe.storage.place import Entry, Place
 from wkpipe.storage.proof import Stamp
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject, put_in_order
 from wkpipe.storage.testing_protocols import ProtocolTests, at_once, content, now, refused
 from wkpipe.storage.testing_trees import TreeTests

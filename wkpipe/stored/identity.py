@@ -17,10 +17,10 @@ from wkpipe.errors import MetadataError, UnreadableInput
 from wkpipe.formats.base import ArraySpec, DataFormat, StoredArray
 from wkpipe.geometry import Mag
 from wkpipe.metadata.json_node import JsonNode
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.place import Place
 from wkpipe.storage.record import DAMAGED, DIRTY, OUTDATED
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject, put_in_order
 from wkpipe.stored.dataset_id import FILE_NAME as DATASET_FILE_NAME
 from wkpipe.stored.dataset_id import id_in

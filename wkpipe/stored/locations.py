@@ -13,10 +13,10 @@ from wkpipe.errors import InputRefused
 from wkpipe.geometry import Mag
 from wkpipe.metadata.properties import DatasetProperties
 from wkpipe.metadata.store import PropertiesFile
-from wkpipe.storage.commit import Scratch
 from wkpipe.storage.inside import Looks
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.place import Place
+from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stored_object import StoredObject
 from wkpipe.stored.dataset_id import state_of
 from wkpipe.stored.generations import Generations, directory_name, published_generations

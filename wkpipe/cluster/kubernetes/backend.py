@@ -120,4 +120,4 @@ class Kubernetes:
             return
         with contextlib.suppress(Away, Refused):
             if text := self._api.log(pod):
-                disk.add_note(log, text.decode(errors="replace"))
+                disk.note(log, text.decode(errors="replace"), add=True)
