@@ -62,8 +62,8 @@ def in_flight(threads: int) -> int:
 MOST_AHEAD = 3
 """How many cubes a worker may read ahead if reading is slow."""
 
-AHEAD_BYTES = 6 << 20
-"""Stored bytes that a worker may read ahead: one cube that does not compress, or more that do."""
+AHEAD_BYTES = 12 << 20
+"""Stored bytes that a worker may read ahead: two cubes that do not compress, or more that do."""
 
 
 def stored_bytes_held(stored: int) -> int:

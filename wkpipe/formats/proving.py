@@ -11,6 +11,7 @@ import numpy as np
 from wkpipe.errors import DamagedShard
 from wkpipe.formats.base import Flags, Voxels
 from wkpipe.formats.open_files import OpenShard, ShardIndex
+from wkpipe.formats.waiting import read_each
 from wkpipe.storage.commit import FileProof
 from wkpipe.storage.digest import DIGEST_BYTES, BlocksDigest, RestDigest, digest_of, files_digest, shard_digest, table_stamp
 from wkpipe.storage.opened import Damage, unreadable
@@ -18,6 +19,9 @@ from wkpipe.storage.place import Opened, Place
 from wkpipe.storage.proof import FILL, MTIME, MTIMES, Stamp, UnitProof
 
 READ_BYTES = 4 << 20
+MOST_READS = 4
+SLOW_SECONDS = 0.008
+"""Such reads are done side by side, `MOST_READS` at a time, if they take longer."""
 
 _REST = -1
 
@@ -69,9 +73,13 @@ def _read_shard(file: Opened, index: ShardIndex, segments: list[Segment]) -> Fil
     places: list[int] = []
     found: list[bytes] = []
     rest, crc = RestDigest(), 0
-    for together in _read_together(segments):
+
+    def read(together: list[Segment]) -> bytes:
+        return file.read(together[0][1], together[-1][2] - together[0][1])
+
+    runs = list(_read_together(segments))
+    for together, data in zip(runs, read_each(read, runs, MOST_READS, SLOW_SECONDS), strict=True):
         low = together[0][1]
-        data = file.read(low, together[-1][2] - low)
         crc = google_crc32c.extend(crc, data)
         view = memoryview(data)
         for place, first, end in together:
@@ -145,8 +153,11 @@ def _read_together(segments: list[Segment]) -> Iterator[list[Segment]]:
 
 def _read_blocks(file: Opened) -> FileProof:
     digest, crc = BlocksDigest(), 0
-    for offset in range(0, file.size, READ_BYTES):
-        data = file.read(offset, min(READ_BYTES, file.size - offset))
+
+    def read(offset: int) -> bytes:
+        return file.read(offset, min(READ_BYTES, file.size - offset))
+
+    for data in read_each(read, range(0, file.size, READ_BYTES), MOST_READS, SLOW_SECONDS):
         crc = google_crc32c.extend(crc, data)
         digest.add(data)
     return FileProof(file.size, crc, file.facts.modified_ns, digest.value)
