@@ -87,7 +87,7 @@ def error(code: int) -> OSError:
 class FailingOs(PlayedOs):
     """One of `every` changes is refused before it is done."""
 
-    CALLS = frozenset({"write", "pwrite", "ftruncate", "fsync", "replace", "link", "unlink", "mkdir", "utime"})
+    CALLS = frozenset({"write", "pwrite", "pwritev", "ftruncate", "fsync", "replace", "link", "unlink", "mkdir", "utime"})
     CODES = (errno.EIO, errno.ENOSPC, errno.EDQUOT)
 
     def __getattr__(self, name: str) -> Any:

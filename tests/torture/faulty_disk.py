@@ -26,6 +26,7 @@ CALLS = frozenset(
         "open",
         "write",
         "pwrite",
+        "pwritev",
         "ftruncate",
         "posix_fallocate",
         "fsync",
@@ -41,7 +42,7 @@ CALLS = frozenset(
 )
 """The calls that are counted: those with which the seam changes a disk. `disk._syncfs` counts too."""
 
-NEEDS_ROOM = frozenset({"write", "pwrite", "posix_fallocate", "link", "symlink", "mkdir", "makedirs"})
+NEEDS_ROOM = frozenset({"write", "pwrite", "pwritev", "posix_fallocate", "link", "symlink", "mkdir", "makedirs"})
 FAULTS = ("EIO", "ENOSPC", "EDQUOT", "EROFS", "kill", "power")
 """EIO: only the n-th call fails. ENOSPC, EDQUOT: from then on every call that needs space fails. EROFS: from then on every call
 fails, as if the kernel removes a broken disk. kill: SIGKILL. power: SIGKILL, and everything that was not synced is lost."""
@@ -106,8 +107,10 @@ class FaultyOs:
         if self.calls < self._at or not self._at or (self._fault == "power" and os.getpid() != self._process):
             return  # the power of forked processes is cut by the one that has installed this
         now = self.calls == self._at
-        if now and name in ("write", "pwrite") and len(arguments[1]) > 1:
-            real(arguments[0], arguments[1][: len(arguments[1]) // 2], *arguments[2:])
+        if now and name in ("write", "pwrite", "pwritev"):
+            data = b"".join(arguments[1]) if name == "pwritev" else arguments[1]
+            if half := data[: len(data) // 2]:
+                real(arguments[0], [half] if name == "pwritev" else half, *arguments[2:])
         if self._fault in ("kill", "power"):
             if self._power:
                 self._power.cut()
@@ -169,7 +172,7 @@ class _PowerCut:
                 self._safe.pop(inode, None)
                 self._changes.append((first.parent, lambda: first.unlink(missing_ok=True)))
             return descriptor
-        if name in ("write", "pwrite", "ftruncate", "posix_fallocate"):
+        if name in ("write", "pwrite", "pwritev", "ftruncate", "posix_fallocate"):
             inode = os.fstat(arguments[0]).st_ino
             self._files[inode] = (self._paths[arguments[0]], self._safe.get(inode, 0))
             return real(*arguments, **more)

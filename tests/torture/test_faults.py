@@ -18,6 +18,7 @@ CASES = [
     *((kind, data_format) for kind in KINDS for data_format in FORMATS),
     ("upsample", "zarr3"),
     ("workers", "zarr2"),
+    ("workers", "zarr3"),
     *(("rewrite", data_format) for data_format in FORMATS),
 ]
 FEW = 10
