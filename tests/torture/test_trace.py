@@ -15,7 +15,8 @@ import pytest
 
 from tests.torture.torture_helpers import FORMATS, write_slices
 
-CALLS = "openat,write,pwrite64,pwritev,pwritev2,ftruncate,fallocate,fsync,syncfs,rename,link,unlink,mkdir"
+WRITES = ("write", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate")
+CALLS = ",".join(["openat", *WRITES, "fsync,syncfs,rename,link,unlink,mkdir"])
 LINE = re.compile(r"^(\d+) +(?:<\.\.\. (\w+) resumed>|(\w+)\()(.*)$")
 DESCRIPTOR = re.compile(r"^-?\d+<([^>]*)>")
 QUOTED = re.compile(r'"([^"]*)"')
@@ -139,11 +140,7 @@ def follow(checker: Checker, call: str, rest: str) -> None:
     paths = [Path(text) for text in QUOTED.findall(rest)]
     at = DESCRIPTOR.match(rest)
     descriptor = Path(at[1].removesuffix(" (deleted)")) if at else Path()
-    if (
-        call in ("write", "pwrite64", "pwritev", "pwritev2", "ftruncate", "fallocate")
-        and descriptor.is_absolute()
-        and "(deleted)" not in rest
-    ):
+    if call in WRITES and descriptor.is_absolute() and "(deleted)" not in rest:
         checker.changed(descriptor)
     elif call == "fsync":
         checker.synced(descriptor)
