@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import zstandard
 
+from wkpipe.native import chunks
 from wkpipe.native.chunks import NativeChunks, NativeCodec, StoredAs
 from wkpipe.native.library import CubeJob, Library, int3
 
@@ -44,8 +45,8 @@ def frame(raw: bytes = RAW, size_is_known: bool = True) -> bytes:
     return zstandard.ZstdCompressor(write_content_size=size_is_known).compress(raw)
 
 
-@pytest.mark.usefixtures("engine")
-def test_units_share_the_engine_of_their_chunks() -> None:
+def test_units_share_the_engine_of_their_chunks(engine: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunks, "native", lambda: engine)  # also where NumPy is to do the work
     one = NativeChunks.of(TARGET, EDGE**3, EDGE**3)
     assert one is not None
     assert NativeChunks.of(TARGET, EDGE**3, EDGE**3) is one

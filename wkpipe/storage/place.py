@@ -6,7 +6,7 @@ The key of an object is its path relative to the place, with ``/`` between the n
 * Once `put` or `Pending.commit` has returned, the object is durable.
 * Every change of an object gives it another stamp.
 * If several writers `put` with a condition at once, one succeeds. A writer recognises its own write if the answer was lost.
-* Before an object gets its name, the fence of its writer is called (see `wkpipe.storage.commit.Scratch`).
+* Before an object gets its name, the fence of its writer is called (see `wkpipe.storage.scratch.Scratch`).
 
 Only `wkpipe.storage` uses what only a disk can do (exclusive create, append, memory maps, links). `can_rename` is True if
 a directory can replace another one; only then is `move_to` called. `wkpipe.storage.testing` has the tests that every place
