@@ -34,10 +34,10 @@ from wkpipe.engine.cubes import cubes_of
 from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats import open_array
 from wkpipe.formats.base import DataFormat, EncodedChunks, UnitWriter
+from wkpipe.formats.unit_writer import parts_of_head, stowed_head
 from wkpipe.formats.zarr3 import Zarr3Shards
 from wkpipe.geometry import Vec3Int
 from wkpipe.geometry.grid import morton_order
-from wkpipe.storage.digest import DIGEST_BYTES
 from wkpipe.storage.scratch import Scratch
 
 FACTORS: Final = 4
@@ -103,17 +103,15 @@ def replayed(mag: Path, cubes: Sequence[EncodedChunks], workers: int, seconds: f
             def stowed(cube: EncodedChunks, _: object) -> tuple[bytes, bytes]:
                 time.sleep(seconds)
                 receipt, body = writer.stow(cube)
-                return cube.sizes.tobytes() + cube.digests + receipt, body
+                return stowed_head(cube, receipt), body
 
             append = writer.append_stowed if by_workers else functools.partial(UnitWriter.append_stowed, writer)
-            work = ForkedWork[EncodedChunks, None](lambda _: None, stowed, writer.begin_stowing() if by_workers else None, writer.stowed)
+            work = ForkedWork[EncodedChunks, None](lambda _: None, stowed, writer.begin_stowing() if by_workers else None, writer.filled)
             most = slot_bytes(spec, max(len(cube.sizes) for cube in cubes))
             with contextlib.closing(forked_map(work, cubes, workers, most, MOST_AHEAD)) as results:
                 for result in results:
-                    end = 8 * len(result.item.sizes)
-                    receipt = end + DIGEST_BYTES * int(np.count_nonzero(result.item.sizes))
-                    digests, rest = result.head[end:receipt], result.head[receipt:]
-                    result.offset = append(result.item.positions, np.frombuffer(result.head[:end], np.int64), digests, rest, result.body)
+                    positions = result.item.positions
+                    result.offset = append(positions, *parts_of_head(result.head, len(positions)), result.body)
             size = writer.commit().size
         wall, own, others = time.perf_counter() - clocks[0], time.process_time() - clocks[1], _of_children() - clocks[2]
     return Replay(workers, len(cubes), size, wall, own, own + others)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import google_crc32c
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from wkpipe.errors import InputRefused, TryAgain
 from wkpipe.storage import commit, disk, names
 from wkpipe.storage.barrier import MOST_SYNCED_ALONE
 from wkpipe.storage.commit import FileProof, PendingFile
-from wkpipe.storage.crc import combined_crc32c
 from wkpipe.storage.digest import BLOCK_BYTES, digest_of, file_digest
 from wkpipe.storage.group import PendingGroup, replace_files
 from wkpipe.storage.process import signature
@@ -469,38 +465,3 @@ def test_of_an_old_link_its_own_age_counts(tmp_path: Path) -> None:
 
 def test_a_missing_directory_has_nothing_abandoned(tmp_path: Path) -> None:
     remove_abandoned(tmp_path / "absent")
-
-
-# -- what forked processes write ----------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.binary(max_size=200), min_size=2, max_size=6), st.integers(0, 2))
-def test_crcs_of_parts_are_combined(parts: list[bytes], repeat: int) -> None:
-    parts = [part * 1000**repeat if len(part) < 4 else part for part in parts]
-    whole = functools.reduce(lambda crc, part: combined_crc32c(crc, google_crc32c.value(part), len(part)), parts, 0)
-    assert whole == google_crc32c.value(b"".join(parts))
-
-
-def test_a_file_with_reserved_bytes_that_nobody_has_written_is_not_committed(tmp_path: Path, scratch: Scratch) -> None:
-    with PendingFile(tmp_path / "file", scratch) as file:
-        offset = file.reserve(4, google_crc32c.value(b"body"))
-        with pytest.raises(RuntimeError, match="4 reserved bytes are not written"):
-            file.commit()
-        file.fill([memoryview(b"body")], offset)
-        file.filled(4)
-        assert file.commit().crc32c == google_crc32c.value(b"body")
-    assert (tmp_path / "file").read_bytes() == b"body"
-
-
-def test_parts_are_written_whole_if_the_system_writes_less_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = os.pwritev
-
-    def some(descriptor: int, parts: Sequence[memoryview], offset: int) -> int:
-        data = b"".join(parts)
-        return whole(descriptor, [data[: max(1, len(data) // 2)]], offset)
-
-    monkeypatch.setattr(os, "pwritev", some)
-    parts = [b"", b"one", b"two" * 50, b"", b"3"]
-    with (tmp_path / "file").open("wb") as file:
-        disk.write_parts_at(file.fileno(), [memoryview(part) for part in parts], 2, tmp_path / "file")
-    assert (tmp_path / "file").read_bytes() == b"\0\0" + b"".join(parts)

@@ -56,6 +56,19 @@ class EncodedChunks:
             yield tuple(position), self.data[start:end], self.digests[at - DIGEST_BYTES : at]
 
 
+def stowed_head(encoded: EncodedChunks, receipt: bytes) -> bytes:
+    """Return in one piece what `UnitWriter.append_stowed` needs besides the positions and the body."""
+    return encoded.sizes.tobytes() + encoded.digests + receipt
+
+
+def parts_of_head(head: bytes, chunks: int) -> tuple[Ints, bytes, bytes]:
+    """Return the sizes, the digests and the receipt in a head of that number of chunks."""
+    end = chunks * np.dtype(np.int64).itemsize
+    sizes = np.frombuffer(head[:end], np.int64)
+    receipt = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
+    return sizes, head[end:receipt], head[receipt:]
+
+
 class UnitWriter(ABC):
     """Write one unit as a stream of encoded chunks; readers see nothing of it before `commit`.
 
@@ -114,7 +127,7 @@ class UnitWriter(ABC):
         self.append_all(EncodedChunks(positions, sizes, bytes(body), digests))
         return None
 
-    def stowed(self, length: int) -> None:  # noqa: B027  (only shards that are written by forked processes)
+    def filled(self, length: int) -> None:  # noqa: B027  (only shards that are written by forked processes)
         """Note that a number of bytes of bodies is written."""
 
     @abstractmethod

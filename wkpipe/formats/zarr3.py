@@ -188,7 +188,7 @@ class Zarr3ShardWriter(UnitWriter):
         self._note(positions, sizes, digests, offset)
         return offset
 
-    def stowed(self, length: int) -> None:
+    def filled(self, length: int) -> None:
         self._started().filled(length)
 
     def _write_waiting(self, file: Pending, last: Sequence[bytes] = ()) -> None:

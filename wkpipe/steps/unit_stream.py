@@ -16,8 +16,8 @@ from wkpipe.engine.ordered import ordered_map
 from wkpipe.engine.read_ahead import ReadAhead
 from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats.base import EncodedChunks, Ints, Position, StoredArray, UnitProof, UnitWriter, Voxels
+from wkpipe.formats.unit_writer import parts_of_head, stowed_head
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.storage.digest import DIGEST_BYTES
 from wkpipe.storage.scratch import Scratch
 
 COPIED_BYTES: Final = 4 << 20
@@ -181,16 +181,13 @@ def _appended_by_processes(
     def stowed(cube: Cube, fetched: Raw | None) -> tuple[bytes, bytes]:
         encoded = compute(cube, fetched)
         receipt, body = writer.stow(encoded)
-        return encoded.sizes.tobytes() + encoded.digests + receipt, body
+        return stowed_head(encoded, receipt), body
 
     chunks = max(cube.grid.prod() for cube in cubes)
-    work = ForkedWork(maker.fetch, stowed, writer.begin_stowing(), writer.stowed)
+    work = ForkedWork(maker.fetch, stowed, writer.begin_stowing(), writer.filled)
     results = forked_map(work, cubes, workers, slot_bytes(maker.spec, chunks), maker.most_ahead)
     with contextlib.closing(results):
         for result in results:
-            positions, head = maker.positions(result.item), result.head
-            end = positions.shape[0] * np.dtype(np.int64).itemsize
-            sizes = np.frombuffer(head[:end], np.int64)
-            receipt = end + DIGEST_BYTES * int(np.count_nonzero(sizes))
-            result.offset = writer.append_stowed(positions, sizes, head[end:receipt], head[receipt:], result.body)
-            yield len(sizes)
+            positions = maker.positions(result.item)
+            result.offset = writer.append_stowed(positions, *parts_of_head(result.head, len(positions)), result.body)
+            yield len(positions)
