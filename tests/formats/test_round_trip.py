@@ -334,3 +334,15 @@ def test_blocks_of_chunk_files(tmp_path: Path, data_format: str) -> None:
     prefix = "c/" if data_format == "zarr3" else ""
     assert [p.relative_to(array.path).as_posix() for p in array.unit_files((0, 0, 0, 0))] == [f"{prefix}0/0/0/0", f"{prefix}0/7/0/1"]
     np.testing.assert_array_equal(array.read((0, 1024 + 384, 0, 0), (1, 128, 128, 1)), chunk)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_unit_whose_chunks_forked_processes_leave_empty_has_no_file(tmp_path: Path, kind: str) -> None:
+    data_format, compression = KINDS[kind]
+    array = new_array(tmp_path / "a", data_format, (1, 16, 16, 16), compression=compression)
+    before = files_of(array.path)
+    with array.unit_writer((0, 0, 0, 0), scratch_of(array.path)) as writer:
+        writer.begin_stowing()
+        assert writer.commit().files == 0
+    assert files_of(array.path) == before
+    assert leftovers(array.path) == []
