@@ -1,20 +1,20 @@
-"""NotedReads: what was read of a block of chunk files for its voxels, so that its digest needs no second read."""
+"""What was read of units for their voxels, so that their digests need no second read: `NotedReads` of chunk files, `NotedChunks` of shards."""
 
 from __future__ import annotations
 
 import math
 import mmap
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 import google_crc32c
 import numpy as np
 
-from wkpipe.formats.base import ArraySpec, Position, UnitProof
+from wkpipe.formats.base import ArraySpec, Flags, Ints, Position, UnitProof, Voxels
 from wkpipe.formats.proving import proof_of_files
 from wkpipe.storage.commit import FileProof
-from wkpipe.storage.digest import BLOCK_BYTES, digest_of, digest_of_small_file
+from wkpipe.storage.digest import BLOCK_BYTES, DIGEST_BYTES, digest_of, digest_of_small_file
 
 _ENTRY: Final = struct.Struct("<qqI16s")
 """The state of a file and, once it is read, its mtime in nanoseconds, its CRC-32C and the digest of its bytes."""
@@ -24,6 +24,12 @@ ENTRY_BYTES: Final = _ENTRY.size
 MOST_CELLS: Final = 1 << 17
 """Reads of units with more chunks than this are not noted: of blocks of 1024³ voxels, those with chunks smaller than 20³."""
 
+MOST_CHUNKS: Final = 1 << 20
+"""Reads of storage shards that have room for more chunks than this, all together, are not noted."""
+
+_CHUNK: Final = np.dtype({"names": ["state", "digest"], "formats": ["<i8", ("u1", DIGEST_BYTES)], "offsets": [0, 8], "itemsize": 24})
+"""The mtime of a chunk's file in nanoseconds, or one of the states below, and the digest of its bytes."""
+
 _SIZE_PLUS_1: Final = np.dtype({"names": ["state"], "formats": ["<i8"], "offsets": [0], "itemsize": ENTRY_BYTES})
 _UNREAD, _UNCLEAR = 0, -1  # a larger state is the size of the file + 1
 
@@ -32,6 +38,12 @@ def is_noted(spec: ArraySpec) -> bool:
     """True if reads of an array of chunk files are noted: its units have few enough chunks."""
     chunks = [min(n, -(-size // c)) for n, size, c in zip(spec.chunks_per_unit, spec.shape, spec.chunk_shape, strict=True)]
     return not spec.is_sharded and math.prod(chunks) <= MOST_CELLS
+
+
+def noted_bytes_of_shards(spec: ArraySpec, shards: int) -> int:
+    """Return the bytes in which reads of some storage shards are noted; 0 if they are not."""
+    chunks = shards * math.prod(spec.chunks_per_unit)
+    return chunks * _CHUNK.itemsize if chunks <= MOST_CHUNKS else 0
 
 
 class NotedReads:
@@ -77,3 +89,45 @@ class NotedReads:
             size, mtime_ns, crc, digest = _ENTRY.unpack_from(self._table, cell * ENTRY_BYTES)
             files[key(position)] = FileProof(size - 1, crc, mtime_ns, digest_of_small_file(size - 1, digest))
         return proof_of_files(files)
+
+
+class NotedChunks:
+    """The digests of those chunks of some storage shards that were read, in memory that forked workers share.
+
+    Parameters
+    ----------
+    units
+        The shards; what is read of others is not noted.
+    grid
+        The number of chunks of a shard along every axis.
+    """
+
+    def __init__(self, units: Iterable[Position], grid: Position) -> None:
+        self._rows = {unit: row for row, unit in enumerate(units)}
+        self._grid = grid
+        chunks = math.prod(grid)
+        memory = mmap.mmap(-1, max(1, len(self._rows) * chunks * _CHUNK.itemsize))
+        self._table = np.frombuffer(memory, _CHUNK, len(self._rows) * chunks).reshape(len(self._rows), chunks)
+
+    def note(self, unit: Position, positions: tuple[Ints, ...], chunks: Iterable[memoryview], mtime_ns: int) -> None:
+        """Note the content of chunks of a shard, at `positions` along each axis of its grid. If one is read again, it must be the same."""
+        if (row := self._rows.get(unit)) is None:
+            return
+        places = np.ravel_multi_index(positions, self._grid)
+        entries = np.empty(len(places), _CHUNK)
+        entries["state"] = mtime_ns
+        entries["digest"] = np.frombuffer(b"".join(map(digest_of, chunks)), np.uint8).reshape(-1, DIGEST_BYTES)
+        before = self._table[row, places]
+        entries["state"][(before["state"] != _UNREAD) & (before != entries)] = _UNCLEAR
+        self._table[row, places] = entries
+
+    def known(self, unit: Position, mtime_ns: int) -> tuple[Flags, Voxels] | None:
+        """Return which chunks of a shard were read, in index order, and the digest of each.
+
+        None if they are not all of a file with this mtime, or if the content of one is not clear.
+        """
+        if (row := self._rows.get(unit)) is None:
+            return None
+        states = self._table[row]["state"]
+        is_known = states != _UNREAD
+        return (is_known, self._table[row]["digest"]) if (states[is_known] == mtime_ns).all() else None

@@ -9,7 +9,7 @@ import google_crc32c
 import numpy as np
 
 from wkpipe.errors import DamagedShard
-from wkpipe.formats.base import Flags, Voxels
+from wkpipe.formats.base import Flags, Ints, Voxels
 from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.waiting import read_each
 from wkpipe.storage.commit import FileProof
@@ -93,37 +93,43 @@ def _read_shard(file: Opened, index: ShardIndex, segments: list[Segment]) -> Fil
     return FileProof(file.size, crc, file.facts.modified_ns, _shard_digest(file.size, index, digests, rest))
 
 
-def digest_of_rest(place: Place, key: str, load: Callable[[Opened], OpenShard], is_known: Flags, digests: Voxels) -> str | None:
+def digest_of_rest(
+    place: Place, key: str, load: Callable[[Opened], OpenShard], is_known: Flags, digests: Voxels, known: OpenShard | None = None
+) -> str | None:
     """Return the digest of a shard as `read_shard` does, reading only chunks whose `digests` are not known, by their place in the index.
 
-    None if there is no file, or no sound index.
+    `load` reads and checks the index, unless it is `known`. None if there is no file, or no sound index.
 
     Raises: as `read_file`.
     """
     with _explained(f"{place}/{key}"):
-        if (file := place.open(key)) is None:
+        file = place.open(key) if known is None else known.file
+        if file is None:
             return None
         try:
-            index = load(file).index
+            index = (known or load(file)).index
         except Damage:
             return None
+        if (chunks := _chunks_in_file_order(index)) is None:
+            return None
+        places, starts, ends = chunks
         rest, digests = RestDigest(), digests.copy()
-        for at, first, end in _segments(index, file.size) or ():
-            if at == _REST:
+        lows, highs = np.append(0, ends), np.append(starts, file.size)
+        gaps = np.flatnonzero(lows < highs)
+        for low, high in zip(lows[gaps].tolist(), highs[gaps].tolist(), strict=True):
+            for _, first, end in _between(low, high):
                 rest.add(file.read(first, end - first))
-            elif not is_known[at]:
-                digests[at] = np.frombuffer(digest_of(file.read(first, end - first)), np.uint8)
+        unread = np.flatnonzero(~is_known[places])
+        for at, first, end in zip(places[unread].tolist(), starts[unread].tolist(), ends[unread].tolist(), strict=True):
+            digests[at] = np.frombuffer(digest_of(file.read(first, end - first)), np.uint8)
         return _shard_digest(file.size, index, digests, rest)
 
 
 def _segments(index: ShardIndex, size: int) -> list[Segment] | None:
     """Cut a shard into chunks and other bytes, in file order; None if chunks overlap, which no writer of shards does."""
-    offsets, sizes = index.offsets.ravel(), index.sizes.ravel()
-    places = np.nonzero(offsets >= 0)[0]
-    places = places[np.lexsort((sizes[places], offsets[places]))]
-    starts, ends = offsets[places], offsets[places] + sizes[places]
-    if (starts[1:] < ends[:-1]).any():
+    if (chunks := _chunks_in_file_order(index)) is None:
         return None
+    places, starts, ends = chunks
     segments: list[Segment] = []
     at = 0
     for place, first, end in zip(places.tolist(), starts.tolist(), ends.tolist(), strict=True):
@@ -132,6 +138,15 @@ def _segments(index: ShardIndex, size: int) -> list[Segment] | None:
         segments.append((place, first, end))
         at = end
     return [*segments, *_between(at, size)]
+
+
+def _chunks_in_file_order(index: ShardIndex) -> tuple[Ints, Ints, Ints] | None:
+    """Return the places in the index, first bytes and ends of the stored chunks of a shard; None if chunks overlap."""
+    offsets, sizes = index.offsets.ravel(), index.sizes.ravel()
+    places = np.flatnonzero(offsets >= 0)
+    places = places[np.lexsort((sizes[places], offsets[places]))]
+    starts, ends = offsets[places], offsets[places] + sizes[places]
+    return None if (starts[1:] < ends[:-1]).any() else (places, starts, ends)
 
 
 def _between(first: int, end: int) -> Iterator[Segment]:

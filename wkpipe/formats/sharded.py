@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 import numpy as np
 
@@ -12,14 +13,21 @@ from wkpipe.formats.base import EncodedChunks, Flags, Ints, Position, UnitFacts,
 from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region
 from wkpipe.formats.fetched import Piece
 from wkpipe.formats.open_files import FIX, OPEN_SHARDS, Extent, OpenShard, damaged_chunk, extents_of
+from wkpipe.formats.noted_reads import NotedChunks, noted_bytes_of_shards
 from wkpipe.formats.proving import digest_of_rest, proof_of_file, read_shard
 from wkpipe.formats.waiting import read_each
 from wkpipe.storage.opened import Damage, unreadable
 from wkpipe.storage.place import Opened
+from wkpipe.storage.proof import UNKNOWN_CRC
+
+MOST_UNREAD: Final = 1 / 8
+"""Chunks that were not read are read one by one for the proof of a shard, up to this part of its bytes; else all of it is read at once."""
 
 
 class ShardedArray(ChunkedArray):
     """An array of storage shards; a format adds how to read an index and how to write a shard."""
+
+    _noted: NotedChunks | None = None
 
     @abstractmethod
     def _load_shard(self, file: Opened) -> OpenShard:
@@ -52,7 +60,20 @@ class ShardedArray(ChunkedArray):
                 pieces.append(piece)
         for _ in read_each(Extent.read, extents):
             pass
+        if self._noted is not None:
+            for piece in pieces:
+                self._note(self._noted, piece)
         yield from pieces
+
+    def _note(self, noted: NotedChunks, piece: Piece) -> None:
+        """Note the chunks of a piece that was read."""
+        grid, cells = self.spec.chunks_per_unit, np.arange(len(piece.sizes)) if piece.cells is None else piece.cells
+        unit = tuple(p // n for p, n in zip(piece.first, grid, strict=True))
+        inside = np.unravel_index(cells, piece.grid, order="F")
+        positions = tuple(at + p % n for at, p, n in zip(inside, piece.first, grid, strict=True))
+        data = piece.data.data
+        chunks = (data[a : a + n] for a, n in zip(piece.offsets.tolist(), piece.sizes.tolist(), strict=True))
+        noted.note(unit, positions, chunks, piece.shard.file.facts.modified_ns)
 
     def _planned(self, shard: OpenShard, base: Position, window: tuple[slice, ...], extents: list[Extent]) -> Piece | None:
         """Return the piece for some chunks of a shard, None if none is stored; add the parts of the file to read to `extents`."""
@@ -129,6 +150,23 @@ class ShardedArray(ChunkedArray):
     def prove_unit(self, unit: Sequence[int]) -> UnitProof | None:
         key = self.names.key(self._checked_unit(unit))
         return proof_of_file(read_shard(self.place, key, self._load_shard, OPEN_SHARDS.current(self.place, key)))
+
+    def note_reads(self, units: Iterable[Position]) -> None:
+        units = list(units)
+        is_noted = units and noted_bytes_of_shards(self.spec, len(units))
+        self._noted = NotedChunks(units, self.spec.chunks_per_unit) if is_noted else None
+
+    def proof_of_reads(self, unit: Position) -> UnitProof | None:
+        if self._noted is None or (shard := self._shard(unit)) is None:
+            return None
+        facts, stored = shard.file.facts, shard.index.offsets.ravel() >= 0
+        if (known := self._noted.known(unit, facts.modified_ns)) is None:
+            return None
+        is_known, digests = known
+        if shard.index.sizes.ravel()[stored & ~is_known].sum() > facts.size * MOST_UNREAD:
+            return None
+        digest = digest_of_rest(self.place, self.names.key(unit), self._load_shard, is_known, digests, shard)
+        return None if digest is None else UnitProof(1, facts.size, UNKNOWN_CRC, facts.stamp, digest)
 
     def digest_of_unit(self, unit: Sequence[int], is_known: Flags, digests: Voxels) -> str | None:
         """Return the digest of a unit, as in its proof, if the `digests` of some chunks are known already; None if it has no file.

@@ -13,11 +13,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 from wkpipe.engine.ordered import ordered_map
 from wkpipe.errors import DamagedShard, MissingShard, TryAgain
 from wkpipe.formats import open_array
-from wkpipe.formats.base import Position, StoredArray, unit_name
+from wkpipe.formats.base import Position, StoredArray, UnitProof, unit_name
+from wkpipe.formats.waiting import read_each
 from wkpipe.plan.cut.task import Range, Task
 from wkpipe.plan.mag_plan import MagPlan, planned_array
 from wkpipe.plan.origins.from_other_mag import FromOtherMag
@@ -27,6 +29,9 @@ from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, LedgerWriter
 from wkpipe.storage.proof import is_other_content
 from wkpipe.storage.record import ADOPTED, DAMAGED, DIRTY, WRITTEN, Record, content_token
+
+MOST_AT_ONCE: Final = 16
+"""Source units whose proofs are completed at once if reading is slow; each reads little."""
 
 
 def prove_task(plan: Plan, task: Task, epoch: Epoch, notify: Callable[[str], None]) -> None:
@@ -112,7 +117,8 @@ def check_content(array: StoredArray, record: Record, where: str, dataset: Path)
 class SourceDigests:
     """Digest the units of another tool's mag that a task has read, to distinguish later copies from changes.
 
-    Each unit is digested once, by the task that makes the unit over its first voxel, while the system still has it in memory.
+    Each unit is digested once, by the task that makes the unit over its first voxel. What the task reads for its voxels is not read again
+    (`StoredArray.note_reads`), unless that is too little of a unit or too large a table.
     """
 
     def __init__(
@@ -132,16 +138,18 @@ class SourceDigests:
         Raises:
             TryAgain: a source unit changed while it was being read.
         """
-        self._writer.add(*ordered_map(self._digested, self._read_for(unit), self._threads))
+        units = self._read_for(unit)
+        noted = read_each(self._source.proof_of_reads, units, MOST_AT_ONCE)
+        self._writer.add(*ordered_map(lambda each: self._digested(*each), zip(units, noted, strict=True), self._threads))
 
     def _read_for(self, unit: Position) -> list[Position]:
         """Return the source units without a digest that belong to a unit."""
         under = self._origin.units_under(self._plan, unit, self._source.spec) if self._unknown else []
         return [source_unit for source_unit in under if source_unit in self._unknown]
 
-    def _digested(self, unit: Position) -> Record:
+    def _digested(self, unit: Position, noted: UnitProof | None) -> Record:
+        """Return the record of a source unit; `noted` is the proof of what was read of it, if that is enough for one."""
         known = self._unknown.pop(unit)
-        noted = self._source.proof_of_reads(unit)
         if noted is not None and noted.stamp == known.proof.stamp and not is_other_content(known.proof, noted):
             return replace(known, proof=noted)  # just the recorded files were read
         proof = self._source.prove_unit(unit)

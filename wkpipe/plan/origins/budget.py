@@ -20,7 +20,7 @@ from wkpipe.engine.budget import (
 )
 from wkpipe.engine.cubes import cube_grid
 from wkpipe.formats.base import ArraySpec, DataFormat
-from wkpipe.formats.noted_reads import ENTRY_BYTES, is_noted
+from wkpipe.formats.noted_reads import ENTRY_BYTES, is_noted, noted_bytes_of_shards
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.storage.commit import WRITE_BYTES
@@ -101,7 +101,9 @@ def deep_chunks(source: ArraySpec, channels: Channels) -> int:
 
 
 def _noted_bytes(source: ArraySpec, region: Vec3Int) -> int:
-    """Return the bytes in which the reads of chunk files are noted."""
+    """Return the bytes in which the reads of a unit's source are noted: of chunk files, or of shards that begin in it."""
+    if source.is_sharded:
+        return noted_bytes_of_shards(source, region.ceildiv(spatial(source, source.unit_shape)).prod())
     return (region.ceildiv(spatial(source, source.chunk_shape)) + 1).prod() * ENTRY_BYTES if is_noted(source) else 0
 
 

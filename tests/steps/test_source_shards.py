@@ -1,0 +1,78 @@
+"""The storage shards of another tool's mag are read once: for the voxels, and for their digests."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.steps.helpers import Layer, check_pyramid, data_files, noise, plan_of, write_dataset
+from tests.steps.test_chunk_files import downsample, records_of
+from wkpipe.errors import MissingShard, TryAgain
+from wkpipe.formats import open_array
+from wkpipe.formats.sharded import ShardedArray
+from wkpipe.storage.proof import UNKNOWN_CRC
+
+
+@pytest.fixture(params=["wkw", "zarr3"])
+def layer(request: pytest.FixtureRequest) -> Layer:
+    return Layer(noise((1, 32, 32, 16), "uint16", 5), (0, 0, 0), data_format=request.param)
+
+
+def shards_of(root: Path) -> list[Path]:
+    known = {".wkw", ""}
+    return sorted(p for p in (root / "layer" / "1").rglob("*") if p.is_file() and p.suffix in known and p.name != "header.wkw")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_source_shards_are_not_read_again_for_their_digests(
+    tmp_path: Path, layer: Layer, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "d"
+    write_dataset(root, layer)
+    proven: list[Any] = []
+    prove = ShardedArray.prove_unit
+    monkeypatch.setattr(ShardedArray, "prove_unit", lambda self, unit: proven.append(unit) or prove(self, unit))
+    downsample(root, workers)
+    assert not proven
+    check_pyramid(root, layer, "median")
+    array = open_array(root / "layer" / "1", layer.data_format)
+    records = {unit: record.proof for unit, record in records_of(root, "1").items() if not record.proof.is_fill}
+    assert set(records) == set(array.stored_units())
+    for unit, proof in records.items():
+        whole = prove(array, unit)
+        assert whole is not None
+        assert proof == dataclasses.replace(whole, crc32c=UNKNOWN_CRC)
+    before = data_files(root)
+    for path in shards_of(root):
+        os.utime(path)
+    downsample(root)
+    assert data_files(root) == before, "touched files have the recorded content"
+    assert plan_of(root, chunk_shape=(8, 8, 8), shard_shape=(8, 8, 8)).is_empty
+
+
+@pytest.mark.parametrize("when", [1, 3])
+def test_a_shard_that_changes_meanwhile(tmp_path: Path, layer: Layer, when: int) -> None:
+    """A shard that is replaced while its mag is read stops the run, and nothing of it is recorded as read."""
+    root = tmp_path / "d"
+    write_dataset(root, layer)
+    file, other = shards_of(root)[0], shards_of(root)[-1]
+    assert file != other
+    calls: list[int] = []
+
+    def change(_: int) -> None:
+        calls.append(1)
+        if len(calls) == when:
+            status = file.stat()
+            content = other.read_bytes()
+            file.unlink()
+            file.write_bytes(content)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns + 1_000_000_000))
+
+    with pytest.raises((TryAgain, MissingShard), match="changed while it was being read|changed since this run began"):
+        downsample(root, on_voxels=change)
+    assert len(calls) >= when
+    assert not any(record.proof.digest for record in records_of(root, "1").values())
