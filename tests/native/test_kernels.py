@@ -125,6 +125,21 @@ def test_any_block(
     check(engine, numbers.astype(dtype) if dtype[0] != "f" else np.resize(special(dtype), 300)[numbers], factors, mode)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i4", "u8"])
+def test_all_orders_of_eight_voxels(engine: Library, dtype: str) -> None:
+    orders = np.array(list(itertools.permutations(range(-3, 5))))  # (40320, 8)
+    block = (orders - (3 if dtype[0] == "i" else -3)).reshape(1, 40, 1008, 2, 2, 2).transpose(0, 3, 1, 4, 2, 5).reshape(1, 80, 2016, 2)
+    check(engine, block.astype(dtype), (2, 2, 2), InterpolationMode.MEDIAN)
+
+
+@pytest.mark.parametrize("mode", [InterpolationMode.MEDIAN, InterpolationMode.MODE])
+def test_all_squares_of_four_values(engine: Library, mode: InterpolationMode) -> None:
+    squares = np.array(list(itertools.product((7, 250, 3, 129), repeat=4)))  # (256, 4)
+    block = squares.reshape(1, 16, 16, 2, 2, 1).transpose(0, 1, 3, 2, 4, 5).reshape(1, 32, 32, 1)
+    for dtype in ("u1", "i2", "u4", "i8"):
+        check(engine, block.astype(dtype), (2, 2, 1), mode)
+
+
 def test_the_chunk_of_32_voxels(engine: Library) -> None:
     """It has loops of its own."""
     rng = np.random.default_rng(3)

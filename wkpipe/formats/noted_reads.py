@@ -1,4 +1,4 @@
-"""What was read of units for their voxels, so that their digests need no second read: `NotedReads` of chunk files, `NotedChunks` of shards."""
+"""What was read of units for their voxels, so that their digests need no second read: of chunk files, and of shards."""
 
 from __future__ import annotations
 

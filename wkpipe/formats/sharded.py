@@ -12,8 +12,8 @@ from wkpipe.errors import DamagedShard
 from wkpipe.formats.base import EncodedChunks, Flags, Ints, Position, UnitFacts, UnitProof, Voxels, facts_of_file
 from wkpipe.formats.chunked import ChunkedArray, cells_between, checked_region
 from wkpipe.formats.fetched import Piece
-from wkpipe.formats.open_files import FIX, OPEN_SHARDS, Extent, OpenShard, damaged_chunk, extents_of
 from wkpipe.formats.noted_reads import NotedChunks, noted_bytes_of_shards
+from wkpipe.formats.open_files import FIX, OPEN_SHARDS, Extent, OpenShard, damaged_chunk, extents_of
 from wkpipe.formats.proving import digest_of_rest, proof_of_file, read_shard
 from wkpipe.formats.waiting import read_each
 from wkpipe.storage.opened import Damage, unreadable
