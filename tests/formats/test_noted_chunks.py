@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -156,3 +157,23 @@ def test_too_many_chunks_are_not_noted(tmp_path: Path) -> None:
     array.note_reads((0, x, 0, 0) for x in range(int(most) + 1))
     array.read((0,) * 4, SHAPE)
     assert array.proof_of_reads((0, 0, 0, 0)) is None
+
+
+def test_chunks_that_share_their_bytes(tmp_path: Path) -> None:
+    """Another tool may store equal chunks once: such a shard is digested in blocks, and read as a whole."""
+    array = stored(tmp_path, "zarr3", (1, 16, 16, 16))
+    (unit,) = array.stored_units()
+    (path,) = array.unit_files(unit)
+    content = path.read_bytes()
+    entries = np.frombuffer(content[-8 * 16 - 4 : -4], "<u8").reshape(8, 2).copy()
+    present = np.flatnonzero(entries[:, 0] != 2**64 - 1)
+    entries[present[1]] = entries[present[0]]
+    index = entries.tobytes()
+    path.write_bytes(content[: -len(index) - 4] + index + google_crc32c.value(index).to_bytes(4, "little"))
+    array = open_array(array.path, "zarr3")
+    array.note_reads([unit])
+    array.read((0,) * 4, (1, 16, 16, 16))
+    assert array.proof_of_reads(unit) is None
+    whole = array.prove_unit(unit)
+    assert whole is not None
+    assert "/blocks:" in whole.digest
