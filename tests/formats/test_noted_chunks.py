@@ -26,7 +26,7 @@ PER_SHARD = (1, 2, 2, 2)
 
 
 def stored(root: Path, data_format: str, shape: tuple[int, ...] = SHAPE) -> StoredArray:
-    """Write noise with holes, in shards of 2 × 2 × 2 chunks of 8³ voxels in another order than that of the index; open it anew."""
+    """Write noise with holes, in shards of 2 × 2 × 2 chunks of 8³ voxels in another order than that of the index, and open it again."""
     array = new_array(root / "a", data_format, shape, "uint16", shard=16)
     write_array(array, noise(shape, "uint16", 1), scratch_of(array.path), seed=3)
     return open_array(array.path, data_format)
