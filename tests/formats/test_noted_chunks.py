@@ -17,6 +17,7 @@ from tests.formats.helpers import new_array, noise, scratch_of, write_array
 from wkpipe.formats import open_array
 from wkpipe.formats.base import StoredArray
 from wkpipe.formats.noted_reads import MOST_CHUNKS, NotedChunks, noted_bytes_of_shards
+from wkpipe.formats.open_files import OPEN_SHARDS
 from wkpipe.storage import opened
 from wkpipe.storage.proof import UNKNOWN_CRC
 
@@ -65,12 +66,12 @@ def test_a_shard_that_was_read_needs_no_second_read(
         assert os.waitpid(pid, 0)[1] == 0
     else:
         array.read((0,) * 4, SHAPE)
-    for unit in units:
-        array.proof_of_reads(unit)  # indices are open from now on
     counts = read_bytes(monkeypatch)
     proofs = {unit: array.proof_of_reads(unit) for unit in units}
     sizes = [path.stat().st_size for unit in units for path in array.unit_files(unit)]
-    assert sum(counts) < sum(sizes) / 10, "only what belongs to no chunk"
+    assert sum(counts) < sum(sizes) / 10, "only the index, and what belongs to no chunk"
+    is_open = [OPEN_SHARDS.current(array.place, key) is not None for unit in units for key in array.unit_keys(unit)]
+    assert is_open == [not is_forked] * len(units), "what a proof opens is closed again, so that its index takes no memory"
     for unit in units:
         whole = array.prove_unit(unit)
         assert whole is not None

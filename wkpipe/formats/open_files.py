@@ -111,8 +111,8 @@ class OpenShards:
                 self._shards.move_to_end(path)
         return known
 
-    def get(self, place: Place, key: str, load: Callable[[Opened], OpenShard]) -> OpenShard | None:
-        """Return an open shard; None if there is no file. `load` reads the index of a new one.
+    def get(self, place: Place, key: str, load: Callable[[Opened], OpenShard], is_kept: bool = True) -> OpenShard | None:
+        """Return an open shard; None if there is no file. `load` reads the index of a new one, which is kept open unless it is not to be.
 
         Raises:
             DamagedShard: the index is damaged; names the file.
@@ -130,6 +130,8 @@ class OpenShards:
             raise unreadable(path, error) from error
         except Damage as error:
             raise DamagedShard(str(error), where=path, fix=FIX) from error
+        if not is_kept:
+            return shard
         self._drop(path)
         with self._lock:
             self._shards[path] = shard

@@ -157,7 +157,10 @@ class ShardedArray(ChunkedArray):
         self._noted = NotedChunks(units, self.spec.chunks_per_unit) if is_noted else None
 
     def proof_of_reads(self, unit: Position) -> UnitProof | None:
-        if self._noted is None or (shard := self._shard(unit)) is None:
+        if self._noted is None:
+            return None
+        key = self.names.key(unit)
+        if (shard := OPEN_SHARDS.get(self.place, key, self._load_shard, is_kept=False)) is None:
             return None
         facts, stored = shard.file.facts, shard.index.offsets.ravel() >= 0
         if (known := self._noted.known(unit, facts.modified_ns)) is None:
@@ -165,7 +168,7 @@ class ShardedArray(ChunkedArray):
         is_known, digests = known
         if shard.index.sizes.ravel()[stored & ~is_known].sum() > facts.size * MOST_UNREAD:
             return None
-        digest = digest_of_rest(self.place, self.names.key(unit), self._load_shard, is_known, digests, shard)
+        digest = digest_of_rest(self.place, key, self._load_shard, is_known, digests, shard)
         return None if digest is None else UnitProof(1, facts.size, UNKNOWN_CRC, facts.stamp, digest)
 
     def digest_of_unit(self, unit: Sequence[int], is_known: Flags, digests: Voxels) -> str | None:
