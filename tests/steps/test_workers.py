@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster.cluster_helpers import wait_until
 from wkpipe.engine import read_ahead
-from wkpipe.engine.budget import MOST_PARTS
+from wkpipe.engine.budget import AHEAD_BYTES, MOST_PARTS
 from wkpipe.engine.read_ahead import ReadAhead
 from wkpipe.engine.workers import ForkedWork, Result, forked_map
 from wkpipe.errors import DamagedShard, NotWritable, WkpipeError
@@ -238,3 +238,23 @@ def test_fast_reading_needs_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     left = iter(range(1, 20))
     assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, 8))) == 19
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("size, is_ahead", [(AHEAD_BYTES // 2, True), (AHEAD_BYTES // 2 + 1, False)])
+def test_only_what_there_is_room_for_twice_is_read_ahead(monkeypatch: pytest.MonkeyPatch, size: int, is_ahead: bool) -> None:
+    """Large items differ in size, and memory that one leaves seldom fits the next: two at once take as much as three."""
+    threads, now = set(), [0.0]
+    monkeypatch.setattr(read_ahead, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+
+    def fetch(_: int) -> SimpleNamespace:
+        threads.add(threading.get_ident())
+        now[0] += 1
+        return SimpleNamespace(nbytes=size)
+
+    def compute(item: int, _: SimpleNamespace | None) -> int:
+        now[0] += 0.01
+        return item
+
+    left = iter(range(1, 20))
+    assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, 8))) == 19
+    assert (threads != {threading.get_ident()}) == is_ahead

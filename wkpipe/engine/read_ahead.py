@@ -31,7 +31,7 @@ class ReadAhead(Generic[Item, Raw, Result]):
         fetch: reads an item's data; None if there is nothing to read, and so not much to compute.
         compute: makes the result, in the calling thread.
         most_ahead: how many items may be read ahead; fewer if these would have more than AHEAD_BYTES, each taken to be as
-            large (`nbytes`) as the largest so far.
+            large (`nbytes`) as the largest so far; none if there is no room for two.
     """
 
     def __init__(
@@ -68,6 +68,8 @@ class ReadAhead(Generic[Item, Raw, Result]):
         if self._fetching <= SHARE * self._computing:
             return 0
         most = min(self._most, AHEAD_BYTES // self._largest)
+        if most < 2:
+            return 0
         return min(most, math.ceil(self._fetching / max(self._computing, 1e-6)) + 1)
 
     def _timed_fetch(self, item: Item) -> Raw | None:

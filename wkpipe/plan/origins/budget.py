@@ -31,7 +31,7 @@ WORKER_BYTES = 8 << 20
 """The memory of a forked worker before its first cube: pages of the interpreter that it or its parent wrote to."""
 
 SLACK_BYTES = 4 << 20
-"""The memory that the allocator cannot reuse at the moment, in every process that computes cubes; as much again if it also appends them."""
+"""The memory that the allocator cannot reuse at the moment, in every process that computes cubes."""
 
 LOADING = 3
 """The copies of a shard's index in memory while it is read and checked."""
@@ -62,7 +62,7 @@ def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, cube_bytes
     appending = 2 * (collected + target)
     kept = writer_bytes(plan.spec, plan.box.size) + _noted_bytes(source, region)
     if workers < 2:
-        return kept + each + SLACK_BYTES + target + max(collected + computing, appending)
+        return kept + each + target + max(collected + computing, appending)
     if not plan.spec.is_sharded:  # workers write chunk files themselves, and only their receipts wait
         return kept + workers * (WORKER_BYTES + each + computing)
     slot = slot_bytes(plan.spec, grid.prod())
