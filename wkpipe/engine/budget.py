@@ -63,7 +63,7 @@ MOST_AHEAD = 3
 """How many cubes a worker may read ahead if reading is slow."""
 
 AHEAD_BYTES = 12 << 20
-"""Stored bytes that a worker may read ahead: two cubes that do not compress, or more that do; a cube of more than half of it is not read ahead."""
+"""Stored bytes that a worker may read ahead: two cubes that do not compress, or more that do. Larger cubes are not read ahead."""
 
 
 def stored_bytes_held(stored: int) -> int:
