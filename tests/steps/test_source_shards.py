@@ -13,7 +13,10 @@ from tests.steps.helpers import Layer, check_pyramid, data_files, noise, plan_of
 from tests.steps.test_chunk_files import downsample, records_of
 from wkpipe.errors import MissingShard, TryAgain
 from wkpipe.formats import open_array
+from wkpipe.formats.noted_reads import noted_bytes_of_shards
 from wkpipe.formats.sharded import ShardedArray
+from wkpipe.geometry import Mag
+from wkpipe.plan.origins import budget
 from wkpipe.storage.proof import UNKNOWN_CRC
 
 
@@ -78,3 +81,13 @@ def test_a_shard_that_changes_meanwhile(tmp_path: Path, layer: Layer, when: int)
         downsample(root, on_voxels=change)
     assert len(calls) >= when
     assert not any(record.proof.digest for record in records_of(root, "1").values())
+
+
+def test_the_memory_of_noted_reads_is_predicted(tmp_path: Path, layer: Layer, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_dataset(tmp_path / "d", layer)
+    plan = plan_of(tmp_path / "d").mag_plan("layer", Mag("2"))
+    source = open_array(tmp_path / "d" / "layer" / "1", layer.data_format).spec
+    peak = plan.origin.peak_bytes(plan, source, 1)
+    monkeypatch.setattr(budget, "noted_bytes_of_shards", lambda *_: 0)
+    shards, chunks = 2 * 2 * 1, 2 * 2 * 2
+    assert peak - plan.origin.peak_bytes(plan, source, 1) == noted_bytes_of_shards(source, shards) == 24 * shards * chunks
