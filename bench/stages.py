@@ -26,7 +26,7 @@ from wkpipe.engine.allocator import keep_freed_memory
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.codecs import Lz4, Zstd
 from wkpipe.formats.fetched import FetchedRegion
-from wkpipe.formats.wkw_writer import CompressedWkwWriter
+from wkpipe.formats.wkw_compressed import CompressedWkwWriter
 from wkpipe.formats.zarr3 import Zarr3ShardWriter
 from wkpipe.runs.run import Run
 from wkpipe.sampling import sample

@@ -36,7 +36,7 @@ def downsample(root: Path, workers: int = 1, on_voxels: Callable[[int], None] = 
     """Downsample with forked workers, and a cube for each chunk."""
     plan = plan_of(root, **{"chunk_shape": (8, 8, 8), "shard_shape": (8, 8, 8)} | values)
     with pytest.MonkeyPatch.context() as patch, Run(plan).begun() as epoch:
-        patch.setattr(unit_stream, "CUBE_BYTES", 1)
+        patch.setattr(unit_stream, "bytes_of_cubes", lambda _: 1)
         for task in plan.tasks:
             run_task(plan, dataclasses.replace(task, threads=workers), epoch, on_voxels, fork=workers > 1)
 

@@ -37,8 +37,8 @@ SHAPES: dict[str, Any] = {"chunk_shape": (8, 8, 8), "shard_shape": (32, 32, 32)}
 
 @pytest.fixture(autouse=True)
 def _small_cubes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_stream, "CUBE_BYTES", 1 << 14)
-    monkeypatch.setattr(unchanged, "CUBE_BYTES", 1)
+    monkeypatch.setattr(unit_stream, "bytes_of_cubes", lambda _: 1 << 14)
+    monkeypatch.setattr(unchanged, "PART_BYTES", 1)
 
 
 @pytest.fixture
@@ -110,8 +110,8 @@ def test_any_changes(temporary: Path, data_format: str, rounds: list[Any], mode:
     """`cubes`: the number of chunks in a cube, and in a part of one."""
     layer = layer_of(data_format)
     with tempfile.TemporaryDirectory(dir=temporary) as directory, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(unit_stream, "CUBE_BYTES", cubes[0] * CHUNK_SOURCE_BYTES)
-        patch.setattr(unchanged, "CUBE_BYTES", cubes[1] * CHUNK_SOURCE_BYTES * unchanged.SPLIT)
+        patch.setattr(unit_stream, "bytes_of_cubes", lambda _: cubes[0] * CHUNK_SOURCE_BYTES)
+        patch.setattr(unchanged, "PART_BYTES", cubes[1] * CHUNK_SOURCE_BYTES)
         root = Path(directory) / "d"
         write_dataset(root, layer)
         downsample(root, interpolation_mode=mode)
@@ -142,8 +142,8 @@ def test_parts_of_several_chunks_keep_the_order_of_the_file(
     tmp_path: Path, parts: int, used: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A cube of 16 chunks is 4 × 2 × 2 of them; parts of it are no cubes, and follow each other along another axis first."""
-    monkeypatch.setattr(unit_stream, "CUBE_BYTES", 16 * CHUNK_SOURCE_BYTES)
-    monkeypatch.setattr(unchanged, "CUBE_BYTES", parts * CHUNK_SOURCE_BYTES * unchanged.SPLIT)
+    monkeypatch.setattr(unit_stream, "bytes_of_cubes", lambda _: 16 * CHUNK_SOURCE_BYTES)
+    monkeypatch.setattr(unchanged, "PART_BYTES", parts * CHUNK_SOURCE_BYTES)
     root = tmp_path / "d"
     write_dataset(root, dataclasses.replace(layer_of("zarr3"), data=noise((1, 70, 60, 50), "uint8", 3, few=False)))
     downsample(root)
@@ -154,7 +154,7 @@ def test_parts_of_several_chunks_keep_the_order_of_the_file(
 
 
 def test_cubes_that_cannot_be_split(tmp_path: Path, used: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_stream, "CUBE_BYTES", 1)  # single chunks
+    monkeypatch.setattr(unit_stream, "bytes_of_cubes", lambda _: 1)  # single chunks
     root = tmp_path / "d"
     write_dataset(root, layer_of("zarr3"))
     downsample(root)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from tests.steps.helpers import Array, Layer, plan_of, write_dataset
 from tests.steps.job_memory import job_command, job_environment, measured
+from wkpipe.engine.budget import LARGE_CUBE_BYTES, LARGE_UNIT_CUBES
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.native.library import VARIABLE
 from wkpipe.plan.build import make_upsampling_plan
@@ -175,6 +176,17 @@ def test_downsampling_odd_shapes(
 ) -> None:
     write_dataset(tmp_path / "d", Layer(random(shape, dtype), **layout))
     check_memory(tmp_path / "d", threads, **{"coarsest_mag": "2", "interpolation_mode": mode, **values})
+
+
+@pytest.mark.slow
+@pytest.mark.sampled(every=3)
+@pytest.mark.parametrize("is_slow", [False, True])
+@pytest.mark.parametrize("dtype, mode, threads", [("uint8", "median", 1), ("uint8", "bicubic", 2), ("uint32", "mode", 2)])
+def test_downsampling_a_large_unit(tmp_path: Path, dtype: str, mode: str, threads: int, is_slow: bool) -> None:
+    """Half a gigabyte for one unit, whose cubes are large."""
+    shape = (1, 1024, 512, (LARGE_UNIT_CUBES * LARGE_CUBE_BYTES >> 19) // np.dtype(dtype).itemsize)
+    write_dataset(tmp_path / "d", Layer(random(shape, dtype), chunk=(32, 32, 32), shard=(512, 512, 512)))
+    check_memory(tmp_path / "d", threads, is_slow, coarsest_mag="2", interpolation_mode=mode, shard_shape=1024)
 
 
 @pytest.mark.parametrize(

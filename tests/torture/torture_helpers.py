@@ -115,8 +115,8 @@ def work(values: Mapping[str, Any]) -> None:
         run_here(plan)
         return
     with pytest.MonkeyPatch.context() as patch, Run(plan).begun() as epoch:
-        for module in (unit_stream, unchanged):
-            patch.setattr(module, "CUBE_BYTES", 1)  # a cube for each chunk
+        patch.setattr(unit_stream, "bytes_of_cubes", lambda _: 1)  # a cube for each chunk
+        patch.setattr(unchanged, "PART_BYTES", 1)
         for task in plan.tasks:
             try:
                 steps_of_tasks.run_task(plan, replace(task, threads=values[WORKERS]), epoch, fork=values[WORKERS] > 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wkpipe.storage import disk
+from wkpipe.storage import commit, disk
 from wkpipe.storage.commit import PendingFile
 from wkpipe.storage.crc import combined_crc32c
 from wkpipe.storage.scratch import Scratch
@@ -28,6 +29,39 @@ def test_crcs_of_parts_are_combined(parts: list[bytes], repeat: int) -> None:
     parts = [part * 1000**repeat if len(part) < 4 else part for part in parts]
     whole = functools.reduce(lambda crc, part: combined_crc32c(crc, google_crc32c.value(part), len(part)), parts, 0)
     assert whole == google_crc32c.value(b"".join(parts))
+
+
+@given(st.lists(st.one_of(st.binary(max_size=9), st.integers(0, 9)), max_size=6), st.booleans(), st.booleans())
+def test_the_crc_of_a_file_with_holes_is_known_or_read(parts: list[bytes | int], is_filled: bool, is_changed: bool) -> None:
+    """`parts` are bytes, or the sizes of holes, which are filled last."""
+    with tempfile.TemporaryDirectory() as folder:
+        with PendingFile(Path(folder, "file"), Scratch(Path(folder, "scratch"), root=Path(folder))) as file:
+            holes = []
+            for part in parts:
+                if isinstance(part, int):
+                    holes.append((file.append_hole(part), part))
+                elif len(part) % 2:
+                    file.append(part)
+                else:
+                    file.fill([memoryview(part)], file.reserve(len(part), google_crc32c.value(part)))
+                    file.filled(len(part))
+            for offset, length in holes if is_filled else []:
+                file.overwrite(offset, bytes(range(length)))
+            if is_changed and file.size:
+                file.overwrite(file.size // 2, b"!")
+            proof = file.commit()
+        content = Path(folder, "file").read_bytes()
+    assert (proof.size, proof.crc32c) == (len(content), google_crc32c.value(content))
+
+
+def test_a_file_with_one_hole_is_not_read_again(tmp_path: Path, scratch: Scratch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(commit, "crc32c_of_file", lambda _: pytest.fail("it is read"))
+    with PendingFile(tmp_path / "file", scratch) as file:
+        file.append(b"header")
+        offset = file.append_hole(5)
+        file.append(b"body")
+        file.overwrite(offset, b"table")
+        assert file.commit().crc32c == google_crc32c.value(b"headertablebody")
 
 
 def test_a_file_with_reserved_bytes_that_nobody_has_written_is_not_committed(tmp_path: Path, scratch: Scratch) -> None:

@@ -13,6 +13,15 @@ from wkpipe.stored.axes import spatial
 CUBE_BYTES = 4 << 20
 """Source bytes of the cube that a thread works on: small enough for the CPU's cache, large enough to hide overheads."""
 
+LARGE_CUBE_BYTES = 2 * CUBE_BYTES
+"""The same in large units, where a cube more or less for a thread does not matter: half as many calls from Python."""
+
+LARGE_UNIT_CUBES = 64
+"""A unit is large if it has as many large cubes."""
+
+LARGE_CUBE_CHUNKS = 64
+"""The most chunks of a large cube: each takes some memory for its place and size."""
+
 SLAB_BYTES = 4 * CUBE_BYTES
 """Cubes of a single chunk with more source bytes than this are computed in slabs of this size."""
 
@@ -49,6 +58,12 @@ CONNECTIONS = 4
 """Requests at once of a download job: they wait for the server most of the time."""
 
 
+def cube_bytes(source_bytes_per_chunk: int, chunks: int) -> int:
+    """Return how many source bytes the cubes of a unit with that many chunks have, unless a single chunk is made from more."""
+    is_large = chunks * source_bytes_per_chunk >= LARGE_UNIT_CUBES * LARGE_CUBE_BYTES
+    return LARGE_CUBE_BYTES if is_large and LARGE_CUBE_CHUNKS * source_bytes_per_chunk >= LARGE_CUBE_BYTES else CUBE_BYTES
+
+
 def connections_of(threads: int) -> int:
     """Return how many requests at once a download job with `threads` cores has."""
     return max(CONNECTIONS, threads)
@@ -62,15 +77,13 @@ def in_flight(threads: int) -> int:
 MOST_AHEAD = 3
 """How many cubes a worker may read ahead if reading is slow."""
 
-AHEAD_BYTES = 12 << 20
-"""Stored bytes that a worker may read ahead: two cubes that do not compress, or more that do. Larger cubes are not read ahead."""
+AHEAD_BYTES = 17 << 20
+"""Stored bytes that a worker may read ahead: two large cubes that do not compress, or more that do. Larger cubes are not read ahead."""
 
 
 def stored_bytes_held(stored: int) -> int:
-    """Return the most bytes that a worker holds: a cube of up to `stored` bytes, and those that it reads ahead."""
-    if stored > AHEAD_BYTES:
-        return max(stored, 2 * AHEAD_BYTES)  # smaller ones are read ahead
-    return stored * (1 + min(MOST_AHEAD, AHEAD_BYTES // stored))
+    """Return the most bytes that a worker holds: a cube of up to `stored` bytes, and those that it reads ahead if two have room."""
+    return max(stored, *(min(stored, AHEAD_BYTES // ahead) * (1 + ahead) for ahead in range(2, MOST_AHEAD + 1)))
 
 
 def most_ahead(source_bytes_per_chunk: int) -> int:

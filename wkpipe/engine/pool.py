@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import pickle
 import select
@@ -143,6 +144,7 @@ def _be_forked(
 ) -> NoReturn:
     """Do the work in a process that was just forked, and end it."""
     try:
+        gc.freeze()  # what exists is shared with the parent, as long as nobody writes to it
         # It must not outlive the process that uses its results, which alone handles the signals of a terminal.
         end_with_parent(parent, signal.SIGKILL)
         for number in (signal.SIGTERM, signal.SIGHUP):

@@ -118,7 +118,8 @@ class NotedChunks:
         entries["state"] = mtime_ns
         entries["digest"] = np.frombuffer(b"".join(map(digest_of, chunks)), np.uint8).reshape(-1, DIGEST_BYTES)
         before = self._table[row, places]
-        entries["state"][(before["state"] != _UNREAD) & (before != entries)] = _UNCLEAR
+        if before["state"].any():  # asked first: comparing entries is slow
+            entries["state"][(before["state"] != _UNREAD) & (before != entries)] = _UNCLEAR
         self._table[row, places] = entries
 
     def known(self, unit: Position, mtime_ns: int) -> tuple[Flags, Voxels] | None:

@@ -8,6 +8,7 @@ aligned block of chunk files of about 1024³ voxels.
 from __future__ import annotations
 
 import enum
+import functools
 import math
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -109,7 +110,7 @@ class ArraySpec:
         """True if one file holds a whole shard; otherwise every chunk is a file."""
         return self.data_format is DataFormat.WKW or self.chunk_shape != self.shard_shape
 
-    @property
+    @functools.cached_property
     def unit_shape(self) -> Position:
         """The shape of a unit of proof in voxels; see `wkpipe.formats.spec`."""
         if self.is_sharded:
@@ -123,12 +124,12 @@ class ArraySpec:
         """The number of units along every axis."""
         return tuple(-(-n // u) for n, u in zip(self.shape, self.unit_shape, strict=True))
 
-    @property
+    @functools.cached_property
     def chunks_per_unit(self) -> Position:
         """The number of chunks of a unit along every axis."""
         return tuple(u // c for u, c in zip(self.unit_shape, self.chunk_shape, strict=True))
 
-    @property
+    @functools.cached_property
     def chunk_bytes(self) -> int:
         """The bytes of one decoded chunk."""
         return math.prod(self.chunk_shape) * self.dtype.itemsize

@@ -103,6 +103,9 @@ class UnitWriter(ABC):
         for position, data, digest in encoded.each():
             self.append(position, data, digest)
 
+    def come_in_order(self) -> None:  # noqa: B027  (only files that must have their chunks in this order)
+        """Note that all chunks come in Morton order: those that are skipped hold the fill value."""
+
     # -- chunks that forked processes encode --------------------------------------------------------------------
 
     def begin_stowing(self) -> Callable[[Sequence[memoryview], int], None] | None:

@@ -17,8 +17,9 @@ from wkpipe.formats.fetched import Piece
 from wkpipe.formats.file_names import Level, NestedNames
 from wkpipe.formats.open_files import OpenShard, ShardIndex
 from wkpipe.formats.sharded import ShardedArray
+from wkpipe.formats.wkw_compressed import CompressedWkwWriter
 from wkpipe.formats.wkw_header import BLOCK_TYPES, BadHeader, WkwHeader
-from wkpipe.formats.wkw_writer import CompressedWkwWriter, RawWkwWriter
+from wkpipe.formats.wkw_writer import RawWkwWriter
 from wkpipe.geometry.grid import morton_order
 from wkpipe.storage.opened import Damage, TooLarge
 from wkpipe.storage.place import Opened, Place

@@ -1,13 +1,11 @@
-"""Write WKW files: blocks are stored in Morton order, whatever order they come in."""
+"""Write WKW files: blocks are stored in Morton order, whatever order they come in. Here: what all have in common, and raw ones."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from wkpipe.formats import wkw_header
 from wkpipe.formats.base import EncodedChunks, Ints, Position, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.chunk_coder import ChunkCoder
 from wkpipe.formats.chunk_files import check_inside
@@ -15,15 +13,10 @@ from wkpipe.formats.open_files import ShardIndex
 from wkpipe.formats.proving import proof_of_written
 from wkpipe.formats.wkw_header import WkwHeader
 from wkpipe.geometry.grid import morton_bits, morton_order
-from wkpipe.storage import disk
 from wkpipe.storage.digest import DIGEST_BYTES, digest_of
 from wkpipe.storage.pending import Pending
 from wkpipe.storage.place import Place
 from wkpipe.storage.proof import FILL
-from wkpipe.storage.scratch import Scratch
-
-_ZERO_RUN = 1 << 20
-_UNKNOWN, _ZERO, _SPOOLED = 0, 1, 2
 
 
 def morton_code(cell: Sequence[int], bits: Sequence[int]) -> int:
@@ -46,7 +39,7 @@ def morton_codes(cells: Ints, bits: Sequence[int]) -> Ints:
     return codes
 
 
-class _WkwWriter(UnitWriter):
+class WkwWriter(UnitWriter):
     """What raw and compressed files share: the first block that is not zero creates the file."""
 
     def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder) -> None:
@@ -105,7 +98,7 @@ class _WkwWriter(UnitWriter):
             self._file.discard()
 
 
-class RawWkwWriter(_WkwWriter):
+class RawWkwWriter(WkwWriter):
     """Write a raw file: every block has a fixed place; places without a block stay a hole."""
 
     def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder) -> None:
@@ -130,121 +123,3 @@ class RawWkwWriter(_WkwWriter):
         self._note_digests(np.nonzero(~self._is_written)[0], digest_of(bytes(header.block_bytes)))
         starts = header.first_block_offset + np.arange(header.blocks, dtype=np.int64) * header.block_bytes
         return self._finish(starts, np.full(header.blocks, header.block_bytes, np.int64), [header.pack(header.first_block_offset)])
-
-
-class CompressedWkwWriter(_WkwWriter):
-    """Write a compressed file: append blocks in order; early ones wait in a file without a name, only their extents in memory."""
-
-    def __init__(self, place: Place, key: str, header: WkwHeader, coder: ChunkCoder, zero_block: bytes, scratch: Scratch) -> None:
-        super().__init__(place, key, header, coder)
-        self._scratch = scratch
-        self._zero_block = zero_block
-        self._zero_digest = digest_of(zero_block)
-        self._next = 0
-        self._ends = np.zeros(header.blocks, "<u8")
-        self._state = np.zeros(header.blocks, np.uint8)
-        self._spool = -1
-        self._spool_end = 0
-        self._spool_offset = np.zeros(header.blocks, np.int64)
-        self._spool_size = np.zeros(header.blocks, np.int64)
-
-    def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
-        code = self._code(chunk)
-        if encoded:
-            self._note_digests(code, digest or digest_of(encoded))
-        if encoded is None:
-            self._state[code] = _ZERO
-        elif not encoded:
-            raise ValueError(f"{self._final}: chunk {chunk} has no bytes")
-        elif code == self._next and self._is_started():
-            self._ends[code] = self._started().append(encoded) + len(encoded)
-            self._next += 1
-        else:
-            self._is_started()
-            self._keep(code, encoded)
-        if self._file is not None:
-            self._drain()
-
-    def append_all(self, encoded: EncodedChunks) -> None:
-        count = len(encoded.sizes)
-        codes = morton_codes(encoded.positions[:, 1:], self._bits)
-        if not count or not (codes == self._next + np.arange(count)).all() or not encoded.sizes.any():
-            super().append_all(encoded)
-            return
-        # Downsampling makes the next blocks of the file in order: they are appended in one write.
-        for position in encoded.positions[[0, -1]]:
-            check_inside(position.tolist(), self._grid)
-        if self._seen[codes].any():
-            raise ValueError(f"{self._final}: a chunk was appended twice")
-        self._seen[codes] = True
-        self._is_started()
-        data, digests, sizes = encoded.data, encoded.digests, encoded.sizes
-        if not sizes.all():
-            each = [(self._zero_block, self._zero_digest) if block is None else (block, digest) for _, block, digest in encoded.each()]
-            data, digests = b"".join(block for block, _ in each), b"".join(digest or b"" for _, digest in each)
-            sizes = np.where(sizes == 0, len(self._zero_block), sizes)
-        self._note_digests(codes, digests)
-        offset = self._started().append(data)
-        self._ends[codes] = offset + np.cumsum(sizes)
-        self._next += count
-        self._drain()
-
-    def _is_started(self) -> bool:
-        """Begin the file if it has not begun, and return True: there is a block that is not zero."""
-        if self._file is None:
-            self._started().append_hole(8 * self._header.blocks)
-        return True
-
-    def _keep(self, code: int, encoded: bytes) -> None:
-        """Keep a block that came early for later."""
-        if self._spool < 0:
-            self._spool = self._scratch.unlinked_file()
-        disk.write_at(self._spool, encoded, self._spool_end, self._final)
-        self._spool_offset[code], self._spool_size[code] = self._spool_end, len(encoded)
-        self._spool_end += len(encoded)
-        self._state[code] = _SPOOLED
-
-    def _drain(self) -> None:
-        """Append the blocks whose turn has come."""
-        file = self._started()
-        blocks = self._header.blocks
-        while self._next < blocks and (state := self._state[self._next]) != _UNKNOWN:
-            if state == _ZERO:
-                self._append_zeros()
-                continue
-            size = int(self._spool_size[self._next])
-            self._ends[self._next] = file.append_from(self._spool, int(self._spool_offset[self._next]), size) + size
-            self._next += 1
-
-    def _append_zeros(self) -> None:
-        """Append the run of zero blocks whose turn has come, many at a time."""
-        first = self._next
-        end = min(self._header.blocks, first + max(1, _ZERO_RUN // len(self._zero_block)))
-        others = np.nonzero(self._state[first:end] != _ZERO)[0]
-        count = int(others[0]) if len(others) else end - first
-        offset = self._started().append(self._zero_block * count)
-        self._note_digests(np.arange(first, first + count), self._zero_digest)
-        self._ends[first : first + count] = offset + np.arange(1, count + 1, dtype=np.uint64) * np.uint64(len(self._zero_block))
-        self._next = first + count
-
-    def commit(self) -> UnitProof:
-        header, table = self._header, b""
-        if self._file is not None:
-            self._state[~self._seen] = _ZERO
-            self._drain()
-            table = self._ends.tobytes()
-            self._file.overwrite(wkw_header.SIZE, table)
-        ends = self._ends.astype(np.int64)
-        starts = np.concatenate(([np.int64(header.first_block_offset)], ends[:-1]))
-        proof = self._finish(starts, ends - starts, [header.pack(header.first_block_offset), table])
-        self._close_spool()
-        return proof
-
-    def _close_spool(self) -> None:
-        if self._spool >= 0:
-            os.close(self._spool)
-            self._spool = -1
-
-    def discard(self) -> None:
-        self._close_spool()
-        super().discard()

@@ -115,9 +115,10 @@ class Zarr3ShardWriter(UnitWriter):
         self._file: Pending | None = None
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
-        self._index = np.full((*self._grid, 2), _ABSENT, dtype="<u8")
-        self._index_size = self._index.nbytes + (4 if array.index_has_crc else 0)
-        self._digests = np.zeros((*self._grid, DIGEST_BYTES), np.uint8)
+        self._strides = np.cumprod((1, *self._grid[:0:-1]))[::-1]  # in chunks, of the index's order
+        self._entries = np.full((math.prod(self._grid), 2), _ABSENT, dtype="<u8")
+        self._index_size = self._entries.nbytes + (4 if array.index_has_crc else 0)
+        self._digests = np.zeros((len(self._entries), DIGEST_BYTES), np.uint8)
 
     def encode(self, chunk: Voxels) -> bytes | None:
         return self._array.coder.encode(chunk)
@@ -127,28 +128,34 @@ class Zarr3ShardWriter(UnitWriter):
 
     def append(self, chunk: Position, encoded: bytes | None, digest: bytes | None = None) -> None:
         check_inside(chunk, self._grid)
-        if self._index[chunk][0] != _ABSENT:
+        place = int(np.dot(chunk, self._strides))
+        if self._entries[place, 0] != _ABSENT:
             raise ValueError(f"{self._place}/{self._key}: chunk {chunk} was appended twice")
         if encoded is not None:
-            self._index[chunk] = self._append_bytes(encoded), len(encoded)
-            self._digests[chunk] = np.frombuffer(digest or digest_of(encoded), np.uint8)
+            self._entries[place] = self._append_bytes(encoded), len(encoded)
+            self._digests[place] = np.frombuffer(digest or digest_of(encoded), np.uint8)
 
     def append_all(self, encoded: EncodedChunks) -> None:
-        if not self._has_room_for(encoded.positions[encoded.sizes > 0]):
+        places = self._free_places(encoded.positions, encoded.sizes)
+        if places is None:
             super().append_all(encoded)  # names the chunk that is wrong
         elif encoded.data:
-            self._note(encoded.positions, encoded.sizes, encoded.digests, self._append_bytes(encoded.data))
+            self._note(places, encoded.sizes, encoded.digests, self._append_bytes(encoded.data))
 
-    def _has_room_for(self, positions: Ints) -> bool:
-        """True if chunks are inside of the unit, and not there yet."""
-        is_inside = not ((positions < 0).any() or (positions >= self._grid).any())
-        return is_inside and bool((self._index[tuple(positions.T)][:, 0] == _ABSENT).all())
+    def _free_places(self, positions: Ints, sizes: Ints) -> Ints | None:
+        """Return the places in the index of those chunks that have bytes; None if one is outside of the unit, or there already."""
+        if not sizes.all():
+            positions = positions[sizes > 0]
+        if ((positions < 0) | (positions >= self._grid)).any():
+            return None
+        places: Ints = positions @ self._strides
+        return places if (self._entries[places, 0] == _ABSENT).all() else None
 
-    def _note(self, positions: Ints, sizes: Ints, digests: bytes, start: int) -> None:
-        """Note the places of chunks whose bytes follow each other from `start` on."""
-        stored = sizes > 0
-        places, sizes = tuple(positions[stored].T), sizes[stored]
-        self._index[places] = np.stack([start + np.cumsum(sizes) - sizes, sizes], axis=1)
+    def _note(self, places: Ints, sizes: Ints, digests: bytes, start: int) -> None:
+        """Note the extents of chunks whose bytes follow each other from `start` on; a size of 0 stands for a chunk without bytes."""
+        ends = np.cumsum(sizes[sizes > 0])
+        self._entries[places, 1] = sizes = np.diff(ends, prepend=0)
+        self._entries[places, 0] = start + ends - sizes
         self._digests[places] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
 
     def _started(self) -> Pending:
@@ -178,14 +185,14 @@ class Zarr3ShardWriter(UnitWriter):
         return google_crc32c.value(encoded.data).to_bytes(4, "little"), encoded.data
 
     def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, receipt: bytes, body: memoryview) -> int | None:
-        if not self._has_room_for(positions[sizes > 0]):
+        if (places := self._free_places(positions, sizes)) is None:
             return super().append_stowed(positions, sizes, digests, receipt, body)  # names the chunk that is wrong
         if not body:
             return None
         file = self._started()
         self._write_waiting(file)
         offset = file.reserve(body.nbytes, int.from_bytes(receipt, "little"))
-        self._note(positions, sizes, digests, offset)
+        self._note(places, sizes, digests, offset)
         return offset
 
     def filled(self, length: int) -> None:
@@ -198,12 +205,12 @@ class Zarr3ShardWriter(UnitWriter):
             file.append(data)
 
     def commit(self) -> UnitProof:
-        if self._file is None or (self._index[..., 0] == _ABSENT).all():
+        if self._file is None or (self._entries[:, 0] == _ABSENT).all():
             self.discard()
             if self._place.has(self._key):
                 self._place.remove([self._key])
             return FILL
-        raw = [self._index.tobytes()]
+        raw = [self._entries.tobytes()]
         if self._array.index_has_crc:
             raw.append(google_crc32c.value(raw[0]).to_bytes(4, "little"))
         if self._array.index_at_start:
@@ -211,8 +218,9 @@ class Zarr3ShardWriter(UnitWriter):
             self._file.overwrite(0, b"".join(raw))
         else:
             self._write_waiting(self._file, raw)
-        index = ShardIndex(self._index[..., 0].view(np.int64), self._index[..., 1].view(np.int64))  # absent: 2^64 - 1, which is -1
-        return proof_of_written(self._file.commit(), index, self._digests, raw)
+        entries = self._entries.view(np.int64).reshape(*self._grid, 2)  # absent: 2^64 - 1, which is -1
+        index = ShardIndex(entries[..., 0], entries[..., 1])
+        return proof_of_written(self._file.commit(), index, self._digests.reshape(*self._grid, DIGEST_BYTES), raw)
 
     def discard(self) -> None:
         if self._file is not None:

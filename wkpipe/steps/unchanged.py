@@ -24,8 +24,8 @@ from wkpipe.storage.change import name_of_token, names_in
 from wkpipe.storage.record import MADE, OUTDATED, Record
 from wkpipe.stored.axes import spatial
 
-SPLIT: Final = 8
-"""Cubes in which something changed are cut into this many: small ones take longer in all, but less of a unit is made again."""
+PART_BYTES: Final = CUBE_BYTES // 8
+"""Cubes in which something changed are cut into parts of so many source bytes: these take longer, but less of a unit is made again."""
 
 LEAST_SHARE: Final = 0.25
 """Of units that are kept to a smaller part, nothing is kept: to read and digest them costs too much."""
@@ -62,7 +62,7 @@ def kept_part(work: Work, origin: FromOtherMag, record: Record, source: ArraySpe
 
 def _split(cube: Cube, plan: MagPlan, grid: UnitGrid) -> list[Cube]:
     """Cut a cube into smaller ones that overlap the box, in file order."""
-    parts = cubes_of(plan.spec, source_bytes(plan.spec, plan.factors), CUBE_BYTES // SPLIT, cube.first, cube.first + cube.grid)
+    parts = cubes_of(plan.spec, source_bytes(plan.spec, plan.factors), PART_BYTES, cube.first, cube.first + cube.grid)
     return [part for part in parts if grid.region(part)[1].is_positive(strictly_positive=True)]
 
 

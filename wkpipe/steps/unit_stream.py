@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from wkpipe.engine.budget import CUBE_BYTES, LEAST_CUBES, most_ahead, slot_bytes, source_bytes
+from wkpipe.engine.budget import LEAST_CUBES, most_ahead, slot_bytes, source_bytes
 from wkpipe.engine.cubes import Cube, UnitGrid
 from wkpipe.engine.ordered import ordered_map
 from wkpipe.engine.read_ahead import ReadAhead
@@ -18,6 +18,7 @@ from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats.base import EncodedChunks, Ints, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.unit_writer import parts_of_head, stowed_head
 from wkpipe.plan.mag_plan import MagPlan
+from wkpipe.plan.origins.budget import bytes_of_cubes
 from wkpipe.storage.scratch import Scratch
 
 COPIED_BYTES: Final = 4 << 20
@@ -92,7 +93,7 @@ class CubeMaker(abc.ABC, Generic[Raw]):
 
 def cubes_of_unit(plan: MagPlan, grid: UnitGrid) -> Iterator[Cube]:
     """Yield the cubes of a unit that overlap its box, in file order."""
-    return grid.cubes(source_bytes(plan.spec, plan.factors), CUBE_BYTES)
+    return grid.cubes(source_bytes(plan.spec, plan.factors), bytes_of_cubes(plan))
 
 
 def streamed_unit(
@@ -116,6 +117,7 @@ def streamed_unit(
         NotWritable: the disk is full or read-only.
     """
     with target.unit_writer(unit, scratch) as writer:
+        writer.come_in_order()
 
         def compute(cube: Cube, fetched: Raw | None) -> EncodedChunks:
             positions = maker.positions(cube)

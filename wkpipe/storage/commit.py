@@ -26,7 +26,7 @@ import google_crc32c
 from wkpipe.errors import NotWritable
 from wkpipe.storage import disk, names
 from wkpipe.storage.barrier import Barrier
-from wkpipe.storage.crc import combined_crc32c
+from wkpipe.storage.crc import RunningCrc
 from wkpipe.storage.mtimes import later_mtime, mtime_of
 from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.stages import commit_in_order
@@ -70,7 +70,7 @@ class PendingFile:
         self.size = 0
         self._writing_from = 0
         self._crc = 0
-        self._crc_is_current = True
+        self._running_crc = RunningCrc()
         self._unfilled = 0
         self._mtime_ns = 0
         self._is_postponed = False
@@ -87,8 +87,7 @@ class PendingFile:
         if self.size - self._writing_from >= WRITE_BYTES:
             disk.start_writing(self._descriptor, self._writing_from, self.size - self._writing_from)
             self._writing_from = self.size
-        if self._crc_is_current:
-            self._crc = google_crc32c.extend(self._crc, bytes(data) if not isinstance(data, bytes) else data)
+        self._running_crc.append(data)
         return offset
 
     def append_hole(self, length: int) -> int:
@@ -96,7 +95,7 @@ class PendingFile:
         offset = self.size
         self.size += length
         disk.truncate(self._descriptor, self.size, self.final)
-        self._crc_is_current = False
+        self._running_crc.add_hole(offset, length)
         return offset
 
     def overwrite(self, offset: int, data: Any) -> None:
@@ -104,7 +103,7 @@ class PendingFile:
         if offset + memoryview(data).nbytes > self.size:
             raise ValueError(f"{self.final}: write of {memoryview(data).nbytes} bytes at {offset} is past the end {self.size}")
         disk.write_at(self._descriptor, data, offset, self.final)
-        self._crc_is_current = False
+        self._running_crc.overwrite(offset, data)
 
     def reserve(self, length: int, crc32c: int) -> int:
         """Append `length` bytes with this CRC-32C, which a forked process writes with `fill`, and return their offset."""
@@ -112,8 +111,7 @@ class PendingFile:
         self.size += length
         self._writing_from = self.size
         self._unfilled += length
-        if self._crc_is_current:
-            self._crc = combined_crc32c(self._crc, crc32c, length)
+        self._running_crc.add_part(crc32c, length)
         return offset
 
     def fill(self, parts: Sequence[memoryview], offset: int) -> None:
@@ -194,8 +192,8 @@ class PendingFile:
         mtime_ns = later_mtime(os.fstat(self._descriptor).st_mtime_ns, mtime_of(self.final))
         if mtime_ns is not None:
             disk.set_mtime(self._descriptor, mtime_ns, self.final)
-        if not self._crc_is_current:
-            self._crc = crc32c_of_file(self._temporary)
+        known = self._running_crc.value
+        self._crc = crc32c_of_file(self._temporary) if known is None else known
         self._mtime_ns = os.fstat(self._descriptor).st_mtime_ns
 
     def close(self) -> None:

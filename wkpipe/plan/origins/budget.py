@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from wkpipe.engine.budget import (
     CHUNK_BYTES,
-    CUBE_BYTES,
     FILE_CHUNK_BYTES,
     INDEX_CACHE_BYTES,
     LEAST_CUBES,
+    cube_bytes,
     index_bytes,
     most_ahead,
     slot_bytes,
@@ -39,35 +39,45 @@ LOADING = 3
 
 def cubes_of_units(plan: MagPlan) -> tuple[Vec3Int, int]:
     """Return how many chunks a cube has along x, y, z, and how many cubes the largest unit has."""
-    unit = spatial(plan.spec, plan.spec.chunks_per_unit)
-    grid = cube_grid(plan.spec, source_bytes(plan.spec, plan.factors), CUBE_BYTES)
-    chunk = spatial(plan.spec, plan.spec.chunk_shape)
-    chunks = plan.box.size.ceildiv(chunk).pairmin(unit)
+    grid = cube_grid(plan.spec, source_bytes(plan.spec, plan.factors), bytes_of_cubes(plan))
+    chunks = _most_chunks(plan)
     return grid.pairmin(chunks), chunks.ceildiv(grid).prod()
 
 
-def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, cube_bytes: int, threads: int) -> int:
+def bytes_of_cubes(plan: MagPlan) -> int:
+    """Return how many source bytes a cube of a mag has."""
+    return cube_bytes(source_bytes(plan.spec, plan.factors), _most_chunks(plan).prod())
+
+
+def _most_chunks(plan: MagPlan) -> Vec3Int:
+    """Return how many chunks along x, y, z the largest unit has."""
+    chunks = plan.box.size.ceildiv(spatial(plan.spec, plan.spec.chunk_shape))
+    return chunks.pairmin(spatial(plan.spec, plan.spec.chunks_per_unit))
+
+
+def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, each_cube: int, threads: int) -> int:
     """Predict the peak memory of making units of one mag cube by cube from an array with the layout `source`.
 
-    `region` is the size, in source voxels, of what a unit is made from. Computing a cube takes `cube_bytes`.
+    `region` is the size, in source voxels, of what a unit is made from. Computing a cube takes `each_cube` bytes.
     """
     grid, cubes = cubes_of_units(plan)
     target = grid.prod() * plan.spec.chunk_bytes
     workers = min(threads, cubes // LEAST_CUBES)
     each = SLACK_BYTES + _index_cache_bytes(source, region)
-    computing = max(cube_bytes, LOADING * index_bytes(source))
+    computing = max(each_cube, LOADING * index_bytes(source))
     # The parts that the writer collects, and the same joined to be written.
-    is_zarr3 = plan.spec.data_format is DataFormat.ZARR3
-    collected = min(WRITE_BYTES, cubes * target) if is_zarr3 else 0
+    written = min(WRITE_BYTES, cubes * target)
+    collected = written if plan.spec.data_format is DataFormat.ZARR3 else 0
     appending = 2 * (collected + target)
     kept = writer_bytes(plan.spec, plan.box.size) + _noted_bytes(source, region)
     if workers < 2:
         return kept + each + target + max(collected + computing, appending)
     if not plan.spec.is_sharded:  # workers write chunk files themselves, and only their receipts wait
         return kept + workers * (WORKER_BYTES + each + computing)
+    is_by_workers = plan.spec.data_format is DataFormat.ZARR3 or plan.spec.compression.is_on
     slot = slot_bytes(plan.spec, grid.prod())
-    count = slots(workers, most_ahead(source_bytes(plan.spec, plan.factors))) + (writing_slots(slot) if is_zarr3 else 0)
-    taken = collected if is_zarr3 else appending  # workers write shards of Zarr 3, but for chunks that are copied as they are
+    count = slots(workers, most_ahead(source_bytes(plan.spec, plan.factors))) + (writing_slots(slot) if is_by_workers else 0)
+    taken = written if is_by_workers else appending  # workers write shards, but for chunks that are copied as they are
     return kept + target + taken + min(cubes, count) * slot + workers * (WORKER_BYTES + each + computing)
 
 

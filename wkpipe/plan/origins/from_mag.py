@@ -42,14 +42,10 @@ class FromMag(FromOtherMag):
 
     def hull(self, mag: Mag, first: Vec3Int, end: Vec3Int) -> Box:
         factors = self.factors(mag)
-        margin = halo(self.interpolation, factors)
-        first, end = first * factors - margin[0], end * factors + margin[1]
-        low, high = self.box
-        # Mirrored voxels are as far inside the border as the wanted ones are outside of it.
-        mirrored_end = (low * 2 - first).pairmin(high)
-        mirrored_first = (high * 2 - end).pairmax(low)
-        first, end = first.pairmax(low).pairmin(mirrored_first.pairmax(low)), end.pairmin(high).pairmax(mirrored_end.pairmin(high))
-        return Box(first, end)
+        before, after = halo(self.interpolation, factors)
+        columns = zip(first, end, factors, before, after, *self.box, strict=True)
+        edges = [_seen(a * f - more, b * f + less, low, high) for a, b, f, more, less, low, high in columns]
+        return Box(Vec3Int(*(a for a, _ in edges)), Vec3Int(*(b for _, b in edges)))
 
     def units_under(self, plan: MagPlan, unit: Position, source: ArraySpec) -> list[Position]:
         """Return the source units whose first voxel (in the trusted box) the unit is computed from, without a margin."""
@@ -86,3 +82,12 @@ class FromMag(FromOtherMag):
         for corner in recipe.child("source_box").items(2):
             for item in corner.items(3):
                 item.exact_integer(0)
+
+
+def _seen(first: int, end: int, low: int, high: int) -> tuple[int, int]:
+    """Return the trusted voxels, of those from `low` to `high` along one axis, that stand for the voxels from `first` to `end`.
+
+    Mirrored voxels are as far inside the border as the wanted ones are outside of it.
+    """
+    mirrored_first, mirrored_end = max(2 * high - end, low), min(2 * low - first, high)
+    return min(max(first, low), mirrored_first), max(min(end, high), mirrored_end)
