@@ -29,7 +29,7 @@ import numpy as np
 if not __package__:
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from wkpipe.engine.budget import CUBE_BYTES, MOST_AHEAD, slot_bytes
+from wkpipe.engine.budget import CUBE_BYTES, ahead_of, slot_bytes
 from wkpipe.engine.cubes import cubes_of
 from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats import open_array
@@ -108,7 +108,7 @@ def replayed(mag: Path, cubes: Sequence[EncodedChunks], workers: int, seconds: f
             append = writer.append_stowed if by_workers else functools.partial(UnitWriter.append_stowed, writer)
             work = ForkedWork[EncodedChunks, None](lambda _: None, stowed, writer.begin_stowing() if by_workers else None, writer.filled)
             most = slot_bytes(spec, max(len(cube.sizes) for cube in cubes))
-            with contextlib.closing(forked_map(work, cubes, workers, most, MOST_AHEAD)) as results:
+            with contextlib.closing(forked_map(work, cubes, workers, most, ahead_of(spec.chunk_bytes * FACTORS, CUBE_BYTES))) as results:
                 for result in results:
                     positions = result.item.positions
                     result.offset = append(positions, *parts_of_head(result.head, len(positions)), result.body)

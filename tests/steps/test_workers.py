@@ -15,13 +15,14 @@ import pytest
 
 from tests.cluster.cluster_helpers import wait_until
 from wkpipe.engine import read_ahead
-from wkpipe.engine.budget import AHEAD_BYTES, MOST_PARTS
+from wkpipe.engine.budget import MOST_PARTS, Ahead, stored_bytes_held
 from wkpipe.engine.read_ahead import ReadAhead
 from wkpipe.engine.workers import ForkedWork, Result, forked_map
 from wkpipe.errors import DamagedShard, NotWritable, WkpipeError
 from wkpipe.storage.disk import write_parts_at
 
 SLOT = 1 << 12
+AHEAD = Ahead(8, 1 << 20)
 
 
 def result_of(item: int, raw: int | None) -> tuple[bytes, bytes]:
@@ -36,7 +37,7 @@ def results_of(
     write: Callable[[Sequence[memoryview], int], None] | None = None,
     written: Callable[[int], None] = lambda _: None,
 ) -> Generator[Result[int], None, None]:
-    return forked_map(ForkedWork(lambda item: item * item, compute, write, written), range(count), workers, SLOT, ahead)
+    return forked_map(ForkedWork(lambda item: item * item, compute, write, written), range(count), workers, SLOT, Ahead(ahead, 1 << 20))
 
 
 def collected(compute: Callable[[int, int | None], tuple[bytes, bytes]], count: int, workers: int) -> list[tuple[int, bytes, bytes]]:
@@ -217,7 +218,7 @@ def test_slow_reading_is_done_ahead_in_threads() -> None:
         return item
 
     left = iter(range(1, 40))
-    results = list(ReadAhead(lambda _: next(left, None), fetch, lambda item, raw: (item, raw), 8))
+    results = list(ReadAhead(lambda _: next(left, None), fetch, lambda item, raw: (item, raw), AHEAD))
     assert results == [(item, (item, item)) for item in range(1, 40)]
     assert most > 4
 
@@ -236,25 +237,37 @@ def test_fast_reading_needs_no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
         return item
 
     left = iter(range(1, 20))
-    assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, 8))) == 19
+    assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, AHEAD))) == 19
     assert threads == {threading.get_ident()}
 
 
-@pytest.mark.parametrize("size, is_ahead", [(AHEAD_BYTES // 2, True), (AHEAD_BYTES // 2 + 1, False)])
-def test_only_what_there_is_room_for_twice_is_read_ahead(monkeypatch: pytest.MonkeyPatch, size: int, is_ahead: bool) -> None:
-    """Large items differ in size, and memory that one leaves seldom fits the next: two at once take as much as three."""
-    threads, now = set(), [0.0]
+@pytest.mark.parametrize("size, held", [(10, 90), (250, 750), (300, 900), (301, 301), (1000, 1000)])
+def test_no_more_is_held_than_the_memory_model_says(monkeypatch: pytest.MonkeyPatch, size: int, held: int) -> None:
+    """Of large items, none is read ahead: they differ in size, and memory that one leaves seldom fits the next."""
+    ahead, now, held_now, highest = Ahead(8, 900), [0.0], 0, 0
     monkeypatch.setattr(read_ahead, "time", SimpleNamespace(perf_counter=lambda: now[0]))
 
-    def fetch(_: int) -> SimpleNamespace:
-        threads.add(threading.get_ident())
-        now[0] += 1
-        return SimpleNamespace(nbytes=size)
+    class Stored:
+        nbytes = size
 
-    def compute(item: int, _: SimpleNamespace | None) -> int:
+        def __init__(self) -> None:
+            nonlocal held_now, highest
+            held_now += size
+            highest = max(highest, held_now)
+
+        def __del__(self) -> None:
+            nonlocal held_now
+            held_now -= size
+
+    def fetch(_: int) -> Stored:
+        now[0] += 1
+        return Stored()
+
+    def compute(item: int, _: Stored | None) -> int:
+        time.sleep(0.01)  # others are read meanwhile
         now[0] += 0.01
         return item
 
-    left = iter(range(1, 20))
-    assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, 8))) == 19
-    assert (threads != {threading.get_ident()}) == is_ahead
+    left = iter(range(1, 30))
+    assert len(list(ReadAhead(lambda _: next(left, None), fetch, compute, ahead))) == 29
+    assert highest == held <= stored_bytes_held(size, ahead)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from wkpipe.formats.base import ArraySpec
 from wkpipe.geometry import Vec3Int
@@ -77,23 +78,32 @@ def in_flight(threads: int) -> int:
 MOST_AHEAD = 3
 """How many cubes a worker may read ahead if reading is slow."""
 
-AHEAD_BYTES = 17 << 20
-"""Stored bytes that a worker may read ahead: two large cubes that do not compress, or more that do. Larger cubes are not read ahead."""
+
+class Ahead(NamedTuple):
+    """How far a worker may read ahead.
+
+    Attributes:
+        most: how many cubes.
+        held_bytes: the stored bytes of these and of the one in work; if not even three fit, none is read ahead.
+    """
+
+    most: int
+    held_bytes: int
 
 
-def stored_bytes_held(stored: int) -> int:
-    """Return the most bytes that a worker holds: a cube of up to `stored` bytes, and those that it reads ahead if two have room."""
-    return max(stored, *(min(stored, AHEAD_BYTES // ahead) * (1 + ahead) for ahead in range(2, MOST_AHEAD + 1)))
+def ahead_of(source_bytes_per_chunk: int, cube_bytes: int) -> Ahead:
+    """Return how far a worker may read ahead: not at all if cubes are read in parts."""
+    return Ahead(MOST_AHEAD if source_bytes_per_chunk <= SLAB_BYTES else 0, 3 * cube_bytes + cube_bytes // 8)
 
 
-def most_ahead(source_bytes_per_chunk: int) -> int:
-    """Return how many cubes a worker may read ahead: 0 if cubes are read in parts."""
-    return MOST_AHEAD if source_bytes_per_chunk <= SLAB_BYTES else 0
+def stored_bytes_held(stored: int, ahead: Ahead) -> int:
+    """Return the most bytes that a worker holds: a cube of up to `stored` bytes, and those that it reads ahead."""
+    return max(stored, min(stored * (1 + ahead.most), ahead.held_bytes))
 
 
-def slots(workers: int, ahead: int) -> int:
+def slots(workers: int, ahead: Ahead) -> int:
     """Return how many results may exist at once: for each worker two finished ones, one in work, and those read ahead."""
-    return workers * (3 + ahead)
+    return workers * (3 + ahead.most)
 
 
 MOST_PARTS = 16

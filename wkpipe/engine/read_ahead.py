@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
-from wkpipe.engine.budget import AHEAD_BYTES
+from wkpipe.engine.budget import Ahead
 
 Item = TypeVar("Item")
 Raw = TypeVar("Raw")
@@ -24,14 +24,13 @@ class ReadAhead(Generic[Item, Raw, Result]):
     """Computes ``compute(item, fetch(item))`` for items in order, and yields each item with its result.
 
     While `fetch` is fast, as from the page cache, it is called just before `compute`. If it waits for a disk or a
-    network, threads call it for up to `most_ahead` of the next items, as many as it takes to hide the waiting.
+    network, threads call it for some of the next items, as many as it takes to hide the waiting.
 
     Args:
         next_item: returns the next item, or None if there is no more; called with False, it does not wait for one.
         fetch: reads an item's data; None if there is nothing to read, and so not much to compute.
         compute: makes the result, in the calling thread.
-        most_ahead: how many items may be read ahead; fewer if these would have more than AHEAD_BYTES, each taken to be as
-            large (`nbytes`) as the largest so far; none if there is no room for two.
+        ahead: how far items may be read ahead, each taken to be as large (`nbytes`) as the largest so far.
     """
 
     def __init__(
@@ -39,15 +38,15 @@ class ReadAhead(Generic[Item, Raw, Result]):
         next_item: Callable[[bool], Item | None],
         fetch: Callable[[Item], Raw | None],
         compute: Callable[[Item, Raw | None], Result],
-        most_ahead: int,
+        ahead: Ahead,
     ) -> None:
-        self._next_item, self._fetch, self._compute, self._most = next_item, fetch, compute, most_ahead
+        self._next_item, self._fetch, self._compute, self._limit = next_item, fetch, compute, ahead
         self._fetching, self._computing = 0.0, 0.0
         self._largest = 1
 
     def __iter__(self) -> Iterator[tuple[Item, Result]]:
         waiting: deque[tuple[Item, Future[Raw | None] | None]] = deque()
-        with ThreadPoolExecutor(max(1, self._most)) as pool:  # a thread starts when it is first needed
+        with ThreadPoolExecutor(max(1, self._limit.most)) as pool:  # a thread starts when it is first needed
             while True:
                 ahead = self._ahead()
                 while len(waiting) <= ahead and (item := self._next_item(not waiting)) is not None:
@@ -67,7 +66,7 @@ class ReadAhead(Generic[Item, Raw, Result]):
         """Return how many items to read ahead."""
         if self._fetching <= SHARE * self._computing:
             return 0
-        most = min(self._most, AHEAD_BYTES // self._largest)
+        most = min(self._limit.most, self._limit.held_bytes // self._largest - 1)
         if most < 2:
             return 0
         return min(most, math.ceil(self._fetching / max(self._computing, 1e-6)) + 1)

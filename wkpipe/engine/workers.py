@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
-from wkpipe.engine.budget import MOST_PARTS, slots, writing_slots
+from wkpipe.engine.budget import MOST_PARTS, Ahead, slots, writing_slots
 from wkpipe.engine.pool import Pool, Report, Tickets
 from wkpipe.engine.read_ahead import ReadAhead
 from wkpipe.storage.commit import WRITE_BYTES
@@ -69,14 +69,14 @@ class _Write:
 
 
 def forked_map(
-    work: ForkedWork[Item, Raw], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int
+    work: ForkedWork[Item, Raw], items: Sequence[Item], workers: int, slot_bytes: int, ahead: Ahead
 ) -> Generator[Result[Item], None, None]:
     """Yield the result of every item, in order. When the generator ends, all that was to be written is written.
 
     Args:
         workers: how many processes compute.
         slot_bytes: the largest size of a result: its head, and its body.
-        ahead: how many items each worker may read ahead.
+        ahead: how far each worker may read ahead.
 
     Raises:
         ProcessKilled: a worker was killed.
@@ -92,7 +92,7 @@ def forked_map(
 class _Consumer(Generic[Item]):
     """The process that consumes the results: which items are in work, and which slots are in use."""
 
-    def __init__(self, work: ForkedWork[Item, Any], items: Sequence[Item], workers: int, slot_bytes: int, ahead: int) -> None:
+    def __init__(self, work: ForkedWork[Item, Any], items: Sequence[Item], workers: int, slot_bytes: int, ahead: Ahead) -> None:
         more = writing_slots(slot_bytes) if work.write else 0
         self._items, self._written = items, work.written
         self._most_parts = more // 2
@@ -186,7 +186,7 @@ class _Worker(Generic[Item]):
 
     work: ForkedWork[Item, Any]
     items: Sequence[Item]
-    ahead: int
+    ahead: Ahead
     slots: _Slots
     compute: Tickets
     write: Tickets

@@ -10,7 +10,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from wkpipe.engine.budget import LEAST_CUBES, most_ahead, slot_bytes, source_bytes
+from wkpipe.engine.budget import LEAST_CUBES, Ahead, slot_bytes, source_bytes
 from wkpipe.engine.cubes import Cube, UnitGrid
 from wkpipe.engine.ordered import ordered_map
 from wkpipe.engine.read_ahead import ReadAhead
@@ -18,7 +18,7 @@ from wkpipe.engine.workers import ForkedWork, forked_map
 from wkpipe.formats.base import EncodedChunks, Ints, Position, StoredArray, UnitProof, UnitWriter, Voxels
 from wkpipe.formats.unit_writer import parts_of_head, stowed_head
 from wkpipe.plan.mag_plan import MagPlan
-from wkpipe.plan.origins.budget import bytes_of_cubes
+from wkpipe.plan.origins.budget import ahead_in, bytes_of_cubes
 from wkpipe.storage.scratch import Scratch
 
 COPIED_BYTES: Final = 4 << 20
@@ -58,12 +58,11 @@ class CubeMaker(abc.ABC, Generic[Raw]):
     def __init__(self, plan: MagPlan, target: StoredArray, unit: Position) -> None:
         self._plan, self.spec = plan, target.spec
         self._grid = UnitGrid(self.spec, unit, *plan.unit_box(unit))
-        self._chunk_source_bytes = source_bytes(self.spec, plan.factors)
 
     @property
-    def most_ahead(self) -> int:
-        """How many cubes a worker may read ahead."""
-        return most_ahead(self._chunk_source_bytes)
+    def ahead(self) -> Ahead:
+        """How far a worker may read ahead."""
+        return ahead_in(self._plan)
 
     @property
     def chunk_voxels(self) -> int:
@@ -168,7 +167,7 @@ def _appended(
         return
     if workers < 2:
         left = iter(cubes)
-        computed = (encoded for _, encoded in ReadAhead(lambda _: next(left, None), maker.fetch, compute, maker.most_ahead))
+        computed = (encoded for _, encoded in ReadAhead(lambda _: next(left, None), maker.fetch, compute, maker.ahead))
     else:
         computed = ordered_map(lambda cube: compute(cube, maker.fetch(cube)), cubes, workers)
     with contextlib.closing(computed):
@@ -187,7 +186,7 @@ def _appended_by_processes(
 
     chunks = max(cube.grid.prod() for cube in cubes)
     work = ForkedWork(maker.fetch, stowed, writer.begin_stowing(), writer.filled)
-    results = forked_map(work, cubes, workers, slot_bytes(maker.spec, chunks), maker.most_ahead)
+    results = forked_map(work, cubes, workers, slot_bytes(maker.spec, chunks), maker.ahead)
     with contextlib.closing(results):
         for result in results:
             positions = maker.positions(result.item)

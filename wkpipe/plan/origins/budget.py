@@ -9,9 +9,10 @@ from wkpipe.engine.budget import (
     FILE_CHUNK_BYTES,
     INDEX_CACHE_BYTES,
     LEAST_CUBES,
+    Ahead,
+    ahead_of,
     cube_bytes,
     index_bytes,
-    most_ahead,
     slot_bytes,
     slots,
     source_bytes,
@@ -49,6 +50,11 @@ def bytes_of_cubes(plan: MagPlan) -> int:
     return cube_bytes(source_bytes(plan.spec, plan.factors), _most_chunks(plan).prod())
 
 
+def ahead_in(plan: MagPlan) -> Ahead:
+    """Return how far a worker may read ahead in a mag."""
+    return ahead_of(source_bytes(plan.spec, plan.factors), bytes_of_cubes(plan))
+
+
 def _most_chunks(plan: MagPlan) -> Vec3Int:
     """Return how many chunks along x, y, z the largest unit has."""
     chunks = plan.box.size.ceildiv(spatial(plan.spec, plan.spec.chunk_shape))
@@ -76,7 +82,7 @@ def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, each_cube:
         return kept + workers * (WORKER_BYTES + each + computing)
     is_by_workers = plan.spec.data_format is DataFormat.ZARR3 or plan.spec.compression.is_on
     slot = slot_bytes(plan.spec, grid.prod())
-    count = slots(workers, most_ahead(source_bytes(plan.spec, plan.factors))) + (writing_slots(slot) if is_by_workers else 0)
+    count = slots(workers, ahead_in(plan)) + (writing_slots(slot) if is_by_workers else 0)
     taken = written if is_by_workers else appending  # workers write shards, but for chunks that are copied as they are
     return kept + target + taken + min(cubes, count) * slot + workers * (WORKER_BYTES + each + computing)
 

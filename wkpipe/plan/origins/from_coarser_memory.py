@@ -8,6 +8,7 @@ from wkpipe.formats.fetched import BATCH_BYTES
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.budget import (
+    ahead_in,
     cubes_of_units,
     deep_chunks,
     encoding_bytes,
@@ -32,7 +33,7 @@ def upsample_bytes(plan: MagPlan, source: ArraySpec, repeats: Vec3Int, channels:
     working = decoded + int(target * excess) + target
     count = touched_chunks(source, region).prod() * deep_chunks(source, channels)
     batch = max(BATCH_BYTES, source.chunk_bytes)
-    cube = stored_bytes_held(stored_bytes(source, count)) + joining_bytes(source, count)
+    cube = stored_bytes_held(stored_bytes(source, count), ahead_in(plan)) + joining_bytes(source, count)
     cube += max(batch + decoded, working, encoding_bytes(grid, plan.spec))
     unit = plan.box.size.pairmin(spatial(plan.spec, plan.spec.unit_shape)).ceildiv(repeats)
     return streamed_bytes(plan, source, unit, cube, threads)

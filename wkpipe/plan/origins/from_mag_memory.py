@@ -10,6 +10,7 @@ from wkpipe.formats.fetched import BATCH_BYTES
 from wkpipe.geometry import Vec3Int
 from wkpipe.plan.mag_plan import MagPlan
 from wkpipe.plan.origins.budget import (
+    ahead_in,
     cubes_of_units,
     deep_chunks,
     encoding_bytes,
@@ -45,7 +46,11 @@ def _cube_bytes(plan: MagPlan, source: ArraySpec, sampling: Sampling, channels: 
         return max(target + max(reading, working), encoding)
     count = _stored_chunks(plan, source, sampling, channels, grid)
     working = working_bytes(sampling.interpolation, sampling.factors, voxels, plan.spec.dtype)
-    return stored_bytes_held(stored_bytes(source, count)) + joining_bytes(source, count) + max(batch + decoded, working, encoding)
+    return (
+        stored_bytes_held(stored_bytes(source, count), ahead_in(plan))
+        + joining_bytes(source, count)
+        + max(batch + decoded, working, encoding)
+    )
 
 
 def _stored_chunks(plan: MagPlan, source: ArraySpec, sampling: Sampling, channels: Channels, grid: Vec3Int) -> int:
