@@ -19,7 +19,7 @@ from wkpipe.engine.budget import LARGE_CUBE_BYTES, LARGE_UNIT_CUBES
 from wkpipe.geometry import Mag, Vec3Int
 from wkpipe.native.library import VARIABLE
 from wkpipe.plan.build import make_upsampling_plan
-from wkpipe.plan.cost.resources import Sizing
+from wkpipe.plan.cost.resources import Sizing, available_cores
 from wkpipe.plan.cut.task import PUBLISH
 from wkpipe.plan.origins.from_images import FromImages
 from wkpipe.plan.plan import Plan
@@ -32,6 +32,9 @@ SLACK_MB = 10
 
 CONVERT_SLACK_MB = 20
 """Threads beyond the second take turns on few cores, so not all have bands at once: in addition, for each of them."""
+
+WAITING_SLACK_MB = 5
+"""Threads that wait for a core hold less: in addition, for each thread without a core of its own."""
 
 # Reads ahead as on a slow disk, however fast this one is.
 _SLOW_READING = """
@@ -75,7 +78,8 @@ def check_plan(plan: Plan, threads: int, is_slow: bool = False, is_alone: bool =
             note = f"{task.name}: {peak:.0f} MB, predicted {task.mem_mb} MB; {usage}"
             print(note)
             assert peak <= task.mem_mb * 1.15, note
-            slack = SLACK_MB + (CONVERT_SLACK_MB * max(0, threads - 2) if task.rule == FromImages.kind else 0)
+            slack = SLACK_MB + WAITING_SLACK_MB * max(0, threads - available_cores())
+            slack += CONVERT_SLACK_MB * max(0, threads - 2) if task.rule == FromImages.kind else 0
             assert not is_alone or task.mem_mb <= peak * 1.25 + slack, note
 
 
