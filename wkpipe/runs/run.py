@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from wkpipe.steps.swap import forget_done
 from wkpipe.steps.task import run_task
 from wkpipe.steps.upload import check_beforehand
 from wkpipe.steps.work import Server
+from wkpipe.storage.barrier import do_all
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.seal import Seal
@@ -70,9 +72,8 @@ class Run:
             remove_leftovers(self.locations, lease.epoch)
             scratch = self.locations.scratch(lease.epoch)
             prepare(self.plan, self.locations, lease.epoch)
-            for name, data in self.plan.files().items():
-                self._store(name, data, scratch)
-            self._store(EPOCH_FILE, json.dumps(lease.epoch.to_json()).encode(), scratch)
+            files = self.plan.files() | {EPOCH_FILE: json.dumps(lease.epoch.to_json()).encode()}
+            do_all([partial(self._store, name, data, scratch) for name, data in files.items()])
             try:
                 with contextlib.ExitStack() as kept:
                     if token is not None:

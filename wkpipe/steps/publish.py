@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 from wkpipe.errors import IntegrityError
 from wkpipe.formats.base import ArraySpec, DataFormat, unit_name
+from wkpipe.formats.waiting import read_each
 from wkpipe.geometry import Mag, NDBoundingBox
 from wkpipe.metadata.element_class import LayerCategory
 from wkpipe.metadata.json_node import JsonNode
@@ -22,6 +24,7 @@ from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.state.published import layer_marker, read_marker
 from wkpipe.steps.growth import grow_arrays
 from wkpipe.steps.swap import end_swap, noted_swap, put_in_place
+from wkpipe.storage.barrier import do_all
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.storage.record import Record
@@ -44,7 +47,10 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     """
     layers = [plan.layer(name) for name in names]
     new = {layer.name: [_mag_entry(plan.mag_plan(layer.name, mag), locations) for mag in layer.publish] for layer in layers}
-    proven = {layer.name: {made.mag: _proven(made, locations) for made in layer.mags} for layer in layers}
+    made = [(layer.name, mag_plan) for layer in layers for mag_plan in layer.mags]
+    proven: dict[str, dict[Mag, _ProvenMag]] = {layer.name: {} for layer in layers}
+    for (name, mag_plan), found in zip(made, read_each(lambda each: _proven(each[1], locations), made), strict=True):
+        proven[name][mag_plan.mag] = found
 
     def change(properties: DatasetProperties) -> DatasetProperties | None:
         before = properties
@@ -63,9 +69,8 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
         return properties if properties != before or any(new.values()) else None  # as another tool wrote them
 
     epoch.check()
-    for layer in layers:
-        for mag_plan in layer.mags:
-            fold(locations.records(layer.name, mag_plan.mag, locations.scratch(epoch)), epoch.number)
+    records = [locations.records(name, mag_plan.mag, locations.scratch(epoch)) for name, mag_plan in made]
+    do_all([partial(fold, each, epoch.number) for each in records])
     file = locations.properties_file(locations.data_scratch(epoch))
     swaps = [swap for layer in layers if (swap := noted_swap(layer, new[layer.name], file, locations, epoch)) is not None]
     new |= {swap.layer: list(swap.new) for swap in swaps}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Final
 
+from wkpipe.formats.base import StoredArray
+from wkpipe.formats.waiting import read_each
 from wkpipe.plan.cut.task import PROVE, PUBLISH, Range, Task
 from wkpipe.plan.mag_plan import planned_array
 from wkpipe.plan.origins.from_mag import FromMag
@@ -20,6 +23,9 @@ from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger
 from wkpipe.storage.record import with_token_of_same_voxels
 from wkpipe.stored.identity import recorded_identity
+
+AHEAD: Final = 8
+"""Arrays that are opened at once if that takes time, as on a file server."""
 
 
 def run_task(
@@ -52,8 +58,21 @@ def run_task(
     with Commits() as commits:
         scratches = plan.locations.scratch(epoch), plan.locations.data_scratch(epoch).postponing(commits.keep)
         shared = Shared(commits, *scratches)
-        ranges = zip(task.ranges, (*task.ranges[1:], None), strict=True)
-        return sum(_make(_work(plan, task, *each, epoch, shared, on_voxels, fork, server, notify)) for each in ranges)
+        ranges = zip(task.ranges, (*task.ranges[1:], None), _targets(plan, task.ranges), strict=True)
+        return sum(
+            _make(_work(plan, task, each, following, target, epoch, shared, on_voxels, fork, server, notify), mag_id)
+            for each, following, (target, mag_id) in ranges
+        )
+
+
+def _targets(plan: Plan, ranges: Sequence[Range]) -> Iterator[tuple[StoredArray, str]]:
+    """Yield the array that each range is written to, with the identity of its mag."""
+
+    def opened(each: Range) -> tuple[StoredArray, str]:
+        identity = recorded_identity(plan.locations, each.layer, each.mag)
+        return planned_array(plan.mag_plan(each.layer, each.mag), plan.locations), "" if identity is None else identity.mag
+
+    return read_each(opened, ranges, AHEAD)
 
 
 def _allow_many_files() -> None:
@@ -68,6 +87,7 @@ def _work(
     task: Task,
     mag_range: Range,
     following: Range | None,
+    target: StoredArray,
     epoch: Epoch,
     shared: Shared,
     on_voxels: Callable[[int], None],
@@ -84,7 +104,7 @@ def _work(
         following=following,
         layer=plan.layer(mag_range.layer),
         mag_plan=mag_plan,
-        target=planned_array(mag_plan, locations),
+        target=target,
         ledger=Ledger.load(locations.ledger(mag_range.layer, mag_range.mag), only=mag_range.units),
         locations=locations,
         epoch=epoch,
@@ -96,12 +116,10 @@ def _work(
     )
 
 
-def _make(work: Work) -> int:
-    """Make the units with the step of the mag's origin, record each, and return their number."""
+def _make(work: Work, mag_id: str) -> int:
+    """Make the units with the step of the mag's origin, record each with the mag's identity, and return their number."""
     mag_range, origin = work.range, work.mag_plan.origin
     _commit_what_is_read(work)
-    identity = recorded_identity(work.locations, mag_range.layer, mag_range.mag)
-    mag_id = "" if identity is None else identity.mag
     made = 0
     with work.records(mag_range.mag, work.task.name) as writer:
         for record in step_of(origin.kind)(work, origin):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -23,6 +24,9 @@ from wkpipe.storage.reasons import explained
 MOST_SYNCED_ALONE: Final = 64
 """More files and directories than this share one sync of their file system, which is several times as fast. It also waits for what
 other processes have written, but only once."""
+
+SLOW_SECONDS: Final = 0.002
+"""A small write that takes longer has waited for a disk or a network."""
 
 _THREADS: Final = 8
 
@@ -93,6 +97,19 @@ def _at_once(calls: Sequence[Callable[[], None]]) -> None:
                 call()
     for each in pending:
         each.result()
+
+
+def do_all(calls: Sequence[Callable[[], None]]) -> None:
+    """Make calls that write: one after the other while that is fast, and the rest side by side as soon as one has waited.
+
+    The error of the first that failed is raised when all that were begun have ended.
+    """
+    for done, call in enumerate(calls, 1):
+        start = time.perf_counter()
+        call()
+        if time.perf_counter() - start > SLOW_SECONDS:
+            _at_once(calls[done:])
+            return
 
 
 class Ways:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -37,23 +38,27 @@ class PendingGroup:
         self._scratch = scratch
         self._written: list[tuple[str, str]] = []  # temporary, final
         self._proofs: dict[str, FileProof] = {}
+        self._names = threading.Lock()
+        self._count = 0  # of names
         self._first = ""  # the first of the temporary names; the others are like it
         self._apart: Path | None = None
         self._process = self._count_apart = 0  # of this process, if it was forked
 
     def add(self, final: Path | str, data: Any, digest: bytes | None = None) -> None:
-        """Write one file of the group under a temporary name; `digest` is that of `data`, if it is known."""
+        """Write one file of the group under a temporary name; `digest` is that of `data`, if it is known. Thread-safe."""
         raw = data if isinstance(data, bytes) else bytes(data)
         name = str(final)
         _create(self._new_name(), raw, name, self._written)
         self._proofs[name] = FileProof(len(raw), google_crc32c.value(raw), 0, file_digest(raw, digest))  # the mtime comes later
 
     def _new_name(self) -> str:
-        if not self._first:
-            self._first = str(self._scratch.new_path())
-            return self._first
-        directory, _, name = self._first.rpartition("/")
-        return f"{directory}/{len(self._written):x}-{name}"
+        with self._names:
+            self._count += 1
+            if not self._first:
+                self._first = str(self._scratch.new_path())
+                return self._first
+            directory, _, name = self._first.rpartition("/")
+            return f"{directory}/{self._count:x}-{name}"
 
     # -- files that forked processes write ----------------------------------------------------------------------
 

@@ -53,7 +53,7 @@ class PendingObjects(Protocol):
     """Many small objects that become durable and visible together."""
 
     def add(self, key: str, data: Any, digest: bytes | None = None) -> None:
-        """Write one of the objects without a name; `digest` is that of `data`, if it is known."""
+        """Write one of the objects without a name; `digest` is that of `data`, if it is known. Thread-safe."""
 
     def begin_apart(self) -> None:
         """Let processes that are forked from now on write objects, with `write_apart`."""

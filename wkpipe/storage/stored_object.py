@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+from wkpipe.storage.barrier import do_all
 from wkpipe.storage.pending import PendingObjects
 from wkpipe.storage.place import Place
 from wkpipe.storage.scratch import Scratch
@@ -68,10 +70,7 @@ def put_in_order(stages: Iterable[Mapping[StoredObject, bytes]]) -> None:
 
 
 def _groups(objects: Mapping[StoredObject, bytes], begun: list[PendingObjects]) -> list[PendingObjects]:
-    by_place: dict[Place, PendingObjects] = {}
-    for each, data in objects.items():
-        if each.place not in by_place:
-            begun.append(each.place.group())
-            by_place[each.place] = begun[-1]
-        by_place[each.place].add(each.key, data)
+    by_place = {place: place.group() for place in {each.place: None for each in objects}}
+    begun += by_place.values()
+    do_all([partial(by_place[each.place].add, each.key, data) for each, data in objects.items()])
     return list(by_place.values())
