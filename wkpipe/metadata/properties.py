@@ -73,16 +73,16 @@ class DatasetProperties:
             raise UnknownVersion.of(version.error(f"version {VERSION}, the only one that is supported"))
         identity, view = node.child("id"), node.get("defaultViewConfiguration")
         team = identity.get("team")
-        layers: list[LayerProperties] = []
+        layers: dict[str, LayerProperties] = {}
         for item in node.child("dataLayers").items():
             layer = layer_from_json(item)
-            if any(layer.name == other.name for other in layers):
+            if layer.name in layers:
                 raise item.child("name").error("a name that no other layer has")
-            layers.append(layer)
+            layers[layer.name] = layer
         return cls(
             name=identity.child("name").text(),
             voxel_size=_voxel_size(node.child("scale")),
-            layers=tuple(layers),
+            layers=tuple(layers.values()),
             team="" if team is None else team.text(),
             default_view_configuration=None if view is None else DatasetViewConfiguration.from_json(view),
             extra=node.unknown(_KEYS, {"id": ("name", "team"), "scale": ("factor", "unit")}),

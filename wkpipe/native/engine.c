@@ -13,7 +13,7 @@ enum { MEDIAN, MODE, MIN, MAX };
 
 enum { UNSIGNED, SIGNED, FLOATING };
 
-enum { TILE_BYTES = 32 << 10, MOST_VOXELS = 64 };
+enum { TILE_BYTES = 32 << 10, MOST_VOXELS = 64, LINE = 16 };
 
 /* x, y, z: the voxels that are made, each with the values of all channels. Lines and planes are distances in values. */
 typedef struct {

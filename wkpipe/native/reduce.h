@@ -273,11 +273,47 @@ static void NAME(tile_of_many)(const T *source, const Reduction *r, long z, long
 }
 
 #if !IS_FLOAT
+/* As `vote_pairs`, in registers. */
+static inline T NAME(vote_of_eight)(T a, T b, T c, T d, T e, T f, T g, T h)
+{
+    const T as = (T)((a == b) + (a == c) + (a == d) + (a == e) + (a == f) + (a == g) + (a == h));
+    const T bs = (T)((b == c) + (b == d) + (b == e) + (b == f) + (b == g) + (b == h));
+    const T cs = (T)((c == d) + (c == e) + (c == f) + (c == g) + (c == h));
+    const T ds = (T)((d == e) + (d == f) + (d == g) + (d == h));
+    const T es = (T)((e == f) + (e == g) + (e == h));
+    const T fs = (T)((f == g) + (f == h)), gs = (T)(g == h);
+    T winner = a, most = as;
+#define VOTE(value, votes) do { winner = PICK(votes > most, value, winner); most = PICK(votes > most, votes, most); } while (0)
+    VOTE(b, bs); VOTE(c, cs); VOTE(d, ds); VOTE(e, es); VOTE(f, fs); VOTE(g, gs);
+#undef VOTE
+    return winner;
+}
+
+/* A part of a line of blocks of 2 × 2 × 2 voxels: nearly all voxels of labels equal their neighbours. */
+static inline __attribute__((always_inline)) void NAME(mode_of_eights)(
+    const T *restrict a, const T *restrict b, const T *restrict c, const T *restrict d, long count, T *restrict out)
+{
+    T any = 0;
+    for (long x = 0, i = 0; x < count; x++, i += 2) {
+        const T one = a[i];
+        any |= (T)((one ^ a[i + 1]) | (one ^ b[i]) | (one ^ b[i + 1]) | (one ^ c[i]) | (one ^ c[i + 1]) | (one ^ d[i]) | (one ^ d[i + 1]));
+        out[x] = one;
+    }
+    if (any)
+        for (long x = 0, i = 0; x < count; x++, i += 2)
+            out[x] = NAME(vote_of_eight)(a[i], b[i], a[i + 1], b[i + 1], c[i], d[i], c[i + 1], d[i + 1]);
+}
+
 /* One line of blocks of 2 × 2 × 1 or 2 × 2 × 2 voxels, in registers. */
 static inline __attribute__((always_inline)) void NAME(line)(
     int mode, int fz, const T *restrict source, const Reduction *r, long count, T *restrict out)
 {
     const T *a = source, *b = source + r->source_line, *c = source + r->source_plane, *d = c + r->source_line;
+    if (mode == MODE && fz == 2) {
+        for (long x = 0; x < count; x += LINE)
+            NAME(mode_of_eights)(a + 2 * x, b + 2 * x, c + 2 * x, d + 2 * x, count - x < LINE ? count - x : LINE, out + x);
+        return;
+    }
     for (long x = 0, i = 0; x < count; x++, i += 2)
         if (mode == MODE)
             out[x] = NAME(vote_of_four)(a[i], b[i], a[i + 1], b[i + 1]);
@@ -311,6 +347,8 @@ static int NAME(reduce_lines)(const T *source, const Reduction *r, T *target)
         NAME(lines)(MEDIAN, 2, source, r, target);
     else if (r->mode == MODE && r->fz == 1)
         NAME(lines)(MODE, 1, source, r, target);
+    else if (r->mode == MODE && r->fz == 2 && sizeof(T) < 8) /* of 8 bytes, too few fit into a register */
+        NAME(lines)(MODE, 2, source, r, target);
     else
         return 0;
     return 1;
