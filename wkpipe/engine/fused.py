@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -112,9 +113,9 @@ class Fused:
         first = corner * self.sampling.factors // self.source_chunk
         addresses, sizes = (np.zeros(tuple(grid), np.int64, order="F") for _ in range(2))
         for piece in fetched.pieces:
-            places = _places(piece, first)
-            addresses[places] = piece.data.ctypes.data + piece.offsets
-            sizes[places] = piece.sizes
+            places, shape = _places(piece, first)
+            addresses[places] = (piece.data.ctypes.data + piece.offsets).reshape(shape, order="F")
+            sizes[places] = piece.sizes.reshape(shape, order="F")
         return addresses, sizes
 
 
@@ -122,9 +123,10 @@ def _is_xyz_last(spec: ArraySpec) -> bool:
     return spec.axes[-3:] == tuple(SPATIAL_AXES)
 
 
-def _places(piece: Piece, first: Vec3Int) -> tuple[Ints, Ints, Ints]:
-    """Return the places (x, y, z) of a piece's stored chunks, counted from the chunk `first` of the array."""
-    cells = np.arange(len(piece.sizes)) if piece.cells is None else piece.cells
-    x, y, z = np.unravel_index(cells, piece.grid[-3:], order="F")
-    dx, dy, dz = (a - b for a, b in zip(piece.first[-3:], first, strict=True))
-    return x + dx, y + dy, z + dz
+def _places(piece: Piece, first: Vec3Int) -> tuple[tuple[Any, ...], tuple[int, ...]]:
+    """Return the places (x, y, z) of a piece's stored chunks, counted from the chunk `first` of the array, and the shape that they have."""
+    corner, grid = [a - b for a, b in zip(piece.first[-3:], first, strict=True)], piece.grid[-3:]
+    if piece.cells is None:
+        return tuple(slice(a, a + n) for a, n in zip(corner, grid, strict=True)), grid
+    inside = np.unravel_index(piece.cells, grid, order="F")
+    return tuple(a + cells for a, cells in zip(corner, inside, strict=True)), piece.cells.shape

@@ -47,7 +47,11 @@ def extents_of(file: Opened, offsets: Ints, sizes: Ints) -> tuple[Voxels, Ints, 
     order = np.argsort(offsets, kind="stable")
     starts = offsets[order]
     ends = np.maximum.accumulate(starts + sizes[order])
-    heads = np.concatenate(([0], np.nonzero(starts[1:] - ends[:-1] > LARGEST_GAP)[0] + 1))
+    gaps = np.flatnonzero(starts[1:] - ends[:-1] > LARGEST_GAP)
+    if not gaps.size:
+        buffer = np.empty(int(ends[-1] - starts[0]), np.uint8)
+        return buffer, offsets - starts[0], [Extent(file, int(starts[0]), buffer.data)]
+    heads = np.concatenate(([0], gaps + 1))
     lows, highs = starts[heads], ends[np.append(heads[1:], len(ends)) - 1]
     places = np.cumsum(highs - lows) - (highs - lows)
     shift = np.empty_like(offsets)
