@@ -25,7 +25,7 @@ from wkpipe.storage.record import MADE, OUTDATED, Record
 from wkpipe.stored.axes import spatial
 
 PART_BYTES: Final = CUBE_BYTES // 8
-"""Cubes in which something changed are cut into parts of so many source bytes: these take longer, but less of a unit is made again."""
+"""Cubes in which something changed are cut into parts of this many source bytes: these take longer, but less of a unit is made again."""
 
 LEAST_SHARE: Final = 0.25
 """Of units that are kept to a smaller part, nothing is kept: to read and digest them costs too much."""
