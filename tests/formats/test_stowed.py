@@ -44,27 +44,27 @@ def stow(writer: UnitWriter, made: EncodedChunks) -> tuple[memoryview, int] | No
     return None if offset is None else (memoryview(body), offset)
 
 
-def runs_of(states: list[int], length: int) -> list[list[int]]:
-    """Cut the chunks that are not skipped into runs of at most that many, each either copied or not."""
+def runs_of(states: list[int], length: int, joins: bool) -> list[list[int]]:
+    """Cut the chunks that are not skipped into runs of at most that many, each either copied or not. `joins`: also over skipped ones."""
     runs: list[list[int]] = []
     for n, state in enumerate(states):
         if state == SKIPPED:
             continue
         last = runs[-1] if runs else []
-        is_next = last and last[-1] == n - 1 and len(last) < length and (states[last[-1]] == COPIED) == (state == COPIED)
+        is_next = last and (joins or last[-1] == n - 1) and len(last) < length and (states[last[-1]] == COPIED) == (state == COPIED)
         runs[-1:] = [[*last, n]] if is_next else [*runs[-1:], [n]]
     return runs
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data(), st.sampled_from(sorted(KINDS)), st.integers(1, 9))
-def test_the_same_file_whoever_writes_it(data: st.DataObject, kind: str, length: int) -> None:
+@given(st.data(), st.sampled_from(sorted(KINDS)), st.integers(1, 9), st.booleans())
+def test_the_same_file_whoever_writes_it(data: st.DataObject, kind: str, length: int, joins: bool) -> None:
     weights = data.draw(st.sampled_from([(SKIPPED, ZEROS), (SKIPPED, NOISE), (ZEROS, NOISE), (SKIPPED, ZEROS, NOISE, COPIED)]))
     states = data.draw(st.lists(st.sampled_from(weights), min_size=EDGE**3, max_size=EDGE**3))
     with tempfile.TemporaryDirectory() as one, tempfile.TemporaryDirectory() as other:
         plain, forked = array_in(Path(one), kind), array_in(Path(other), kind)
         with plain.unit_writer(UNIT, scratch_of(plain.path)) as writer:
-            for run in runs_of(states, length):
+            for run in runs_of(states, length, joins):
                 for position, chunk, digest in encoded(writer, run, states).each():
                     writer.append(position, chunk, digest)
             proof = writer.commit()
@@ -72,7 +72,7 @@ def test_the_same_file_whoever_writes_it(data: st.DataObject, kind: str, length:
             writer.come_in_order()
             write = writer.begin_stowing()
             left = []
-            for run in runs_of(states, length):
+            for run in runs_of(states, length, joins):
                 made = encoded(writer, run, states)
                 if states[run[0]] == COPIED:
                     writer.append_all(made)
@@ -87,6 +87,23 @@ def test_the_same_file_whoever_writes_it(data: st.DataObject, kind: str, length:
         assert (stowed.files, stowed.size, stowed.crc32c, stowed.digest) == (proof.files, proof.size, proof.crc32c, proof.digest)
         assert forked.prove_unit(UNIT) == (None if stowed.is_fill else stowed)
         assert leftovers(forked.path) == []
+
+
+def test_blocks_after_a_gap_within_a_run_are_kept(tmp_path: Path) -> None:
+    """They wait for the chunk before them, until a later run shows that it was skipped."""
+    array, states = array_in(tmp_path, "wkw"), [NOISE] * EDGE**3
+    with array.unit_writer(UNIT, scratch_of(array.path)) as writer:
+        writer.come_in_order()
+        write = writer.begin_stowing()
+        for run in ([3, 5, 6], [8, 9]):
+            if (part := stow(writer, encoded(writer, run, states))) is not None:
+                assert write is not None
+                write([part[0]], part[1])
+                writer.filled(part[0].nbytes)
+        writer.commit()
+    for n in range(12):
+        chunk = array.read([8 * p for p in POSITIONS[n]], (1, 8, 8, 8))
+        assert (chunk == (noise((1, 8, 8, 8), "uint16", n, holes=False) if n in (3, 5, 6, 8, 9) else 0)).all(), n
 
 
 @pytest.mark.parametrize("is_stowed", [True, False])
