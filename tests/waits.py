@@ -16,8 +16,8 @@ class Waits:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.count = self.syncs = 0
         self._is_waiting = False
-        self._at_once = barrier._at_once
-        monkeypatch.setattr(barrier, "_at_once", self._wait)
+        self._at_once = barrier.at_once
+        monkeypatch.setattr(barrier, "at_once", self._wait)
         monkeypatch.setattr(os, "fsync", self._sync)
         monkeypatch.setattr(disk, "_syncfs", self._sync)
 

@@ -77,14 +77,14 @@ def steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     wrapped(disk, "sync", "sync", 1)
     wrapped(disk, "sync_directory", "sync names in", 0)
     wrapped(names, "rename", "name", 1)
-    at_once = barrier_module._at_once
+    at_once = barrier_module.at_once
 
     def wait(calls: Any) -> None:
         before = len(noted)
         at_once(calls)
         noted[before:] = [", ".join(sorted({*noted[before:]}))] if len(noted) > before else []
 
-    monkeypatch.setattr(barrier_module, "_at_once", wait)
+    monkeypatch.setattr(barrier_module, "at_once", wait)
     return noted
 
 

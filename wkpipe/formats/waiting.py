@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+from wkpipe.storage.side_by_side import SLOW_SECONDS
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-SLOW_SECONDS = 0.002
-"""In seconds. A longer read has waited for a disk or a network; one from the page cache takes a tenth of it."""
 THREADS = 32
 
 

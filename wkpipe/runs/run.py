@@ -26,10 +26,10 @@ from wkpipe.steps.swap import forget_done
 from wkpipe.steps.task import run_task
 from wkpipe.steps.upload import check_beforehand
 from wkpipe.steps.work import Server
-from wkpipe.storage.barrier import do_all
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.scratch import Scratch
 from wkpipe.storage.seal import Seal
+from wkpipe.storage.side_by_side import do_all
 from wkpipe.stored.lease import DatasetLease, Lookout
 
 if TYPE_CHECKING:  # slow to import, and needed by uploads only

@@ -24,10 +24,10 @@ from wkpipe.plan.plan import LayerPlan, Plan
 from wkpipe.plan.state.published import layer_marker, read_marker
 from wkpipe.steps.growth import grow_arrays
 from wkpipe.steps.swap import end_swap, noted_swap, put_in_place
-from wkpipe.storage.barrier import do_all
 from wkpipe.storage.lease import Epoch
 from wkpipe.storage.ledger import Ledger, fold
 from wkpipe.storage.record import Record
+from wkpipe.storage.side_by_side import do_all
 from wkpipe.storage.stored_object import put_all
 from wkpipe.stored.axes import spatial
 from wkpipe.stored.dataset import StoredDataset
@@ -47,10 +47,10 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
     """
     layers = [plan.layer(name) for name in names]
     new = {layer.name: [_mag_entry(plan.mag_plan(layer.name, mag), locations) for mag in layer.publish] for layer in layers}
-    made = [(layer.name, mag_plan) for layer in layers for mag_plan in layer.mags]
+    made = [mag_plan for layer in layers for mag_plan in layer.mags]
     proven: dict[str, dict[Mag, _ProvenMag]] = {layer.name: {} for layer in layers}
-    for (name, mag_plan), found in zip(made, read_each(lambda each: _proven(each[1], locations), made), strict=True):
-        proven[name][mag_plan.mag] = found
+    for mag_plan, found in zip(made, read_each(lambda each: _proven(each, locations), made), strict=True):
+        proven[mag_plan.layer][mag_plan.mag] = found
 
     def change(properties: DatasetProperties) -> DatasetProperties | None:
         before = properties
@@ -69,8 +69,7 @@ def publish_layers(plan: Plan, names: Sequence[str], locations: Locations, epoch
         return properties if properties != before or any(new.values()) else None  # as another tool wrote them
 
     epoch.check()
-    records = [locations.records(name, mag_plan.mag, locations.scratch(epoch)) for name, mag_plan in made]
-    do_all([partial(fold, each, epoch.number) for each in records])
+    do_all([partial(fold, locations.records(each.layer, each.mag, locations.scratch(epoch)), epoch.number) for each in made])
     file = locations.properties_file(locations.data_scratch(epoch))
     swaps = [swap for layer in layers if (swap := noted_swap(layer, new[layer.name], file, locations, epoch)) is not None]
     new |= {swap.layer: list(swap.new) for swap in swaps}

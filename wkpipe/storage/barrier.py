@@ -10,9 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -20,15 +18,11 @@ from typing import Final
 from wkpipe.errors import NotWritable
 from wkpipe.storage import disk
 from wkpipe.storage.reasons import explained
+from wkpipe.storage.side_by_side import at_once
 
 MOST_SYNCED_ALONE: Final = 64
 """More files and directories than this share one sync of their file system, which is several times as fast. It also waits for what
 other processes have written, but only once."""
-
-SLOW_SECONDS: Final = 0.002
-"""A small write that takes longer has waited for a disk or a network."""
-
-_THREADS: Final = 8
 
 
 class Barrier:
@@ -64,10 +58,10 @@ class Barrier:
                 for where in {_volume(where): where for where in {where for where, _ in syncs}}.values():
                     disk.sync_file_system(where)
             except NotWritable:
-                _at_once([sync for _, sync in syncs])  # names the file
+                at_once([sync for _, sync in syncs])  # names the file
                 raise
         else:
-            _at_once([sync for _, sync in syncs])
+            at_once([sync for _, sync in syncs])
 
 
 def _volume(path: Path | str) -> int:
@@ -80,36 +74,6 @@ def _reports_all_errors() -> bool:
     """True if a sync of a file system reports the errors of all its files, as since Linux 5.8 (syncfs(2))."""
     found = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return found is not None and (int(found[1]), int(found[2])) >= (5, 8)
-
-
-def _at_once(calls: Sequence[Callable[[], None]]) -> None:
-    """Make calls side by side; raise the error of the first that failed, when all have ended."""
-    if len(calls) < 2:
-        for call in calls:
-            call()
-        return
-    pending = []
-    with ThreadPoolExecutor(min(_THREADS, len(calls))) as pool:
-        for call in calls:
-            try:
-                pending.append(pool.submit(call))
-            except RuntimeError:  # no thread can be started: this user has too many
-                call()
-    for each in pending:
-        each.result()
-
-
-def do_all(calls: Sequence[Callable[[], None]]) -> None:
-    """Make calls that write: one after the other while that is fast, and the rest side by side as soon as one has waited.
-
-    The error of the first that failed is raised when all that were begun have ended.
-    """
-    for done, call in enumerate(calls, 1):
-        start = time.perf_counter()
-        call()
-        if time.perf_counter() - start > SLOW_SECONDS:
-            _at_once(calls[done:])
-            return
 
 
 class Ways:

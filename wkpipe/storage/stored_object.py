@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from wkpipe.storage.barrier import do_all
 from wkpipe.storage.pending import PendingObjects
 from wkpipe.storage.place import Place
 from wkpipe.storage.scratch import Scratch
+from wkpipe.storage.side_by_side import do_all
 from wkpipe.storage.stages import commit_in_order
 
 
@@ -70,7 +70,7 @@ def put_in_order(stages: Iterable[Mapping[StoredObject, bytes]]) -> None:
 
 
 def _groups(objects: Mapping[StoredObject, bytes], begun: list[PendingObjects]) -> list[PendingObjects]:
-    by_place = {place: place.group() for place in {each.place: None for each in objects}}
+    by_place = {place: place.group() for place in dict.fromkeys(each.place for each in objects)}
     begun += by_place.values()
     do_all([partial(by_place[each.place].add, each.key, data) for each, data in objects.items()])
     return list(by_place.values())
