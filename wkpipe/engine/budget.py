@@ -59,7 +59,7 @@ CONNECTIONS = 4
 """Requests at once of a download job: they wait for the server most of the time."""
 
 
-def cube_bytes(source_bytes_per_chunk: int, chunks: int) -> int:
+def cube_bytes_of(source_bytes_per_chunk: int, chunks: int) -> int:
     """Return how many source bytes the cubes of a unit with that many chunks have, unless a single chunk is made from more."""
     is_large = chunks * source_bytes_per_chunk >= LARGE_UNIT_CUBES * LARGE_CUBE_BYTES
     return LARGE_CUBE_BYTES if is_large and LARGE_CUBE_CHUNKS * source_bytes_per_chunk >= LARGE_CUBE_BYTES else CUBE_BYTES

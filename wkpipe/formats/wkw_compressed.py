@@ -62,19 +62,21 @@ class CompressedWkwWriter(WkwWriter):
                 self._next += 1
             else:
                 self._keep(code, encoded)
-        if self._has_blocks:
-            self._drain()
+        self._drain()
 
     def append_all(self, encoded: EncodedChunks) -> None:
         codes = self._codes(encoded.positions)
         if not encoded.sizes.any():
             self._append_nothing(codes)
         elif self._follow(codes):
-            sizes, data, digests = self._without_holes(encoded)
-            self._note(codes, sizes, digests, self._started().append(data))
+            sizes, digests = self._with_zeros(encoded.sizes, encoded.digests)
+            self._note(codes, sizes, digests, self._started().append(self._blocks(encoded)))
         else:
-            for code, (_, block, digest) in zip(codes.tolist(), encoded.each(), strict=True):
-                self._append(code, block, digest)
+            self._append_each(codes, encoded)
+
+    def _append_each(self, codes: Ints, encoded: EncodedChunks) -> None:
+        for code, (_, block, digest) in zip(codes.tolist(), encoded.each(), strict=True):
+            self._append(code, block, digest)
 
     def _codes(self, positions: Ints) -> Ints:
         """Return the places of chunks in the file, and note that they have come."""
@@ -90,8 +92,7 @@ class CompressedWkwWriter(WkwWriter):
     def _append_nothing(self, codes: Ints) -> None:
         """Append chunks that hold nothing but zeros."""
         self._state[codes] = _ZERO
-        if self._has_blocks:
-            self._drain()
+        self._drain()
 
     def _follow(self, codes: Ints) -> bool:
         """True if chunks, of which one is not zero, are the next ones of the file: zeros before them are appended."""
@@ -103,16 +104,14 @@ class CompressedWkwWriter(WkwWriter):
         self._drain()
         return bool((codes == self._next + np.arange(len(codes))).all())
 
-    def _without_holes(self, encoded: EncodedChunks) -> tuple[Ints, bytes, bytes]:
-        """Return the sizes, bytes and digests of chunks of which some may hold zeros, which are blocks, too."""
+    def _blocks(self, encoded: EncodedChunks) -> bytes:
+        """Return the bytes of chunks; those that hold zeros are blocks, too."""
         if encoded.sizes.all():
-            return encoded.sizes, encoded.data, encoded.digests
-        blocks = [self._zero_block if data is None else data for _, data, _ in encoded.each()]
-        sizes, digests = self._with_zeros(encoded.sizes, encoded.digests)
-        return sizes, b"".join(blocks), digests
+            return encoded.data
+        return b"".join(self._zero_block if data is None else data for _, data, _ in encoded.each())
 
     def _with_zeros(self, sizes: Ints, digests: bytes) -> tuple[Ints, bytes]:
-        """Return the sizes and digests of blocks; size 0 stands for zeros, which have no digest yet."""
+        """Return the sizes and digests of these blocks; size 0 stands for zeros, which have no digest yet."""
         all_digests = np.tile(np.frombuffer(self._zero_digest, np.uint8), (len(sizes), 1))
         all_digests[sizes > 0] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_BYTES)
         return np.where(sizes == 0, len(self._zero_block), sizes), all_digests.tobytes()
@@ -128,7 +127,7 @@ class CompressedWkwWriter(WkwWriter):
         return self._started().fill
 
     def stow(self, encoded: EncodedChunks) -> tuple[bytes, bytes]:
-        data = self._without_holes(encoded)[1] if encoded.data else b""
+        data = self._blocks(encoded) if encoded.data else b""
         return google_crc32c.value(data).to_bytes(4, "little"), data
 
     def append_stowed(self, positions: Ints, sizes: Ints, digests: bytes, receipt: bytes, body: memoryview) -> int | None:
@@ -138,8 +137,7 @@ class CompressedWkwWriter(WkwWriter):
             return None
         sizes, digests = self._with_zeros(sizes, digests)
         if not self._follow(codes):
-            for code, (_, block, digest) in zip(codes.tolist(), EncodedChunks(positions, sizes, bytes(body), digests).each(), strict=True):
-                self._append(code, block, digest)
+            self._append_each(codes, EncodedChunks(positions, sizes, bytes(body), digests))
             return None
         offset = self._started().reserve(body.nbytes, int.from_bytes(receipt, "little"))
         self._note(codes, sizes, digests, offset)
@@ -149,9 +147,11 @@ class CompressedWkwWriter(WkwWriter):
         self._started().filled(length)
 
     def _started(self) -> Pending:
-        if self._file is None:
-            super()._started().append_hole(8 * self._header.blocks)
-        return super()._started()
+        is_new = self._file is None
+        file = super()._started()
+        if is_new:
+            file.append_hole(8 * self._header.blocks)
+        return file
 
     def _keep(self, code: int, encoded: bytes) -> None:
         """Keep a block that came early for later."""
@@ -163,7 +163,9 @@ class CompressedWkwWriter(WkwWriter):
         self._state[code] = _SPOOLED
 
     def _drain(self) -> None:
-        """Append the blocks whose turn has come."""
+        """Append the blocks whose turn has come, if there is one that is not zero."""
+        if not self._has_blocks:
+            return
         file = self._started()
         blocks = self._header.blocks
         while self._next < blocks and (state := self._state[self._next]) != _UNKNOWN:

@@ -11,7 +11,7 @@ from wkpipe.engine.budget import (
     LEAST_CUBES,
     Ahead,
     ahead_of,
-    cube_bytes,
+    cube_bytes_of,
     index_bytes,
     slot_bytes,
     slots,
@@ -47,7 +47,7 @@ def cubes_of_units(plan: MagPlan) -> tuple[Vec3Int, int]:
 
 def bytes_of_cubes(plan: MagPlan) -> int:
     """Return how many source bytes a cube of a mag has."""
-    return cube_bytes(source_bytes(plan.spec, plan.factors), _most_chunks(plan).prod())
+    return cube_bytes_of(source_bytes(plan.spec, plan.factors), _most_chunks(plan).prod())
 
 
 def ahead_in(plan: MagPlan) -> Ahead:
@@ -61,16 +61,16 @@ def _most_chunks(plan: MagPlan) -> Vec3Int:
     return chunks.pairmin(spatial(plan.spec, plan.spec.chunks_per_unit))
 
 
-def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, each_cube: int, threads: int) -> int:
+def streamed_bytes(plan: MagPlan, source: ArraySpec, region: Vec3Int, cube_bytes: int, threads: int) -> int:
     """Predict the peak memory of making units of one mag cube by cube from an array with the layout `source`.
 
-    `region` is the size, in source voxels, of what a unit is made from. Computing a cube takes `each_cube` bytes.
+    `region` is the size, in source voxels, of what a unit is made from. Computing a cube takes `cube_bytes`.
     """
     grid, cubes = cubes_of_units(plan)
     target = grid.prod() * plan.spec.chunk_bytes
     workers = min(threads, cubes // LEAST_CUBES)
     each = SLACK_BYTES + _index_cache_bytes(source, region)
-    computing = max(each_cube, LOADING * index_bytes(source))
+    computing = max(cube_bytes, LOADING * index_bytes(source))
     # The parts that the writer collects, and the same joined to be written.
     written = min(WRITE_BYTES, cubes * target)
     collected = written if plan.spec.data_format is DataFormat.ZARR3 else 0
